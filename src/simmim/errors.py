@@ -1,0 +1,23 @@
+"""The errors that SimMIM raises; each message names the argument, what was expected, what came and what to do."""
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "ShapeError", "SimMIMError"]
+
+
+class SimMIMError(Exception):
+    """Base of every error that SimMIM raises on purpose."""
+
+
+class ConfigError(SimMIMError, ValueError):
+    """A setting has a value that the library does not know or cannot combine."""
+
+
+class ShapeError(SimMIMError, ValueError):
+    """A tensor does not have the shape, dtype or device that an operation needs."""
+
+
+class DataError(SimMIMError, ValueError):
+    """A text, a row or a corpus cannot be read as what it was said to be."""
+
+
+class CheckpointError(SimMIMError, OSError):
+    """A saved model or run is missing, incomplete or damaged."""

@@ -1,0 +1,1 @@
+"""Functions on tensors: the equations, and their fast forms. Nothing here has parameters."""
