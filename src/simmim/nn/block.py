@@ -1,0 +1,105 @@
+"""The layers that models are stacks of: attention, cross-attention and a gated FFN on a normed residual stream."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from simmim.nn.cross_attention import CrossAttention
+from simmim.nn.segment_cache import SegmentCache
+from simmim.nn.smi_attention import SMIAttention
+from simmim.ops.segments import SegmentLayout
+
+__all__ = ["DecoderBlock", "EncoderBlock", "GatedFFN"]
+
+
+class GatedFFN(nn.Module):
+    """SwiGLU: down(silu(gate x) * up x) (GLU variants, arXiv 2002.05202)."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+
+    def forward(self, hidden_states: Float[Tensor, "B N E"]) -> Float[Tensor, "B N E"]:
+        """Map every token."""
+        out: Tensor = self.down_proj(nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+        return out
+
+
+class EncoderBlock(nn.Module):
+    """x + SMI(norm(x)), then x + FFN(norm(x)).
+
+    Args:
+        attention: the block's SMI attention.
+        intermediate_size: width of the FFN.
+        norm_eps: of the RMS norms.
+        dropout: share of the channels dropped before each sum.
+    """
+
+    def __init__(self, attention: SMIAttention, intermediate_size: int, norm_eps: float, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.attention = attention
+        self.ffn_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.ffn = GatedFFN(attention.hidden_size, intermediate_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden_states: Float[Tensor, "B N E"], layout: SegmentLayout) -> Float[Tensor, "B N E"]:
+        """Apply the block to the tokens that the layout maps."""
+        attended = self.attention(self.attention_norm(hidden_states), layout=layout)
+        hidden_states = hidden_states + self.dropout(attended)
+        return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
+
+
+class DecoderBlock(nn.Module):
+    """x + causal SMI(norm(x)), then x + cross-attention(norm(x)), then x + FFN(norm(x)).
+
+    Args:
+        attention: the block's causal SMI attention.
+        intermediate_size: width of the FFN.
+        norm_eps: of the RMS norms.
+        dropout: share of the channels dropped before each sum.
+    """
+
+    def __init__(self, attention: SMIAttention, intermediate_size: int, norm_eps: float, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.attention = attention
+        self.cross_attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.cross_attention = CrossAttention(attention.hidden_size, attention.num_heads)
+        self.ffn_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.ffn = GatedFFN(attention.hidden_size, intermediate_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "B N E"],
+        memory: tuple[Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]],
+        memory_mask: Bool[Tensor, "B M"] | None,
+        attention_mask: Bool[Tensor, "B N"] | None = None,
+        layout: SegmentLayout | None = None,
+        past: SegmentCache | None = None,
+        use_cache: bool = False,
+    ) -> tuple[Float[Tensor, "B N E"], SegmentCache | None]:
+        """Apply the block to whole documents, or to the tokens that come after a past.
+
+        Args:
+            hidden_states: ``[B, N, E]``.
+            memory: keys and values of the encoder's memory, by ``cross_attention.project_memory``.
+            memory_mask: ``[B, M]`` which memory vectors exist.
+            attention_mask: ``[B, N]`` which tokens exist.
+            layout: of whole documents; read only without a past.
+            past: what came before these tokens.
+            use_cache: return the cache to go on from.
+        """
+        normed = self.attention_norm(hidden_states)
+        if use_cache or past is not None:
+            attended, past = self.attention.extend(normed, attention_mask, layout=layout, past=past)
+        else:
+            attended = self.attention(normed, layout=layout)
+        hidden_states = hidden_states + self.dropout(attended)
+        read = self.cross_attention(self.cross_attention_norm(hidden_states), *memory, memory_mask)
+        hidden_states = hidden_states + self.dropout(read)
+        return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states))), past

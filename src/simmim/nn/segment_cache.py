@@ -1,0 +1,174 @@
+"""What one causal SMI layer keeps while it decodes: its window of keys and values, and the states of finished segments.
+
+Letters: B documents, W = (1 + neighbours)*L window slots, C room for states, H heads, D head width, E width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from simmim.nn.state_pooling import StatePooling
+from simmim.ops.segments import SegmentLayout
+
+__all__ = ["SegmentCache"]
+
+STATE_ROOM = 16
+"""Room for states grows by doubling from here."""
+
+
+@dataclass
+class SegmentCache:
+    """Holds a causal layer's past in O(L + S) numbers a channel, each document at its own position.
+
+    The window is a ring: the token at position u lies in slot u mod W. Because W is exactly the segments that a token
+    may read, a slot is current if and only if its position is not before the first of these segments.
+
+    Attributes:
+        position: ``[B]`` position u of each document's next token.
+        slot_position: ``[B, W]`` position of the token in each slot, -1 for none.
+        keys, values: ``[B, W, H, D]``.
+        state_keys, state_values: ``[B, C, H, D]`` of the finished segments 0..C-1 (or None: states are not read).
+        pooled, weight: ``[B, E]`` and ``[B]`` the state of the segment under way.
+        message: ``[B, E]`` what the states tell the segment under way (broadcast reads only).
+        seen: tokens passed so far, padding included: the ``N`` of the tokens that came in.
+    """
+
+    position: Int[Tensor, " B"]
+    slot_position: Int[Tensor, "B W"]
+    keys: Float[Tensor, "B W H D"]
+    values: Float[Tensor, "B W H D"]
+    state_keys: Float[Tensor, "B C H D"] | None = None
+    state_values: Float[Tensor, "B C H D"] | None = None
+    pooled: Float[Tensor, "B E"] | None = None
+    weight: Float[Tensor, " B"] | None = None
+    message: Float[Tensor, "B E"] | None = None
+    seen: int = 0
+
+    @classmethod
+    def from_segments(
+        cls,
+        layout: SegmentLayout,
+        window: int,
+        keys: Float[Tensor, "S L H D"],
+        values: Float[Tensor, "S L H D"],
+    ) -> SegmentCache:
+        """Keep the last ``window`` positions of every document of a parallel pass."""
+        next_position = layout.lengths + layout.origin
+        slots = torch.arange(window, device=keys.device)
+        last = next_position[:, None] - 1
+        # The newest position that falls on each slot, if it is one of the document's.
+        position = last - (last - slots) % window
+        held = (position >= layout.origin[:, None]) & (layout.lengths[:, None] > 0)
+        length = layout.segment_length
+        row = layout.first[:, None] + position.clamp(min=0) // length
+        flat = torch.where(held, row * length + position.clamp(min=0) % length, torch.zeros_like(row))
+
+        def take(segments: Tensor) -> Tensor:
+            if not segments.numel():
+                return segments.new_zeros(*flat.shape, *segments.shape[2:])
+            chosen = segments.flatten(0, 1).index_select(0, flat.flatten()).view(*flat.shape, *segments.shape[2:])
+            return chosen.masked_fill(~held[..., None, None], 0)
+
+        return cls(
+            position=next_position,
+            slot_position=torch.where(held, position, torch.full_like(position, -1)),
+            keys=take(keys),
+            values=take(values),
+            seen=layout.tokens,
+        )
+
+    def keep_states(
+        self,
+        layout: SegmentLayout,
+        states: tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]],
+        pooled: tuple[Float[Tensor, "S E"], Float[Tensor, " S"]],
+    ) -> None:
+        """Keep the states of every document; the one of an unfinished last segment goes on being pooled."""
+        rows = layout.table.flatten()
+        self.state_keys, self.state_values = (
+            torch.cat((state, state.new_zeros(1, *state.shape[1:])))
+            .index_select(0, rows)
+            .view(*layout.table.shape, *state.shape[1:])
+            for state in states
+        )
+        self.pooled = self.last_of(layout, pooled[0])
+        # Running means are kept in float32: a long segment's count is not a bfloat16 number.
+        self.pooled = self.pooled.to(torch.promote_types(self.pooled.dtype, torch.float32))
+        self.weight = self.last_of(layout, pooled[1])
+
+    @staticmethod
+    def last_of(layout: SegmentLayout, rows: Shaped[Tensor, "S *E"]) -> Shaped[Tensor, "B *E"]:
+        """Return each document's last segment's row, zero for a document without tokens."""
+        padded = torch.cat((rows, rows.new_zeros(1, *rows.shape[1:])))
+        last = torch.where(layout.counts > 0, layout.first + layout.counts - 1, layout.segments)
+        return padded.index_select(0, last)
+
+    def readable_window(self, segment_length: int, neighbours: int) -> Bool[Tensor, "B W"]:
+        """Return which window slots the next token may read."""
+        start = (self.position // segment_length - neighbours) * segment_length
+        return (self.slot_position >= 0) & (self.slot_position >= start[:, None])
+
+    def finished_states(
+        self, number: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B C H D"], Float[Tensor, "B C H D"], Bool[Tensor, "B C"]]:
+        """Return the keys and values of the states, and which of them are of segments before ``number``."""
+        assert self.state_keys is not None and self.state_values is not None
+        column = torch.arange(self.state_keys.shape[1], device=number.device)
+        return self.state_keys, self.state_values, column < number[:, None]
+
+    def add_token(
+        self, pooling: StatePooling, token: Float[Tensor, "B E"], real: Bool[Tensor, " B"], begins: Bool[Tensor, " B"]
+    ) -> None:
+        """Add the next token to the state of its segment where ``real`` is true."""
+        assert self.pooled is not None and self.weight is not None
+        pooled = self.pooled.masked_fill(begins[:, None], 0)
+        weight = self.weight.masked_fill(begins, pooling.empty)
+        new_pooled, new_weight = pooling.step((pooled, weight), token.to(pooled.dtype))
+        self.pooled = torch.where(real[:, None], new_pooled, self.pooled)
+        self.weight = torch.where(real, new_weight, self.weight)
+
+    def write_token(self, k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"], real: Bool[Tensor, " B"]) -> None:
+        """Put the next token of each document where ``real`` is true into its slot."""
+        slot = self.position % self.slot_position.shape[1]
+        row = torch.arange(len(slot), device=slot.device)
+        self.keys = self.keys.index_put((row, slot), torch.where(real[:, None, None], k, self.keys[row, slot]))
+        self.values = self.values.index_put((row, slot), torch.where(real[:, None, None], v, self.values[row, slot]))
+        kept = torch.where(real, self.position, self.slot_position[row, slot])
+        self.slot_position = self.slot_position.index_put((row, slot), kept)
+
+    def write_state(
+        self, number: Int[Tensor, " B"], k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"], real: Bool[Tensor, " B"]
+    ) -> None:
+        """Put the state of a finished segment into its place where ``real`` is true, making room if there is none."""
+        assert self.state_keys is not None and self.state_values is not None
+        room = self.state_keys.shape[1]
+        needed = int(number.masked_fill(~real, -1).max()) + 1
+        if needed > room:
+            more = max(needed, 2 * room, STATE_ROOM) - room
+            grow = self.state_keys.new_zeros(len(number), more, *self.state_keys.shape[2:])
+            self.state_keys = torch.cat((self.state_keys, grow), dim=1)
+            self.state_values = torch.cat((self.state_values, grow), dim=1)
+        row = torch.arange(len(number), device=number.device)[real]
+        self.state_keys = self.state_keys.index_put((row, number[real]), k[real])
+        self.state_values = self.state_values.index_put((row, number[real]), v[real])
+
+    def select(self, index: Int[Tensor, " K"]) -> None:
+        """Keep (and repeat, and reorder) the documents of these numbers, as beam search does."""
+        for name in (
+            "position",
+            "slot_position",
+            "keys",
+            "values",
+            "state_keys",
+            "state_values",
+            "pooled",
+            "weight",
+            "message",
+        ):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                setattr(self, name, tensor.index_select(0, index.to(tensor.device)))

@@ -1,0 +1,259 @@
+"""SMI attention as a module: tokens of a segment attend to each other, and hear of the rest through segment states."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from simmim.errors import ConfigError, ShapeError
+from simmim.nn.rotary import Turn, rotary_turn, rotate
+from simmim.nn.segment_cache import SegmentCache
+from simmim.nn.state_pooling import STATE_POOLINGS
+from simmim.nn.state_read import STATE_READS, StateFFN
+from simmim.ops.segments import SegmentLayout, check_attention_mask, segment_origin
+
+__all__ = ["SMIAttention"]
+
+
+class SMIAttention(nn.Module):
+    """Multi-head attention inside segments of L tokens, with one state a segment for everything farther away.
+
+    X_i = X̂_i + FFN(s̃_i) in the literal form (source §3.1, §4.1: ``state_read="broadcast"``, ``state_pooling="first"``,
+    ``neighbours=0``); ``docs/design.md`` has the other options. Any number of tokens works, and a document of at most
+    L tokens gets ordinary attention. Time and memory grow as N·L + N·S (``attend``) or N·L + S² (broadcasts).
+
+    Args:
+        hidden_size: E.
+        num_heads: H; E must be a multiple of it, and the head width even if ``rotary``.
+        segment_length: L.
+        causal: tokens read nothing that comes after them.
+        state_pooling: what makes a segment's state: ``first``, ``last``, ``mean``, ``attention``. Causal layers cannot
+            take ``first``, which has seen nothing of its segment.
+        state_read: how states reach tokens: ``broadcast``, ``gated_broadcast``, ``attend``, ``none``.
+        state_null: add a learned slot that a reader of states may choose instead of them.
+        neighbours: whole segments before the own one (bidirectional: and after it) that tokens read in full.
+        segment_shift: move the borders so that the first segment holds this many tokens.
+        rotary: rotary positions for tokens and states.
+        rope_theta: base of the rotary frequencies.
+
+    Raises:
+        ConfigError: an option has an unknown value, or options do not go together.
+    """
+
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    o_proj: nn.Linear
+    state_q_proj: nn.Linear
+    state_k_proj: nn.Linear
+    state_v_proj: nn.Linear
+    state_ffn: StateFFN
+    state_gate: nn.Parameter
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        segment_length: int,
+        *,
+        causal: bool = False,
+        state_pooling: str = "mean",
+        state_read: str = "attend",
+        state_null: bool = False,
+        neighbours: int = 1,
+        segment_shift: int = 0,
+        rotary: bool = True,
+        rope_theta: float = 10_000.0,
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or hidden_size % num_heads:
+            raise ConfigError(f"hidden_size: expected a multiple of num_heads ({num_heads}), got {hidden_size}")
+        if rotary and hidden_size // num_heads % 2:
+            raise ConfigError(
+                f"head width (hidden_size / num_heads): expected an even number for rotary positions, "
+                f"got {hidden_size // num_heads}; change num_heads or set rotary=False"
+            )
+        if neighbours not in (0, 1):
+            raise ConfigError(
+                f"neighbours: expected 0 or 1, got {neighbours!r}; a longer segment_length reaches further"
+            )
+        self.hidden_size, self.num_heads, self.segment_length = hidden_size, num_heads, segment_length
+        self.causal, self.neighbours, self.segment_shift = causal, neighbours, segment_shift
+        self.rotary, self.rope_theta = rotary, rope_theta
+        self.origin = segment_origin(segment_length, segment_shift)
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            setattr(self, name, nn.Linear(hidden_size, hidden_size, bias=False))
+        self.state_read = STATE_READS.find(state_read)()
+        self.state_read.build(self)
+        pooling = STATE_POOLINGS.find(state_pooling)
+        if causal and self.state_read.reads_states and not pooling.causal:
+            allowed = ", ".join(sorted(name for name, cls in STATE_POOLINGS.items() if cls.causal))
+            raise ConfigError(
+                f"state_pooling: a causal segment's state must tell of its end: expected one of {allowed}; "
+                f"got {state_pooling!r}"
+            )
+        self.state_pooling = pooling(hidden_size)
+        with_null = state_null and self.state_read.reads_states
+        self.state_null = nn.Parameter(torch.zeros(hidden_size)) if with_null else None
+
+    @property
+    def window(self) -> int:
+        """W, the tokens of the own segment and the neighbours before it."""
+        return (1 + self.neighbours) * self.segment_length
+
+    def layout(self, batch: int, tokens: int, attention_mask: Tensor | None, device: torch.device) -> SegmentLayout:
+        """Lay out a batch for this layer; layers of the same length and shift can share what this returns."""
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+        return SegmentLayout.build(
+            batch,
+            tokens,
+            self.segment_length,
+            attention_mask=mask,
+            segment_shift=self.segment_shift,
+            causal=self.causal,
+            device=device,
+        )
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "B N E"],
+        attention_mask: Shaped[Tensor, "B N"] | None = None,
+        *,
+        layout: SegmentLayout | None = None,
+    ) -> Float[Tensor, "B N E"]:
+        """Attend.
+
+        Args:
+            hidden_states: ``[B, N, E]``.
+            attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
+            layout: what ``layout()`` or ``SegmentLayout.packed`` returned for this batch, instead of a mask.
+
+        Returns:
+            ``[B, N, E]``; zero at padding.
+
+        Raises:
+            ShapeError: a shape is not as above.
+        """
+        return self._parallel(hidden_states, attention_mask, layout, use_cache=False)[0]
+
+    def prefill(
+        self,
+        hidden_states: Float[Tensor, "B N E"],
+        attention_mask: Shaped[Tensor, "B N"] | None = None,
+        *,
+        layout: SegmentLayout | None = None,
+    ) -> tuple[Float[Tensor, "B N E"], SegmentCache]:
+        """Attend as ``forward`` does, and return the cache from which ``step`` goes on (causal only)."""
+        if not self.causal:
+            raise ConfigError("prefill: expected a causal layer, got a bidirectional one; build it with causal=True")
+        out, cache = self._parallel(hidden_states, attention_mask, layout, use_cache=True)
+        assert cache is not None
+        return out, cache
+
+    def extend(
+        self,
+        hidden_states: Float[Tensor, "B N E"],
+        attention_mask: Shaped[Tensor, "B N"] | None = None,
+        *,
+        layout: SegmentLayout | None = None,
+        past: SegmentCache | None = None,
+    ) -> tuple[Float[Tensor, "B N E"], SegmentCache]:
+        """Attend with the next N tokens of each document: in parallel without a past, else one after the other."""
+        if past is None:
+            return self.prefill(hidden_states, attention_mask, layout=layout)
+        masks = [None] * hidden_states.shape[1] if attention_mask is None else attention_mask.split(1, dim=1)
+        tokens = hidden_states.split(1, dim=1)
+        return torch.cat([self.step(t, past, m) for t, m in zip(tokens, masks, strict=True)], dim=1), past
+
+    def step(
+        self,
+        hidden_states: Float[Tensor, "B 1 E"],
+        cache: SegmentCache,
+        attention_mask: Shaped[Tensor, "B 1"] | None = None,
+    ) -> Float[Tensor, "B 1 E"]:
+        """Attend with the next token of each document and write it into the cache.
+
+        A document whose mask is 0 gets no token: its output is zero and its past stays as it is.
+        """
+        batch = hidden_states.shape[0]
+        if batch != len(cache.position) or hidden_states.shape[1] != 1:
+            raise ShapeError(
+                f"hidden_states: expected [{len(cache.position)}, 1, {self.hidden_size}], one token for each document "
+                f"of the cache; got {list(hidden_states.shape)}"
+            )
+        if attention_mask is None:
+            real = torch.ones(batch, dtype=torch.bool, device=hidden_states.device)
+        else:
+            real = check_attention_mask(attention_mask, batch, 1)[:, 0]
+        # Padding may hold anything, and must not reach the cache's sums.
+        token = hidden_states[:, 0].masked_fill(~real[:, None], 0)
+        out = self.state_read.step(self, token, cache, real)
+        cache.position = cache.position + real
+        cache.seen += 1
+        return out.masked_fill(~real[:, None], 0)[:, None]
+
+    def _parallel(
+        self, hidden_states: Tensor, attention_mask: Tensor | None, layout: SegmentLayout | None, *, use_cache: bool
+    ) -> tuple[Tensor, SegmentCache | None]:
+        if hidden_states.dim() != 3 or hidden_states.shape[-1] != self.hidden_size:
+            raise ShapeError(
+                f"hidden_states: expected [batch, tokens, {self.hidden_size}], got {list(hidden_states.shape)}"
+            )
+        batch, tokens, _ = hidden_states.shape
+        if layout is None:
+            layout = self.layout(batch, tokens, attention_mask, hidden_states.device)
+        elif (layout.batch, layout.tokens) != (batch, tokens):
+            raise ShapeError(
+                f"layout: expected one for [{batch}, {tokens}] tokens, got one for [{layout.batch}, {layout.tokens}]"
+            )
+        if not layout.segments and not use_cache:
+            return torch.zeros_like(hidden_states), None
+        out, cache = self.state_read.forward(self, layout.to_segments(hidden_states), layout, use_cache)
+        return layout.to_tokens(out), cache
+
+    def split(self, x: Float[Tensor, "*T E"]) -> Float[Tensor, "*T H D"]:
+        """Cut the channels into heads."""
+        return x.unflatten(-1, (self.num_heads, -1))
+
+    def turn(self, positions: Shaped[Tensor, "*T"], dtype: torch.dtype) -> Turn | None:
+        """Return what ``rotate`` turns heads at these positions by: None if this layer has no rotary positions."""
+        return (
+            rotary_turn(positions, self.hidden_size // self.num_heads, self.rope_theta, dtype) if self.rotary else None
+        )
+
+    def turn_of(self, layout: SegmentLayout, dtype: torch.dtype) -> Turn | None:
+        """Return the turn of every slot; layers that share a layout share it too."""
+        key = ("turn", self.rotary, self.num_heads, self.hidden_size, self.rope_theta, dtype)
+        turn: Turn | None = layout.memo(key, lambda: self.turn(layout.positions, dtype))
+        return turn
+
+    def project(
+        self, x: Float[Tensor, "*T E"], turn: Turn | None
+    ) -> tuple[Float[Tensor, "*T H D"], Float[Tensor, "*T H D"], Float[Tensor, "*T H D"]]:
+        """Return the queries, keys and values of tokens."""
+        q, k, v = (self.split(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj))
+        return rotate(q, turn), rotate(k, turn), v
+
+    def project_states(
+        self, states: Float[Tensor, "*S E"], positions: Shaped[Tensor, "*S"]
+    ) -> tuple[Float[Tensor, "*S H D"], Float[Tensor, "*S H D"]]:
+        """Return the keys and values of states."""
+        keys = self.split(self.state_k_proj(states))
+        return rotate(keys, self.turn(positions, keys.dtype)), self.split(self.state_v_proj(states))
+
+    def null_slot(
+        self, positions: Shaped[Tensor, " S"]
+    ) -> tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None:
+        """Return the key and value of the null slot at every position, or None if there is none."""
+        if self.state_null is None:
+            return None
+        return self.project_states(self.state_null.expand(len(positions), -1), positions)
+
+    def extra_repr(self) -> str:
+        """Name the options in the module's printed form."""
+        read = next(name for name, cls in STATE_READS.items() if type(self.state_read) is cls)
+        return (
+            f"segment_length={self.segment_length}, causal={self.causal}, state_read={read}, "
+            f"neighbours={self.neighbours}, segment_shift={self.segment_shift}"
+        )

@@ -1,0 +1,125 @@
+"""How a segment becomes its state (``state_pooling``): first, last, mean, attention.
+
+A pooling works on whole segments at once (``forward``), and token by token while decoding (``step``).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from simmim.nn.registry import Registry
+
+__all__ = ["STATE_POOLINGS", "AttentionPooling", "FirstPooling", "LastPooling", "MeanPooling", "StatePooling"]
+
+Pooled = tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]
+
+
+class StatePooling(nn.Module):
+    """Turns the tokens of a segment into one state ``[E]``. Subclass it and register the class in ``STATE_POOLINGS``.
+
+    Args:
+        hidden_size: E.
+    """
+
+    causal = True
+    """Whether the state may tell of a whole segment; a causal segment's first token has seen nothing."""
+
+    empty = 0.0
+    """Weight of a segment that holds no token yet."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+
+    def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
+        """Return the states, and the weight (float32 or better) that each has gathered; no segment is empty."""
+        raise TypeError(f"{type(self).__name__} must define forward")
+
+    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the states after one more token; a segment not begun is zero and has weight ``empty``."""
+        raise TypeError(f"{type(self).__name__} must define step")
+
+
+STATE_POOLINGS: Registry[StatePooling] = Registry("state_pooling")
+
+
+@STATE_POOLINGS.register("first")
+class FirstPooling(StatePooling):
+    """The first vector, as the source document has it (§3.1)."""
+
+    causal = False
+
+    def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
+        """Return the first token of every segment."""
+        return self.pick(tokens, mask), torch.ones(len(tokens), device=tokens.device)
+
+    @staticmethod
+    def pick(tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Float[Tensor, "S E"]:
+        """Return the vector in the first slot that holds a token."""
+        return tokens[torch.arange(len(tokens), device=tokens.device), mask.int().argmax(1)]
+
+
+@STATE_POOLINGS.register("last")
+class LastPooling(StatePooling):
+    """The last vector."""
+
+    def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
+        """Return the last token of every segment."""
+        last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+        return tokens[torch.arange(len(tokens), device=tokens.device), last], torch.ones(
+            len(tokens), device=tokens.device
+        )
+
+    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the new token."""
+        return token, torch.ones_like(pooled[1])
+
+
+@STATE_POOLINGS.register("mean")
+class MeanPooling(StatePooling):
+    """The mean of the tokens; the weight counts them."""
+
+    def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
+        """Return the mean token of every segment."""
+        count = mask.sum(1).float()
+        mean = tokens.masked_fill(~mask[..., None], 0).sum(1) / count.clamp(min=1).to(tokens.dtype)[:, None]
+        return mean, count
+
+    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the running mean."""
+        mean, count = pooled[0], pooled[1] + 1
+        return mean + (token - mean) / count.to(mean.dtype)[:, None], count
+
+
+def _exact(x: Tensor) -> Tensor:
+    """Return half-precision numbers as float32, and others as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@STATE_POOLINGS.register("attention")
+class AttentionPooling(StatePooling):
+    """What one learned query attends to: softmax(x·query / √E) x; the weight is the log of the summed exponentials."""
+
+    empty = float("-inf")
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__(hidden_size)
+        self.query = nn.Parameter(torch.zeros(hidden_size))
+
+    def _score(self, tokens: Tensor) -> Tensor:
+        return tokens @ self.query.to(tokens.dtype) * self.hidden_size**-0.5
+
+    def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
+        """Return the attended token of every segment."""
+        score = self._score(tokens).masked_fill(~mask, float("-inf"))
+        share = torch.softmax(score, dim=1)
+        return (share[:, None] @ tokens.masked_fill(~mask[..., None], 0))[:, 0], _exact(score).logsumexp(1)
+
+    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the running weighted mean."""
+        score = _exact(self._score(token))
+        total = torch.logaddexp(pooled[1], score)
+        share = (score - total).exp().to(pooled[0].dtype)
+        return pooled[0] + (token - pooled[0]) * share[:, None], total
