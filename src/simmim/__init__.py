@@ -1,0 +1,20 @@
+"""SimMIM: transformers for long text, with SMI attention and hierarchical encoding."""
+
+from simmim.errors import CheckpointError, ConfigError, DataError, ShapeError, SimMIMError
+from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel
+from simmim.nn import HierarchicalEncoder, SMIAttention
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "HierarchicalEncoder",
+    "SMIAttention",
+    "ShapeError",
+    "SimMIMConfig",
+    "SimMIMError",
+    "SimMIMForConditionalGeneration",
+    "SimMIMModel",
+]

@@ -1,0 +1,113 @@
+"""What a SimMIM model is made of: the configuration that is saved with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from simmim.errors import ConfigError
+from simmim.nn import AGGREGATORS, STATE_POOLINGS, STATE_READS
+
+__all__ = ["SimMIMConfig"]
+
+
+@strict
+class SimMIMConfig(PreTrainedConfig):
+    """Describe a SimMIM model.
+
+    The default preset is what measurements favour so far (``docs/decisions``); ``SimMIMConfig.literal()`` is the
+    source document's form.
+
+    Args:
+        vocab_size: rows of the token embedding.
+        hidden_size: E.
+        intermediate_size: width of the gated FFN.
+        num_hidden_layers: layers of the encoder.
+        num_decoder_layers: layers of the decoder, where there is one.
+        num_attention_heads: H.
+        segment_length: L, tokens of a segment.
+        state_pooling: ``first``, ``last``, ``mean`` or ``attention``: what makes a segment's state. A decoder, whose
+            first vector has seen nothing, takes ``last`` where this says ``first``.
+        state_read: ``broadcast``, ``gated_broadcast``, ``attend`` or ``none``: how states reach the tokens.
+        state_null: a learned slot that a reader of states may choose instead of them.
+        neighbours: 0 or 1 whole segments on either side (decoder: before) that tokens read in full.
+        segment_shift: tokens by which the borders move on every other layer.
+        rotary: rotary positions for tokens and states.
+        rope_theta: base of the rotary frequencies.
+        aggregator: ``concat`` or ``weighted_sum``: what merges two nodes of the pyramid.
+        dropout: share of the channels dropped before each residual sum.
+        norm_eps: of the RMS norms.
+        initializer_range: standard deviation of the weights to begin with.
+
+    Raises:
+        ConfigError: a value is not among those allowed, or two do not go together.
+    """
+
+    model_type = "simmim"
+    keys_to_ignore_at_inference = ["past_key_values"]
+    attribute_map = {"encoder_layers": "num_hidden_layers", "decoder_layers": "num_decoder_layers"}
+
+    vocab_size: int = 8192
+    hidden_size: int = 256
+    intermediate_size: int = 704
+    num_hidden_layers: int = 4
+    num_decoder_layers: int = 2
+    num_attention_heads: int = 4
+    segment_length: int = 64
+    state_pooling: str = "mean"
+    state_read: str = "attend"
+    state_null: bool = False
+    neighbours: int = 1
+    segment_shift: int = 0
+    rotary: bool = True
+    rope_theta: float | int = 10_000.0
+    aggregator: str = "concat"
+    dropout: float | int = 0.0
+    norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    is_encoder_decoder: bool = False
+    use_cache: bool = True
+    tie_word_embeddings: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    decoder_start_token_id: int | None = 1
+
+    @classmethod
+    def literal(cls, **changes: Any) -> SimMIMConfig:
+        """Return the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
+        values = {"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0}
+        return cls(**{**values, **changes})
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Complete the configuration and refuse what no model can be built from."""
+        super().__post_init__(**kwargs)
+        STATE_POOLINGS.find(self.state_pooling)
+        STATE_READS.find(self.state_read)
+        AGGREGATORS.find(self.aggregator)
+        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "segment_length"):
+            self._require(name, self._whole(name, 1), "a whole number of 1 or more")
+        for name in ("num_hidden_layers", "num_decoder_layers", "segment_shift"):
+            self._require(name, self._whole(name, 0), "a whole number of 0 or more")
+        heads = self.num_attention_heads
+        self._require("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads ({heads})")
+        even = not self.rotary or self.hidden_size // heads % 2 == 0
+        self._require("num_attention_heads", even, "heads of even width (hidden_size / heads) for rotary positions")
+        self._require("neighbours", self.neighbours in (0, 1), "0 or 1")
+        self._require(
+            "segment_shift",
+            self.segment_shift < self.segment_length,
+            f"less than segment_length ({self.segment_length})",
+        )
+        number = isinstance(self.dropout, int | float)
+        self._require("dropout", number and 0 <= self.dropout < 1, "a share from 0 to below 1")
+
+    def _whole(self, name: str, least: int) -> bool:
+        value = getattr(self, name)
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ConfigError(f"{name}: expected {expected}, got {getattr(self, name)!r}")

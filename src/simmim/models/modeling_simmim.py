@@ -1,0 +1,223 @@
+"""The SimMIM encoder: embeddings, SMI layers on packed documents, and the pyramid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils.generic import ModelOutput
+
+from simmim.errors import ConfigError, ShapeError
+from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.nn import HierarchicalEncoder, SMIAttention
+from simmim.nn.aggregators import Concat, WeightedSum
+from simmim.nn.block import EncoderBlock
+from simmim.nn.hierarchy import Pyramid
+from simmim.nn.state_pooling import AttentionPooling
+from simmim.nn.state_read import GatedBroadcast, StateFFN
+from simmim.ops.segments import SegmentLayout, check_attention_mask
+
+__all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "embed", "layer_attention"]
+
+
+@dataclass
+class SimMIMModelOutput(ModelOutput):
+    """What ``SimMIMModel`` returns.
+
+    Attributes:
+        last_hidden_state: ``[B, N, E]``, zero at padding.
+        pooler_output: ``[B, E]`` mean over the positions of the global representation.
+        global_representation: ``[B, L, E]`` the top of the pyramid, zero where a position does not exist.
+        pyramid: all levels (``simmim.nn.Pyramid``).
+        hidden_states: each ``[B, N, E]``: the embeddings, and the output of every layer.
+    """
+
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
+    global_representation: Tensor | None = None
+    pyramid: Pyramid | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+class SimMIMPreTrainedModel(PreTrainedModel):
+    """Loads, saves and initialises every SimMIM model."""
+
+    config_class = SimMIMConfig
+    config: SimMIMConfig
+    base_model_prefix = "encoder"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["EncoderBlock", "DecoderBlock"]
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, StateFFN):
+            init.zeros_(module.down.weight)
+        elif isinstance(module, AttentionPooling):
+            init.zeros_(module.query)
+        elif isinstance(module, WeightedSum):
+            init.zeros_(module.logits)
+        elif isinstance(module, Concat):
+            init.copy_(module.merge.weight, module.start())
+        elif isinstance(module, SMIAttention):
+            if module.state_null is not None:
+                init.zeros_(module.state_null)
+            if isinstance(module.state_read, GatedBroadcast):
+                init.constant_(module.state_gate, GatedBroadcast.START)
+
+
+def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAttention:
+    """Build the attention of one layer; every other layer has shifted borders if the configuration says so."""
+    pooling = "last" if causal and config.state_pooling == "first" else config.state_pooling
+    return SMIAttention(
+        config.hidden_size,
+        config.num_attention_heads,
+        config.segment_length,
+        causal=causal,
+        state_pooling=pooling,
+        state_read=config.state_read,
+        state_null=config.state_null,
+        neighbours=config.neighbours,
+        segment_shift=config.segment_shift if layer % 2 else 0,
+        rotary=config.rotary,
+        rope_theta=float(config.rope_theta),
+    )
+
+
+def embed(embedding: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """Return ``[B, N, E]`` from exactly one of token ids and ready embeddings."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ShapeError(
+            "input_ids, inputs_embeds: expected exactly one of them, got "
+            + ("neither" if input_ids is None else "both")
+        )
+    if inputs_embeds is not None:
+        return inputs_embeds
+    assert input_ids is not None
+    if input_ids.dim() != 2:
+        raise ShapeError(
+            f"input_ids: expected [batch, tokens], got {list(input_ids.shape)}; add a batch dimension with [None]"
+        )
+    embedded: Tensor = embedding(input_ids)
+    return embedded
+
+
+class SimMIMModel(SimMIMPreTrainedModel):
+    """The encoder: token outputs, and a pyramid with one global representation of the document.
+
+    Documents of a batch are packed one after the other, so padding costs nothing.
+
+    Args:
+        config: its configuration.
+        add_pooling_layer: build the pyramid.
+    """
+
+    def __init__(self, config: SimMIMConfig, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            EncoderBlock(
+                layer_attention(config, i, causal=False), config.intermediate_size, config.norm_eps, config.dropout
+            )
+            for i in range(config.num_hidden_layers)
+        )
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.hierarchy = HierarchicalEncoder(config.hidden_size, config.aggregator) if add_pooling_layer else None
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the token embedding."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token embedding."""
+        assert isinstance(value, nn.Embedding)
+        self.embed_tokens = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> SimMIMModelOutput | tuple[Any, ...]:
+        """Encode a batch of documents.
+
+        Args:
+            input_ids: ``[B, N]`` int64.
+            attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
+            inputs_embeds: ``[B, N, E]`` instead of ids.
+            output_hidden_states: also return the output of every layer.
+            output_attentions: not offered; True is refused.
+            return_dict: False for a plain tuple.
+            **kwargs: ignored, for what transformers passes to every encoder.
+
+        Raises:
+            ShapeError: a shape is not as above.
+            ConfigError: attention maps are asked for.
+        """
+        refuse_attentions(output_attentions)
+        hidden = embed(self.embed_tokens, input_ids, inputs_embeds)
+        batch, tokens, _ = hidden.shape
+        wants_all = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+        if mask is not None and bool(mask.all()):
+            mask = None
+        if mask is not None:
+            hidden = hidden[mask][None]
+        layouts = self._layouts(mask, batch, tokens, hidden.device)
+        states = [hidden]
+        for i, layer in enumerate(self.layers):
+            layout = layouts[i % len(layouts)]
+            if self.gradient_checkpointing and self.training:
+                hidden = self._gradient_checkpointing_func(layer.__call__, hidden, layout)
+            else:
+                hidden = layer(hidden, layout)
+            states.append(hidden)
+        hidden = states[-1] = self.norm(hidden)
+        pyramid = None
+        if self.hierarchy is not None:
+            pyramid = self.hierarchy(layouts[0].to_segments(hidden), layouts[0].mask, layouts[0].counts)
+        output = SimMIMModelOutput(
+            last_hidden_state=_unpack(hidden, mask),
+            pooler_output=None if pyramid is None else pyramid.pooled,
+            global_representation=None if pyramid is None else pyramid.global_representation,
+            pyramid=pyramid,
+            hidden_states=tuple(_unpack(state, mask) for state in states) if wants_all else None,
+        )
+        wants_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if wants_dict else output.to_tuple()
+
+    def _layouts(self, mask: Tensor | None, batch: int, tokens: int, device: torch.device) -> list[SegmentLayout]:
+        """Return the layouts that the layers take in turn."""
+        shifts = [0, self.config.segment_shift] if self.config.segment_shift else [0]
+        length = self.config.segment_length
+        if mask is None:
+            return [SegmentLayout.build(batch, tokens, length, segment_shift=s, device=device) for s in shifts]
+        return [SegmentLayout.packed(mask.sum(1), length, segment_shift=s) for s in shifts]
+
+
+def refuse_attentions(output_attentions: bool | None) -> None:
+    """Say that attention maps are not to be had, rather than return none."""
+    if output_attentions:
+        raise ConfigError(
+            "output_attentions: expected False: fused attention keeps no maps of weights; "
+            "simmim.ops.reference computes them for a short text"
+        )
+
+
+def _unpack(packed: Tensor, mask: Tensor | None) -> Tensor:
+    """Put packed tokens ``[1, T, E]`` back where the mask has them: ``[B, N, E]``."""
+    if mask is None:
+        return packed
+    return packed.new_zeros(*mask.shape, packed.shape[-1]).masked_scatter(mask[..., None], packed)
