@@ -1,0 +1,142 @@
+"""Every option of the fast SMI attention equals the equations, in outputs and in every gradient (contracts 1 and 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from simmim.nn import SMIAttention
+from simmim.ops import reference
+from support import (
+    DEFAULT,
+    DOCUMENT_LENGTHS,
+    HEADS,
+    HIDDEN,
+    LENGTH,
+    LITERAL,
+    batch_of,
+    documents,
+    every_option,
+    name_of,
+    random_layer,
+    reference_output,
+    some_options,
+)
+
+WIDTH = 29
+
+
+def gradients(output: Tensor, wanted: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of a fixed random function of the output; zero where there is none."""
+    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(3), dtype=output.dtype)
+    found = torch.autograd.grad((output * direction).sum(), wanted, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(wanted, found, strict=True)]
+
+
+def assert_equals_reference(options: dict[str, Any]) -> None:
+    layer = random_layer(**options)
+    texts = [text.requires_grad_() for text in documents(DOCUMENT_LENGTHS)]
+    hidden, mask = batch_of(texts, WIDTH)
+    output = layer(hidden, mask)
+    assert not output[~mask].any(), "padding must be zero"
+    fast = torch.cat([row[held] for row, held in zip(output, mask, strict=True)])
+    slow = torch.cat([reference_output(layer, text, options) for text in texts])
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-11)
+    wanted = [*texts, *layer.parameters()]
+    for name, ours, theirs in zip(
+        [*(f"text {i}" for i in range(len(texts))), *(n for n, _ in layer.named_parameters())],
+        gradients(fast, wanted),
+        gradients(slow, wanted),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10, msg=lambda m, n=name: f"gradient of {n}: {m}")
+    # An unpadded batch takes another path through the segments.
+    alone = layer(texts[5][None])[0]
+    torch.testing.assert_close(alone, reference_output(layer, texts[5], options), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("options", some_options(), ids=name_of)
+def test_some_options_equal_the_equations(options: dict[str, Any]) -> None:
+    assert_equals_reference(options)
+
+
+@pytest.mark.slow
+@pytest.mark.contract
+@pytest.mark.parametrize("options", list(every_option()), ids=name_of)
+def test_every_option_equals_the_equations(options: dict[str, Any]) -> None:
+    assert_equals_reference(options)
+
+
+@pytest.mark.parametrize("tokens", [1, LENGTH - 1, LENGTH, LENGTH + 1, 2 * LENGTH, 63])
+def test_literal_form_is_the_five_equations(tokens: int) -> None:
+    """The options' reference and the fast form both equal the source's own equations, which know no options."""
+    layer = random_layer(rotary=False, **LITERAL)
+    [text] = documents([tokens])
+    weights = dict(layer.named_parameters())
+    literal = reference.smi_attention_literal(text, weights, LENGTH, HEADS)
+    torch.testing.assert_close(layer(text[None])[0], literal, rtol=0, atol=1e-11)
+    torch.testing.assert_close(reference_output(layer, text, {**LITERAL, "rotary": False}), literal, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("options", [DEFAULT, LITERAL, {**DEFAULT, "causal": True, "state_null": True}], ids=name_of)
+def test_gradcheck(options: dict[str, Any]) -> None:
+    """Analytic gradients equal finite differences, so reference and fast form cannot be wrong in the same way."""
+    layer = random_layer(**options)
+    [text] = documents([LENGTH + 3])
+    names = [name for name, _ in layer.named_parameters()]
+
+    def apply(x: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+
+    parameters = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    assert torch.autograd.gradcheck(apply, (text[None].requires_grad_(), *parameters), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("read", ["attend", "broadcast"])
+def test_error_is_at_most_twice_that_of_the_naive_form(dtype: torch.dtype, causal: bool, read: str) -> None:
+    """|fast - ref64| <= 2 |naive in the same dtype - ref64|, outputs and gradients, as norms over the tensor."""
+    options = {**DEFAULT, "causal": causal, "state_read": read}
+    exact = random_layer(**options).to(dtype).double()
+    rounded = random_layer(**options).to(dtype)
+    [text] = documents([41], dtype)
+
+    def run(layer: SMIAttention, fast: bool, x: Tensor) -> list[Tensor]:
+        x = x.detach().requires_grad_()
+        out = layer(x[None])[0] if fast else reference_output(layer, x, options)
+        return [t.double() for t in (out, *gradients(out, [x, *layer.parameters()]))]
+
+    truth = run(exact, False, text.double())
+    for ours, naive, true in zip(run(rounded, True, text), run(rounded, False, text), truth, strict=True):
+        assert ours.isfinite().all()
+        assert (ours - true).norm() <= 2 * (naive - true).norm() + 1e-12
+
+
+def test_a_step_at_a_time_equals_the_parallel_pass() -> None:
+    """Contract 4 on a layer, for some options: prefill of any length, then steps, ragged and with holes."""
+    for options in some_options():
+        if not options["causal"]:
+            continue
+        layer = random_layer(**options)
+        hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
+        expected = layer(hidden, mask)
+        for start in (0, 1, LENGTH, 2 * LENGTH + 1):
+            first, cache = layer.prefill(hidden[:, :start], mask[:, :start])
+            rest, _ = layer.extend(hidden[:, start:], mask[:, start:], past=cache)
+            actual = torch.cat((first, rest), dim=1)
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m, o=options: f"{o}: {m}")
+
+
+def test_nothing_is_gathered_at_once_that_need_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without gradients the keys are gathered in parts; the parts give what the whole gives."""
+    layer = random_layer(**DEFAULT)
+    hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
+    whole = layer(hidden, mask)
+    monkeypatch.setattr("simmim.ops.smi.GATHER_LIMIT", 2 * HIDDEN * 3 * LENGTH)
+    with torch.no_grad():
+        parts = layer(hidden, mask)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)

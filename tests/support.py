@@ -1,0 +1,80 @@
+"""What several tests need: ragged batches with poisoned padding, random layers, and the reference over a batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simmim.nn import SMIAttention
+from simmim.ops import reference
+
+HIDDEN, HEADS, LENGTH = 8, 2, 6
+READS = ("none", "broadcast", "gated_broadcast", "attend")
+POOLINGS = ("first", "last", "mean", "attention")
+DOCUMENT_LENGTHS = (1, LENGTH - 1, LENGTH, LENGTH + 1, 2 * LENGTH, 27, 0)
+"""N = 1, L-1, L, L+1, 2L, an odd number of segments, and a document of padding alone."""
+
+DEFAULT: dict[str, Any] = {"state_read": "attend", "state_pooling": "mean", "neighbours": 1}
+LITERAL: dict[str, Any] = {"state_read": "broadcast", "state_pooling": "first", "neighbours": 0}
+
+
+def every_option() -> Iterator[dict[str, Any]]:
+    """Return every combination that a layer can be built with."""
+    names = ("causal", "state_read", "state_pooling", "state_null", "neighbours", "segment_shift", "rotary")
+    values = ((False, True), READS, POOLINGS, (False, True), (0, 1), (0, LENGTH // 2), (True, False))
+    for combination in itertools.product(*values):
+        options = dict(zip(names, combination, strict=True))
+        if not (options["causal"] and options["state_pooling"] == "first"):
+            yield options
+
+
+def some_options() -> list[dict[str, Any]]:
+    """Return combinations in which every two values of two options meet, or nearly so."""
+    return list(every_option())[::7]
+
+
+def name_of(options: dict[str, Any]) -> str:
+    return "-".join(
+        f"{value}" if isinstance(value, str) else f"{key}={value}" for key, value in options.items() if value
+    )
+
+
+def random_layer(dtype: torch.dtype = torch.float64, seed: int = 0, **options: Any) -> SMIAttention:
+    """Build a layer none of whose parameters is zero or one."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = SMIAttention(HIDDEN, HEADS, LENGTH, **options)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return layer.to(dtype)
+
+
+def documents(lengths: Sequence[int], dtype: torch.dtype = torch.float64, seed: int = 1) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(n, HIDDEN, generator=generator, dtype=torch.float64).to(dtype) for n in lengths]
+
+
+def batch_of(texts: Sequence[Tensor], width: int, seed: int = 2) -> tuple[Tensor, Tensor]:
+    """Put documents into a batch whose padding is NaN: padded left, right and, every third, in between."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.full((len(texts), width, HIDDEN), float("nan"), dtype=texts[0].dtype)
+    mask = torch.zeros(len(texts), width, dtype=torch.bool)
+    for row, text in enumerate(texts):
+        left = torch.arange(width - len(text), width)
+        right = torch.arange(len(text))
+        holes = torch.randperm(width, generator=generator)[: len(text)].sort().values
+        places = (left, right, holes)[row % 3]
+        hidden[row, places], mask[row, places] = text, True
+    return hidden, mask
+
+
+def reference_output(layer: SMIAttention, text: Tensor, options: dict[str, Any]) -> Tensor:
+    """Apply the equations, with the layer's own parameters, so that gradients reach them."""
+    if not len(text):
+        return text
+    weights = dict(layer.named_parameters())
+    return reference.smi_attention(text, weights, num_heads=HEADS, segment_length=LENGTH, **options)

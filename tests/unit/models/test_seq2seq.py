@@ -1,0 +1,265 @@
+"""The models: saving, Auto classes, losses, generation with a cache, batch invariance, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, DynamicCache
+
+from simmim import ConfigError, ShapeError, SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "literal": {"state_read": "broadcast", "state_pooling": "first", "neighbours": 0},
+    "gated": {"state_read": "gated_broadcast", "state_pooling": "attention", "state_null": True},
+    "shifted": {"segment_shift": 4, "state_null": True, "state_pooling": "last"},
+    "no-states": {"state_read": "none", "rotary": False},
+}
+
+
+def small_config(**changes: Any) -> SimMIMConfig:
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_attention_heads": 2,
+        "segment_length": 8,
+    }
+    return SimMIMConfig(**{**sizes, "num_hidden_layers": 2, "num_decoder_layers": 2, **changes})
+
+
+def model_of(seed: int = 0, **changes: Any) -> SimMIMForConditionalGeneration:
+    """Build a model whose weights are large enough to make every token matter."""
+    model = SimMIMForConditionalGeneration(small_config(**changes))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model.double().eval()
+
+
+@pytest.fixture
+def texts() -> tuple[Tensor, Tensor]:
+    """Three sources of 20, 37 and 7 tokens, padded right, not at all and left, with rubbish in the padding."""
+    ids = torch.randint(4, 50, (3, 37), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, 20:] = 0
+    mask[2, :30] = 0
+    return ids, mask
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+class TestGeneration:
+    """Contract 4 on the whole model: decoding with the cache is decoding without it."""
+
+    def test_step_equals_forward_at_every_position(self, preset: str, texts: tuple[Tensor, Tensor]) -> None:
+        model = model_of(**PRESETS[preset])
+        ids, mask = texts
+        target = torch.randint(4, 50, (3, 30), generator=torch.Generator().manual_seed(2))
+        held = torch.ones_like(target)
+        held[1, :5] = 0  # a left-padded target among others
+        whole = model(ids, mask, decoder_input_ids=target, decoder_attention_mask=held, use_cache=False).logits
+        for start in (1, 8, 13):
+            first = model(
+                ids, mask, decoder_input_ids=target[:, :start], decoder_attention_mask=held[:, :start], use_cache=True
+            )
+            cache, found = first.past_key_values, [first.logits]
+            for t in range(start, 30):
+                step = model(
+                    encoder_outputs=(first.encoder_last_hidden_state,),
+                    attention_mask=mask,
+                    decoder_input_ids=target[:, t : t + 1],
+                    decoder_attention_mask=held[:, : t + 1],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                found.append(step.logits)
+            assert cache.get_seq_length() == 30
+            torch.testing.assert_close(torch.cat(found, 1)[held.bool()], whole[held.bool()], rtol=0, atol=1e-10)
+
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_generate_gives_the_same_with_and_without_cache(
+        self, preset: str, beams: int, texts: tuple[Tensor, Tensor]
+    ) -> None:
+        model = model_of(**PRESETS[preset])
+        ids, mask = texts
+        settings = {
+            "attention_mask": mask,
+            "max_new_tokens": 28,
+            "eos_token_id": None,
+            "do_sample": False,
+            "num_beams": beams,
+        }
+        cached = model.generate(ids, use_cache=True, **settings)
+        assert cached.shape == (3, 29)
+        assert torch.equal(cached, model.generate(ids, use_cache=False, **settings))
+        alone = model.generate(ids[:1, :20], max_new_tokens=28, eos_token_id=None, do_sample=False, num_beams=beams)
+        assert torch.equal(alone[0], cached[0])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_document_does_not_depend_on_its_batch(preset: str, texts: tuple[Tensor, Tensor]) -> None:
+    """Contract 5: token outputs, pyramid and loss are those of the document alone."""
+    ids, mask = texts
+    encoder = SimMIMModel(small_config(**PRESETS[preset])).double().eval()
+    together = encoder(ids, mask)
+    assert not together.last_hidden_state[mask == 0].any()
+    for row in range(3):
+        alone = encoder(ids[row][mask[row].bool()][None])
+        torch.testing.assert_close(together.last_hidden_state[row][mask[row].bool()], alone.last_hidden_state[0])
+        torch.testing.assert_close(together.pooler_output[row], alone.pooler_output[0])
+        width = alone.global_representation.shape[1]
+        torch.testing.assert_close(together.global_representation[row, :width], alone.global_representation[0])
+
+
+def test_outputs_have_the_shapes_that_are_documented(texts: tuple[Tensor, Tensor]) -> None:
+    ids, mask = texts
+    output = SimMIMModel(small_config())(ids, mask, output_hidden_states=True)
+    assert output.last_hidden_state.shape == (3, 37, 16)
+    assert output.global_representation.shape == (3, 8, 16)
+    assert output.pooler_output.shape == (3, 16)
+    assert [level.counts.tolist() for level in output.pyramid.levels] == [[3, 5, 1], [2, 3, 1], [1, 2, 1], [1, 1, 1]]
+    assert [state.shape for state in output.hidden_states] == [(3, 37, 16)] * 3
+    torch.testing.assert_close(output.hidden_states[-1], output.last_hidden_state)
+    assert isinstance(SimMIMModel(small_config())(ids, return_dict=False), tuple)
+
+
+def test_saved_models_come_back_through_the_auto_classes(tmp_path: Path, texts: tuple[Tensor, Tensor]) -> None:
+    model = model_of().float()
+    ids, mask = texts
+    model.save_pretrained(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    assert type(again) is SimMIMForConditionalGeneration
+    expected = model(ids, mask, labels=ids)
+    torch.testing.assert_close(again(ids, mask, labels=ids).logits, expected.logits, rtol=0, atol=0)
+    assert again.lm_head.weight is again.encoder.embed_tokens.weight is again.decoder.embed_tokens.weight
+    encoder = AutoModel.from_pretrained(tmp_path).eval()
+    assert type(encoder) is SimMIMModel
+    torch.testing.assert_close(encoder(ids, mask).last_hidden_state, expected.encoder_last_hidden_state, rtol=0, atol=0)
+    assert AutoConfig.from_pretrained(tmp_path).to_dict()["segment_length"] == 8
+
+
+def test_loss_is_the_mean_over_labels_and_falls_when_trained(texts: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    model = SimMIMForConditionalGeneration(small_config()).train()
+    ids, mask = texts
+    labels = ids[:, :9].clone()
+    labels[0, 5:] = -100
+    output = model(ids, mask, labels=labels)
+    expected = torch.nn.functional.cross_entropy(output.logits[labels != -100], labels[labels != -100])
+    torch.testing.assert_close(output.loss, expected)
+    torch.testing.assert_close(model(ids, mask, labels=labels, num_items_in_batch=46).loss, expected / 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        loss = model(ids, mask, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss < expected / 4
+
+
+def test_every_parameter_gets_a_gradient(texts: tuple[Tensor, Tensor]) -> None:
+    ids, mask = texts
+    for preset in PRESETS.values():
+        model = model_of(**preset)
+        model(ids, mask, labels=ids).loss.backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_gradient_checkpointing_changes_no_gradient(texts: tuple[Tensor, Tensor]) -> None:
+    ids, mask = texts
+    grads = []
+    for checkpointing in (False, True):
+        model = model_of().train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model(ids, mask, labels=ids).loss.backward()
+        grads.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_targets_are_moved_right_behind_the_start_token() -> None:
+    labels = torch.tensor([[7, 8, 9], [7, -100, -100]])
+    moved = model_of().prepare_decoder_input_ids_from_labels(labels)
+    assert moved.tolist() == [[1, 7, 8], [1, 7, 0]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"state_read": "nonsense"},
+            "state_read: expected one of attend, broadcast, gated_broadcast, none; got 'nonsense'",
+        ),
+        ({"state_pooling": "max"}, "state_pooling: expected one of attention, first, last, mean; got 'max'"),
+        ({"aggregator": "sum"}, "aggregator: expected one of concat, weighted_sum; got 'sum'"),
+        ({"hidden_size": 15}, "hidden_size: expected a multiple of num_attention_heads"),
+        ({"hidden_size": "16"}, "hidden_size: expected a whole number"),
+        ({"hidden_size": 18, "num_attention_heads": 6}, "even width"),
+        ({"neighbours": 3}, "neighbours: expected 0 or 1, got 3"),
+        ({"segment_length": 0}, "segment_length: expected a whole number of 1 or more, got 0"),
+        ({"segment_shift": 8}, "segment_shift: expected less than segment_length"),
+        ({"dropout": 1.0}, "dropout: expected a share"),
+    ],
+)
+def test_nonsense_is_refused_with_what_is_allowed(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        small_config(**changes)
+
+
+def test_literal_preset_is_the_source_form_and_its_decoder_reads_segment_ends() -> None:
+    config = SimMIMConfig.literal(vocab_size=50, hidden_size=16, num_attention_heads=2, intermediate_size=24)
+    assert (config.state_read, config.state_pooling, config.neighbours) == ("broadcast", "first", 0)
+    model = SimMIMForConditionalGeneration(config)
+    poolings = [
+        type(layer.attention.state_pooling).__name__ for layer in (model.encoder.layers[0], model.decoder.layers[0])
+    ]
+    assert poolings == ["FirstPooling", "LastPooling"]
+
+
+def test_wrong_inputs_are_refused(texts: tuple[Tensor, Tensor]) -> None:
+    model = model_of()
+    ids, mask = texts
+    with pytest.raises(ShapeError, match=r"attention_mask: expected shape \[3, 37\]"):
+        model(ids, mask[:, :-1], labels=ids)
+    with pytest.raises(ShapeError, match="exactly one of them, got neither"):
+        model.encoder()
+    with pytest.raises(ShapeError, match="add a batch dimension"):
+        model.encoder(ids[0])
+    with pytest.raises(ConfigError, match="output_attentions: expected False"):
+        model.encoder(ids, output_attentions=True)
+    with pytest.raises(ShapeError, match="EncoderDecoderCache"):
+        model(ids, mask, decoder_input_ids=ids[:, :1], past_key_values=DynamicCache())
+
+
+def test_cache_keeps_a_window_and_states_and_refuses_to_forget(texts: tuple[Tensor, Tensor]) -> None:
+    model = model_of()
+    ids, mask = texts
+    cache = model(ids, mask, decoder_input_ids=ids.repeat(1, 3), use_cache=True).past_key_values
+    past = cache.self_attention_cache.layers[0].past
+    assert past.keys.shape == (3, 2 * 8, 2, 8), "two segments of tokens, however long the text"
+    assert past.state_keys.shape[1] == 14, "one state a segment of 111 tokens"
+    cache.self_attention_cache.layers[0].crop(0)
+    with pytest.raises(ValueError, match="cannot give back its last 2 tokens"):
+        cache.self_attention_cache.layers[0].crop(-2)
+    cache.reset()
+    assert cache.get_seq_length() == 0
+
+
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_sampling_runs_and_respects_the_seed(padding: str, texts: tuple[Tensor, Tensor]) -> None:
+    model = model_of()
+    ids, mask = texts
+    if padding == "left":
+        ids, mask = ids.flip(1), mask.flip(1)
+    torch.manual_seed(3)
+    first = model.generate(ids, attention_mask=mask, do_sample=True, max_new_tokens=12, eos_token_id=None)
+    torch.manual_seed(3)
+    assert torch.equal(
+        first, model.generate(ids, attention_mask=mask, do_sample=True, max_new_tokens=12, eos_token_id=None)
+    )
