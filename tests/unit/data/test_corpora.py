@@ -1,0 +1,178 @@
+"""Named corpora are built once, whole or not at all; a user's own file is read or its bad line is named."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from simmim.data import corpora
+from simmim.data.corpora import load_corpus, load_examples, load_manifest, register_corpus
+from simmim.data.splits import Pair
+from simmim.errors import DataError
+
+SPLITS = {
+    "train": [Pair("A Tree is\n\ntall – 樹", "a tree", "g1", "n1"), Pair("the sea", "wide", "g1", "n2")],
+    "validation": [Pair("a hill of 3 stones", "hill of 2 stones", "g2", "n3")],
+    "test": [Pair("a hill of 3 stones", "HILL  of 2 stones", "g3", "n4")],
+}
+
+
+class Builder:
+    """Count how often a corpus is built."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> tuple[dict[str, list[Pair]], dict[str, object]]:
+        self.calls += 1
+        return SPLITS, {"licence": "none at all"}
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    """Register a corpus `trees` for the length of a test."""
+    monkeypatch.setattr(corpora, "_BUILDERS", {})
+    builder = Builder()
+    register_corpus("trees", builder)
+    return builder
+
+
+def test_builds_a_corpus_once_and_reads_it_afterwards(builder: Builder, tmp_path: Path) -> None:
+    first = load_corpus("trees", tmp_path)
+    second = load_corpus("trees", tmp_path)
+
+    assert builder.calls == 1
+    for corpus in (first, second):
+        assert list(corpus) == ["train", "validation", "test"]
+        assert corpus["train"].column_names == ["document", "summary", "group", "name"]
+        assert [Pair(**row) for row in corpus["train"]] == SPLITS["train"]
+        assert [Pair(**row) for row in corpus["test"]] == SPLITS["test"]
+    assert [path.name for path in tmp_path.iterdir()] == ["trees"]
+
+
+def test_the_cache_is_where_the_environment_says(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SIMMIM_CACHE", str(tmp_path / "named"))
+    load_corpus("trees")
+    assert (tmp_path / "named" / "trees" / "train.jsonl").exists()
+
+    monkeypatch.delenv("SIMMIM_CACHE")
+    load_corpus("trees")
+    assert (tmp_path / "home" / ".cache" / "simmim" / "trees" / "train.jsonl").exists()
+
+
+def test_the_manifest_describes_each_split(builder: Builder, tmp_path: Path) -> None:
+    manifest = load_manifest("trees", tmp_path)
+
+    assert (manifest["corpus"], manifest["licence"]) == ("trees", "none at all")
+    assert {key: value for key, value in manifest["splits"]["train"].items() if key != "sha256"} == {
+        "pairs": 2,
+        "groups": 1,
+        "mean_document_words": 4.0,  # (6 + 2) / 2
+        "mean_summary_words": 1.5,
+        "summary_occurs_in_document": 1,  # as "A Tree"
+    }
+    assert manifest["splits"]["test"]["summary_occurs_in_document"] == 1  # case, spaces and digits aside
+    assert manifest["splits"]["train"]["sha256"] != manifest["splits"]["test"]["sha256"]
+
+
+def test_a_build_that_fails_leaves_nothing(builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_no_manifest(*_: object, **__: object) -> str:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dumps", write_no_manifest)
+        with pytest.raises(OSError, match="disk full"):
+            load_corpus("trees", tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+    assert len(load_corpus("trees", tmp_path)["train"]) == 2
+
+
+def test_takes_the_corpus_that_another_process_built_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpora, "_BUILDERS", {})
+    builder = Builder()
+
+    def slow_builder() -> tuple[dict[str, list[Pair]], dict[str, object]]:
+        if not (tmp_path / "trees").exists():
+            monkeypatch.setitem(corpora._BUILDERS, "trees", builder)
+            load_corpus("trees", tmp_path)
+        return SPLITS, {"licence": "of the slow one"}
+
+    register_corpus("trees", slow_builder)
+
+    assert len(load_corpus("trees", tmp_path)["train"]) == 2
+    assert load_manifest("trees", tmp_path)["licence"] == "none at all"
+    assert [path.name for path in tmp_path.iterdir()] == ["trees"]
+
+
+def test_names_the_known_corpora(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"known corpora \['debian-descriptions'\], got 'debian-description'"):
+        load_corpus("debian-description", tmp_path)
+
+
+def test_a_name_is_registered_once(builder: Builder) -> None:
+    with pytest.raises(DataError, match="'trees' is registered already"):
+        register_corpus("trees", builder)
+
+
+def test_says_which_package_the_debian_corpus_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("simmim.data.debian_descriptions", "simmim.data.apt"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "debian.deb822", None)
+
+    with pytest.raises(DataError, match="pip install python-debian"):
+        load_corpus("debian-descriptions", tmp_path)
+
+
+def test_reads_a_file_of_the_users_own(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [{"document": "二\u2028三 <s>", "summary": "x", "id": 7}, {"document": " a\nb ", "summary": "y"}]
+    path.write_text("\ufeff" + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+
+    examples = load_examples(path)
+
+    assert examples.column_names == ["document", "summary"]
+    assert examples["document"][:] == ["二\u2028三 <s>", " a\nb "]
+    assert examples["summary"][:] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("line", "got"),
+    [
+        ("{'document': 'x'}", "got no valid JSON"),
+        ('["x", "y"]', "got list"),
+        (
+            '{"document": "x", "sumary": "y"}',
+            r"`summary` must be a text.*no such field \(fields: \['document', 'sumary'\]",
+        ),
+        ('{"document": 3, "summary": "y"}', "`document` must be a text that is not blank, got 3"),
+        ('{"document": "x", "summary": " \\n"}', "`summary` must be a text that is not blank"),
+        ('{"document": "x", "summary": null}', "`summary` must be a text that is not blank, got None"),
+        ('{"document": "\\ud800", "summary": "y"}', "`document` is no valid Unicode"),
+    ],
+)
+def test_names_the_malformed_line(tmp_path: Path, line: str, got: str) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text(f'{{"document": "a", "summary": "b"}}\n\n{line}\n', encoding="utf-8")
+
+    with pytest.raises(
+        DataError, match=rf"own.jsonl, line 3: expected an object with the texts document, summary.*{got}"
+    ):
+        load_examples(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot read it"), (b"", "the file is empty"), (b"\n \n", "the file is empty"), (b"\xff\xfe", "UTF-8")],
+)
+def test_says_why_a_file_cannot_be_read(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "own.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(DataError, match=rf"own.jsonl: .*{message}"):
+        load_examples(path)
