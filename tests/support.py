@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simmim import SimMIMConfig
 from simmim.nn import SMIAttention
 from simmim.ops import reference
 
@@ -78,3 +79,14 @@ def reference_output(layer: SMIAttention, text: Tensor, options: dict[str, Any])
         return text
     weights = dict(layer.named_parameters())
     return reference.smi_attention(text, weights, num_heads=HEADS, segment_length=LENGTH, **options)
+
+
+def small_config(**changes: Any) -> SimMIMConfig:
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_attention_heads": 2,
+        "segment_length": 8,
+    }
+    return SimMIMConfig(**{**sizes, "num_hidden_layers": 2, "num_decoder_layers": 2, **changes})

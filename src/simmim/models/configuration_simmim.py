@@ -37,6 +37,7 @@ class SimMIMConfig(PreTrainedConfig):
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         aggregator: ``concat`` or ``weighted_sum``: what merges two nodes of the pyramid.
+        copy_head: let the decoder copy source tokens (``nn.CopyHead``); for summaries that repeat the source's words.
         dropout: share of the channels dropped before each residual sum.
         norm_eps: of the RMS norms.
         initializer_range: standard deviation of the weights to begin with.
@@ -64,6 +65,7 @@ class SimMIMConfig(PreTrainedConfig):
     rotary: bool = True
     rope_theta: float | int = 10_000.0
     aggregator: str = "concat"
+    copy_head: bool = False
     dropout: float | int = 0.0
     norm_eps: float = 1e-6
     initializer_range: float = 0.02

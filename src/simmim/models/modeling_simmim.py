@@ -33,6 +33,7 @@ class SimMIMModelOutput(ModelOutput):
         pooler_output: ``[B, E]`` mean over the positions of the global representation.
         global_representation: ``[B, L, E]`` the top of the pyramid, zero where a position does not exist.
         pyramid: all levels (``simmim.nn.Pyramid``).
+        source_ids: ``[B, N]`` the ids that were read, for a decoder that copies; None for ready embeddings.
         hidden_states: each ``[B, N, E]``: the embeddings, and the output of every layer.
     """
 
@@ -40,6 +41,7 @@ class SimMIMModelOutput(ModelOutput):
     pooler_output: Tensor | None = None
     global_representation: Tensor | None = None
     pyramid: Pyramid | None = None
+    source_ids: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
 
@@ -193,6 +195,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
             pooler_output=None if pyramid is None else pyramid.pooled,
             global_representation=None if pyramid is None else pyramid.global_representation,
             pyramid=pyramid,
+            source_ids=input_ids,
             hidden_states=tuple(_unpack(state, mask) for state in states) if wants_all else None,
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict

@@ -16,6 +16,7 @@ from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel, embed, layer_attention, refuse_attentions
 from simmim.nn.block import DecoderBlock
+from simmim.nn.copy_head import CopyHead
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 
 __all__ = ["SimMIMDecoder", "SimMIMForConditionalGeneration"]
@@ -146,6 +147,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         self.encoder = SimMIMModel(config, add_pooling_layer=False)
         self.decoder = SimMIMDecoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.copy_head = CopyHead(config.hidden_size) if config.copy_head else None
         self.post_init()
 
     @classmethod
@@ -198,7 +200,8 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
 
         Returns:
-            ``loss`` (mean over the labels), ``logits [B, M, vocab_size]``, the cache, and what was asked for.
+            ``loss`` (mean over the labels), ``logits [B, M, vocab_size]`` (with a copy head: logarithms of
+            probabilities, float32), the cache, and what was asked for.
         """
         refuse_attentions(output_attentions)
         wants_all = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
@@ -226,6 +229,9 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             output_hidden_states=wants_all,
         )
         logits = self.lm_head(decoded.last_hidden_state)
+        if self.copy_head is not None:
+            source_ids = getattr(encoder_outputs, "source_ids", input_ids)
+            logits = self._copy(decoded, logits, memory, attention_mask, source_ids)
         output = Seq2SeqLMOutput(
             loss=None if labels is None else _loss(logits, labels, kwargs.get("num_items_in_batch")),
             logits=logits,
@@ -236,6 +242,35 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict
         return output if wants_dict else output.to_tuple()
+
+    def _copy(
+        self,
+        decoded: BaseModelOutputWithPastAndCrossAttentions,
+        logits: Tensor,
+        memory: Tensor,
+        attention_mask: Tensor | None,
+        source_ids: Tensor | None,
+    ) -> Tensor:
+        """Mix in the source's tokens; their keys are kept beside the decoder layers' keys of the memory."""
+        assert self.copy_head is not None
+        if source_ids is None:
+            raise ShapeError(
+                "input_ids: a model with copy_head=True copies source tokens and needs their ids, got none; "
+                "pass input_ids (or encoder_outputs as the encoder returned them), not inputs_embeds"
+            )
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, *source_ids.shape)
+        layer, past = self.config.num_decoder_layers, decoded.past_key_values
+        if isinstance(past, EncoderDecoderCache) and past.is_updated.get(layer):
+            kept = past.cross_attention_cache.layers[layer]
+            assert isinstance(kept, DynamicLayer) and kept.keys is not None
+            keys = kept.keys[:, 0]
+        else:
+            keys = self.copy_head.project_memory(memory, mask)
+            if isinstance(past, EncoderDecoderCache):
+                past.cross_attention_cache.update(keys[:, None], keys[:, None, :, :0], layer)
+                past.is_updated[layer] = True
+        mixed: Tensor = self.copy_head(decoded.last_hidden_state, logits, keys, source_ids, mask)
+        return mixed
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Move labels right by one, behind the start token; -100 becomes padding."""

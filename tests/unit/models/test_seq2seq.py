@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, DynamicCache
 
 from simmim import ConfigError, ShapeError, SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel
+from support import small_config
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -18,18 +19,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gated": {"state_read": "gated_broadcast", "state_pooling": "attention", "state_null": True},
     "shifted": {"segment_shift": 4, "state_null": True, "state_pooling": "last"},
     "no-states": {"state_read": "none", "rotary": False},
+    "copying": {"copy_head": True},
 }
-
-
-def small_config(**changes: Any) -> SimMIMConfig:
-    sizes = {
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_attention_heads": 2,
-        "segment_length": 8,
-    }
-    return SimMIMConfig(**{**sizes, "num_hidden_layers": 2, "num_decoder_layers": 2, **changes})
 
 
 def model_of(seed: int = 0, **changes: Any) -> SimMIMForConditionalGeneration:
@@ -70,6 +61,7 @@ class TestGeneration:
             cache, found = first.past_key_values, [first.logits]
             for t in range(start, 30):
                 step = model(
+                    input_ids=ids,
                     encoder_outputs=(first.encoder_last_hidden_state,),
                     attention_mask=mask,
                     decoder_input_ids=target[:, t : t + 1],

@@ -1,0 +1,72 @@
+"""A head that may copy: the next token comes from the vocabulary or from the source (pointer-generator)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+__all__ = ["CopyHead"]
+
+TINY = 1e-9
+"""Probability below which a source token counts as not to be copied, so that its logarithm is finite."""
+
+
+class CopyHead(nn.Module):
+    """Mix the distribution over the vocabulary with one over the tokens of the source.
+
+    p(w) = (1 - g) p_vocabulary(w) + g Σ_{n: source_n = w} a_n (See et al., arXiv 1704.04368, eq. 9; g = 1 - p_gen).
+    The weights a attend to the memory with keys that see a source token *and the one before it*, so that to go on
+    with what was just copied is easy to learn.
+
+    Args:
+        hidden_size: E.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.previous_k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.gate = nn.Linear(hidden_size, 1)
+
+    def project_memory(
+        self, memory: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N E"]:
+        """Return the keys of the source tokens, which are the same for every decoded token."""
+        places = torch.arange(memory.shape[1], device=memory.device).expand(memory.shape[:2])
+        held = places if mask is None else places.masked_fill(~mask, -1).cummax(1).values
+        before = F.pad(held, (1, -1), value=-1)
+        previous = memory.gather(1, before.clamp(min=0)[..., None].expand_as(memory))
+        previous = previous.masked_fill((before < 0)[..., None], 0)
+        keys: Tensor = self.k_proj(memory) + self.previous_k_proj(previous)
+        return keys
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "B M E"],
+        logits: Float[Tensor, "B M V"],
+        keys: Float[Tensor, "B N E"],
+        source_ids: Int[Tensor, "B N"],
+        mask: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B M V"]:
+        """Return the logarithm (float32 or better) of the mixed probabilities.
+
+        Args:
+            hidden_states: ``[B, M, E]`` the decoder's output.
+            logits: ``[B, M, V]`` scores of the vocabulary.
+            keys: ``[B, N, E]`` by ``project_memory``.
+            source_ids: ``[B, N]`` int64 the source's tokens.
+            mask: ``[B, N]`` which of them exist; None if all do.
+        """
+        scores = self.q_proj(hidden_states) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None], float("-inf"))
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        weights = torch.softmax(scores.to(exact), dim=-1)
+        copied = torch.zeros_like(logits, dtype=exact)
+        copied = copied.scatter_add(2, source_ids[:, None].expand_as(weights), weights)
+        gate = self.gate(hidden_states).to(exact)
+        written = F.logsigmoid(-gate) + torch.log_softmax(logits.to(exact), dim=-1)
+        return torch.logaddexp(written, F.logsigmoid(gate) + copied.clamp(min=TINY).log())
