@@ -1,7 +1,7 @@
 """SimMIM: transformers for long text, with SMI attention and hierarchical encoding."""
 
 from simmim.errors import CheckpointError, ConfigError, DataError, ShapeError, SimMIMError
-from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel
+from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel, pretrained_path
 from simmim.nn import HierarchicalEncoder, SMIAttention
 
 __version__ = "0.1.0"
@@ -17,4 +17,5 @@ __all__ = [
     "SimMIMError",
     "SimMIMForConditionalGeneration",
     "SimMIMModel",
+    "pretrained_path",
 ]

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 import pytest
 from typer.main import get_command
 
+import simmim
 from simmim import SimMIMConfig
-from simmim.cli import checkpoints
 from simmim.cli.main import app
 from simmim.nn import AGGREGATORS, STATE_POOLINGS, STATE_READS
 from simmim.train.run_config import load_recipe
@@ -64,9 +64,9 @@ def _registries() -> Iterator[None]:
 def test_python_examples_run(page: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block by itself; a tiny model stands in for the one that is shipped (blocks marked as needing it)."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoints, "shipped_model", lambda: tiny_model)
+    monkeypatch.setattr(simmim, "pretrained_path", lambda: tiny_model)
     for code in blocks(page, "python"):
-        assert ("shipped_model" in code) == (f"<!-- needs the shipped model -->\n```python\n{code}" in read(page))
+        assert ("pretrained_path" in code) == (f"<!-- needs the shipped model -->\n```python\n{code}" in read(page))
         exec(compile(code, page, "exec"), {"__name__": "example"})
 
 

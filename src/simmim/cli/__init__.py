@@ -1,0 +1,3 @@
+"""The command line, one small file a command."""
+
+__all__: list[str] = []

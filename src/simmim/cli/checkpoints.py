@@ -1,0 +1,91 @@
+"""Loads a saved model with its tokenizer, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+import simmim.models  # noqa: F401  (makes the Auto classes know the model)
+from simmim.errors import CheckpointError, ConfigError
+
+__all__ = ["load_model"]
+
+
+def load_model(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model for use, on the accelerator where there is one.
+
+    Args:
+        folder: what `save_pretrained` of a model and its tokenizer wrote; nothing is fetched from anywhere.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer.
+
+    Raises:
+        CheckpointError: the folder or a part of it is missing or damaged.
+        ConfigError: `config.json` holds a value that the model does not know.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"model: expected the folder of a saved model, {folder} does not exist or is no folder")
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: expected a saved model, {name} is missing")
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises errors of many kinds
+            raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
+        try:
+            model, report = AutoModelForSeq2SeqLM.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, which we refuse in our own words
+            )
+        except Exception as error:
+            raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
+    _check_weights(folder, report)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    return model.to(device).eval(), tokenizer
+
+
+def _check_weights(folder: Path, report: dict[str, Any]) -> None:
+    """Refuse weights that would leave a part of the model as it was drawn at random, or that it has no place for."""
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(key if isinstance(key, str) else key[0] for key in report[problem])
+        if keys:
+            raise CheckpointError(
+                f"{folder}: the weights do not fit config.json: {len(keys)} {problem.replace('_', ' ')}, {keys[0]} "
+                "for one; use the config.json that was saved with them"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from reporting what we check and report ourselves."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # a bar for reading one file says nothing
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the error that an error was raised from, which says what is wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,62 @@
+"""The command `simmim`: gathers the commands and turns the library's errors into one line and an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from simmim import __version__
+from simmim.cli.evaluate import evaluate
+from simmim.cli.messages import complain
+from simmim.cli.summarize import summarize
+from simmim.cli.train import train
+from simmim.errors import SimMIMError
+
+__all__ = ["app"]
+
+
+class _Commands(TyperGroup):
+    """Commands whose expected errors are shown as one line on standard error, with exit code 1."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own Context is what comes
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except SimMIMError as error:
+            complain(error)
+        except ModuleNotFoundError as error:
+            complain(f'this command needs the package {error.name}; install it with: pip install "simmim[train]"')
+        except OSError as error:
+            if error.filename is None:
+                raise
+            complain(f"{error.filename}: {error.strerror}")
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Transformers for long text: train, evaluate and use SimMIM models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command()(evaluate)
+app.command()(summarize)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"simmim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Transformers for long text: train, evaluate and use SimMIM models."""

@@ -1,0 +1,26 @@
+"""Where the models that come with the package lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simmim.errors import CheckpointError
+
+__all__ = ["pretrained_path"]
+
+FOLDER = Path(__file__).parent.parent / "pretrained"
+
+
+def pretrained_path(name: str = "debian-synopsis") -> Path:
+    """Return the folder of a model that comes with SimMIM, for ``from_pretrained``.
+
+    Args:
+        name: ``debian-synopsis`` writes the one-line synopsis of an English description of software.
+
+    Raises:
+        CheckpointError: no model of this name comes with SimMIM.
+    """
+    known = sorted(folder.name for folder in FOLDER.glob("*") if (folder / "config.json").is_file())
+    if name not in known:
+        raise CheckpointError(f"name: expected a model that comes with SimMIM ({', '.join(known)}), got {name!r}")
+    return FOLDER / name

@@ -1,0 +1,71 @@
+"""Writes files and folders beside their place and renames them: what stands there is always whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+__all__ = ["replaced_file", "replaced_folder"]
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[TextIO]:
+    """Open a text file that takes its place once the block ends without an error.
+
+    A path that cannot be written raises on entry, before any work is done for it.
+
+    Args:
+        path: the file to make or replace; its folder must exist.
+
+    Yields:
+        A stream of UTF-8 text.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with _workshop(path) as workshop:
+        draft = workshop / path.name
+        with draft.open("w", encoding="utf-8") as stream:
+            yield stream
+        draft.replace(path)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Make an empty folder that takes its place, with what the block wrote, once the block ends without an error.
+
+    Args:
+        path: the folder to make or replace; the folder above it must exist.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    with _workshop(path) as workshop:
+        draft = workshop / path.name
+        draft.mkdir()
+        yield draft
+        if path.exists():
+            path.rename(workshop / "replaced")
+        draft.rename(path)
+
+
+@contextmanager
+def _workshop(path: Path) -> Iterator[Path]:
+    """Make a folder of our own beside a path, on the same file system, that goes when the block ends."""
+    try:
+        workshop = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        # the temporary name means nothing to the user
+        raise OSError(error.errno, f"cannot write here: {error.strerror}", str(path)) from error
+    with workshop as name:
+        yield Path(name)

@@ -1,0 +1,119 @@
+"""Says how a training run goes: a bar or lines for who watches, JSON lines for who looks in from outside."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ["RunReporter"]
+
+
+class RunReporter(TrainerCallback):
+    """Shows step, loss, tokens per second and the time left, and appends what it shows to a file of JSON lines.
+
+    It is a context manager, so that the terminal is whole again after an error.
+
+    Args:
+        log: the file to append to, an object a line.
+        console: where to show the bar; a console that is no terminal gets a line a log entry instead.
+    """
+
+    def __init__(self, log: Path, console: Console) -> None:
+        self._log = log
+        self._console = console
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("train", total=None, figures="")
+        self._started = time.monotonic()
+        self._counted_at = self._started
+        self._counted_tokens = 0
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the terminal back."""
+        self._progress.stop()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock where the run begins or goes on."""
+        self._progress.update(self._task, total=state.max_steps, completed=state.global_step)
+        self._restart_clock(state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show and write the figures of the steps since the last time."""
+        if not state.is_world_process_zero or logs is None:
+            return
+        entry: dict[str, float] = {"step": state.global_step, "seconds": round(time.monotonic() - self._started, 2)}
+        for key in ("epoch", "loss", "eval_loss", "learning_rate", "grad_norm", "train_loss"):
+            if key in logs:
+                entry[key] = logs[key]
+        if "loss" in logs:
+            entry["source_tokens"] = state.num_input_tokens_seen
+            entry["tokens_per_second"] = round(self._tokens_per_second(state), 1)
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+        self._show(entry, state)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Leave the time that an evaluation takes out of the training speed."""
+        self._restart_clock(state)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Leave the time that a checkpoint takes out of the training speed."""
+        self._restart_clock(state)
+
+    def _tokens_per_second(self, state: TrainerState) -> float:
+        seconds = time.monotonic() - self._counted_at
+        tokens = state.num_input_tokens_seen - self._counted_tokens
+        self._restart_clock(state)
+        return tokens / seconds
+
+    def _restart_clock(self, state: TrainerState) -> None:
+        self._counted_at = time.monotonic()
+        self._counted_tokens = state.num_input_tokens_seen
+
+    def _show(self, entry: dict[str, float], state: TrainerState) -> None:
+        if "loss" in entry:
+            figures = f"loss {entry['loss']:.3f}  {entry['tokens_per_second']:,.0f} tokens/s"
+        elif "eval_loss" in entry:
+            figures = f"validation loss {entry['eval_loss']:.3f}"
+        else:
+            return
+        if self._console.is_terminal:
+            self._progress.update(self._task, figures=figures)
+            if "eval_loss" in entry:
+                self._progress.print(f"step {state.global_step}  {figures}")
+        else:
+            self._console.print(f"step {state.global_step}/{state.max_steps}  {figures}")

@@ -1,0 +1,151 @@
+"""Tests that what is wrong is said in one clear line with a non-zero exit code, and leaves nothing half-written."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from simmim.cli.main import app
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, make_recipe, monkeypatch):
+    """Stand in a folder with a good text, a good model and a good recipe, all of which a test may damage."""
+    monkeypatch.chdir(tmp_path)
+    make_recipe(tmp_path)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "good.txt").write_text("small fast editor")
+    return tmp_path
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+def fails_with(place, message, *arguments):
+    """Run a command that must fail in one line and leave every file as it was."""
+    before = snapshot(place)
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert snapshot(place) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "bad.txt: expected a text, the file is empty"),
+        (b" \n\n\t", "bad.txt: expected a text, the file is blank"),
+        (b"\x7fELF\x02\x01\0\0", "bad.txt: expected text in UTF-8, got a binary file (NUL byte at offset 6)"),
+        (b"caf\xe9 au lait", "bad.txt: expected text in UTF-8, got byte 0xe9 at offset 3"),
+    ],
+    ids=["empty", "blank", "binary", "not utf-8"],
+)
+def test_a_bad_text(place, content, message):
+    (place / "bad.txt").write_bytes(content)
+    fails_with(place, message, "summarize", "bad.txt", "--model", "model")
+
+
+def test_a_missing_text(place):
+    fails_with(place, "absent.txt: expected a text file, cannot read it: No such file", "summarize", "absent.txt")
+
+
+def test_a_folder_instead_of_a_text(place):
+    fails_with(place, "model: expected a text file, cannot read it: Is a directory", "summarize", "model")
+
+
+@pytest.mark.parametrize("command", ["summarize", "evaluate"])
+def test_a_missing_model(place, command):
+    arguments = ["good.txt", "--model", "absent"] if command == "summarize" else ["absent", "--file", "test.jsonl"]
+    fails_with(place, "absent does not exist or is no folder", command, *arguments)
+
+
+def test_cut_weights(place):
+    weights = place / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    fails_with(place, "model: cannot load the weights: ", "summarize", "good.txt", "--model", "model")
+
+
+def test_weights_that_are_none(place):
+    (place / "model" / "model.safetensors").write_bytes(b"\0" * 5000)
+    fails_with(place, "model: cannot load the weights: ", "summarize", "good.txt", "--model", "model")
+
+
+def test_a_model_without_config(place):
+    (place / "model" / "config.json").unlink()
+    message = "model: expected a saved model, config.json is missing"
+    fails_with(place, message, "summarize", "good.txt", "--model", "model")
+
+
+def test_an_unknown_value_in_the_models_config(place):
+    path = place / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state_read": "nonsense"}))
+    message = "config.json: state_read: expected one of attend, broadcast, gated_broadcast, none; got 'nonsense'"
+    fails_with(place, message, "summarize", "good.txt", "--model", "model")
+
+
+def test_an_unknown_value_in_a_recipe(place):
+    message = "model: state_read: expected one of attend, broadcast, gated_broadcast, none; got 'nonsense'"
+    fails_with(place, message, "train", "recipe.yaml", "--set", "model.state_read=nonsense")
+
+
+def test_an_unknown_key_in_a_recipe(place):
+    message = "training.max_stps: no such key (did you mean max_steps?)"
+    fails_with(place, message, "train", "recipe.yaml", "--set", "training.max_stps=3")
+
+
+def test_a_recipe_that_is_no_yaml(place):
+    (place / "recipe.yaml").write_text("data: [corpus\nmodel: {")
+    fails_with(place, "recipe.yaml, line 2", "train", "recipe.yaml")
+
+
+def test_a_missing_recipe(place):
+    fails_with(place, "absent.yaml: cannot read the recipe: No such file", "train", "absent.yaml")
+
+
+def test_a_row_that_is_no_example(place):
+    (place / "test.jsonl").write_text('{"document": "small"}\n')
+    fails_with(place, "test.jsonl, line 1", "evaluate", "model", "--file", "test.jsonl")
+
+
+@pytest.mark.parametrize("out", ["absent/out.json", "good.txt/out.json", "model"])
+def test_a_result_that_cannot_be_written(place, out):
+    fails_with(place, f"{out}: ", "evaluate", "model", "--file", "test.jsonl", "--json", out)
+
+
+def test_a_run_that_cannot_be_written(place):
+    message = "output_dir: cannot write to good.txt/run: Not a directory"
+    fails_with(place, message, "train", "recipe.yaml", "--set", "output_dir=good.txt/run")
+
+
+def test_nothing_to_resume(place):
+    message = "run: no checkpoint to resume from; train without --resume"
+    fails_with(place, message, "train", "recipe.yaml", "--resume", "--set", f"output_dir={place}/run")
+
+
+def test_an_evaluation_that_breaks_keeps_the_result_of_the_last(place, monkeypatch):
+    (place / "out.json").write_text("the last one")
+
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("simmim.cli.generation.summaries", interrupted)
+    before = snapshot(place)
+    result = CliRunner().invoke(app, ["evaluate", "model", "--file", "test.jsonl", "--json", "out.json"])
+    assert result.exit_code != 0
+    assert snapshot(place) == before
+
+
+def test_a_real_process_shows_one_line_and_no_traceback(place):
+    command = [sys.executable, "-W", "error", "-m", "simmim", "summarize", "absent.txt", "--model", "model"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: absent.txt: expected a text file, cannot read it: No such file or directory\n"

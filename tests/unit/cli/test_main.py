@@ -1,0 +1,60 @@
+"""Tests what every command shares: version, help, exit codes and errors in one line."""
+
+import pytest
+from typer.testing import CliRunner
+
+import simmim
+from simmim.cli import main
+from simmim.errors import DataError
+
+
+@pytest.fixture
+def raising(monkeypatch):
+    """Give a function that makes `simmim summarize` raise an error."""
+
+    def arrange(error):
+        def fail(path):
+            raise error
+
+        monkeypatch.setattr("simmim.cli.summarize.read_text", fail)
+        return CliRunner().invoke(main.app, ["summarize", "x"])
+
+    return arrange
+
+
+def test_the_version_is_shown():
+    result = CliRunner().invoke(main.app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"simmim {simmim.__version__}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["summarize"]])
+def test_help_is_shown(command):
+    result = CliRunner().invoke(main.app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage: " in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["summarize"], ["train"], ["summarize", "x", "--beams", "0"]])
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert CliRunner().invoke(main.app, arguments).exit_code == 2
+
+
+def test_an_error_of_the_library_is_one_line(raising, monkeypatch):
+    monkeypatch.setattr("simmim.cli.summarize.DataError", KeyError)  # so that it is not caught file by file
+    result = raising(DataError("first line\n  second line"))
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "error: first line second line\n")
+
+
+def test_an_error_of_the_system_names_the_file(raising):
+    result = raising(PermissionError(13, "Permission denied", "/a/file"))
+    assert (result.exit_code, result.stderr) == (1, "error: /a/file: Permission denied\n")
+
+
+def test_a_missing_package_is_named_with_the_remedy(raising):
+    result = raising(ModuleNotFoundError("No module named 'datasets'", name="datasets"))
+    assert result.exit_code == 1
+    assert 'needs the package datasets; install it with: pip install "simmim[train]"' in result.stderr
+
+
+def test_a_fault_of_ours_is_not_hidden(raising):
+    assert isinstance(raising(ZeroDivisionError()).exception, ZeroDivisionError)

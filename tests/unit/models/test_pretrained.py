@@ -1,0 +1,43 @@
+"""The model that comes with the package loads, is small enough to ship, and writes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from simmim import CheckpointError, pretrained_path
+
+
+def test_shipped_model_is_small_bf16_safetensors_with_its_card_and_recipe() -> None:
+    folder = pretrained_path()
+    weights = folder / "model.safetensors"
+    assert weights.stat().st_size <= 16_000_000
+    assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
+    names = {"README.md", "config.json", "recipe.yaml", "tokenizer.json", "versions.json"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "simmim"
+
+
+def test_shipped_model_uses_what_it_reads() -> None:
+    """Two texts that differ in one name get summaries with the right name, alone or batched."""
+    tokenizer = AutoTokenizer.from_pretrained(pretrained_path())
+    model = AutoModelForSeq2SeqLM.from_pretrained(pretrained_path()).eval()
+    texts = [
+        f"This package contains the localization of Firefox ESR in {language}."
+        for language in ("Macedonian", "Icelandic")
+    ]
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    written = tokenizer.batch_decode(
+        model.generate(**inputs, num_beams=4, max_new_tokens=32, do_sample=False), skip_special_tokens=True
+    )
+    assert "Macedonian" in written[0]
+    assert "Icelandic" in written[1]
+
+
+def test_an_unknown_name_is_refused_with_what_there_is() -> None:
+    with pytest.raises(CheckpointError, match="debian-synopsis"):
+        pretrained_path("nothing")

@@ -1,0 +1,127 @@
+"""Tests that training learns, goes on where it stopped, and refuses what cannot work before it starts."""
+
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from simmim.errors import CheckpointError, ConfigError
+from simmim.train.run_config import load_recipe
+from simmim.train.trainer import train
+
+
+@pytest.fixture
+def recipe(tmp_path, make_recipe):
+    return load_recipe(make_recipe(tmp_path))
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_logs_every_step_and_the_validation_loss(tiny_run):
+    entries = log_of(tiny_run)
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert [entry["step"] for entry in entries if "loss" in entry] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in entries if "eval_loss" in entry] == [2, 4]
+    assert losses[-1] < losses[0]
+    assert all(entry["tokens_per_second"] > 0 for entry in entries if "loss" in entry)
+
+
+def test_the_same_recipe_gives_the_same_model(recipe, tiny_run):
+    model = train(recipe)
+    assert_same_weights(model, tiny_run / "model")
+
+
+def test_a_resumed_run_ends_where_the_whole_run_ends(recipe, tiny_run, tmp_path):
+    run = Path(recipe.output_dir)
+    shutil.copytree(tiny_run, run)
+    shutil.rmtree(run / "checkpoints" / "checkpoint-4")
+    shutil.rmtree(run / "model")
+    shutil.copy(run / "recipe.yaml", tmp_path / "started.yaml")
+    started = dataclasses.replace(load_recipe(tmp_path / "started.yaml"), output_dir=str(run))
+    assert_same_weights(train(started, resume=True), tiny_run / "model")
+    assert [entry["step"] for entry in log_of(run) if "loss" in entry] == [1, 2, 3, 4, 3, 4]
+
+
+def test_bf16_trains_wherever_it_is_and_is_announced(recipe):
+    console = Console(file=io.StringIO(), width=300)
+    training = {**recipe.training, "bf16": True, "max_steps": 1}
+    del training["use_cpu"]  # found out, then
+    model = train(dataclasses.replace(recipe, training=training), console=console)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    shown = console.file.getvalue()
+    assert "32 examples and 8 for validation, on " in shown
+    assert f"{device}" in shown
+    assert "in bf16" in shown
+    assert all(weight.dtype == torch.float32 for weight in load_file(model / "model.safetensors").values())
+
+
+def test_documents_of_like_length_go_together(recipe):
+    texts = ["a" if i % 2 else "a b c d e f g h " * 20 for i in range(160)]  # short and long in turn
+    file = Path(recipe.data.train)
+    file.write_text("".join(json.dumps({"document": text, "summary": "x"}) + "\n" for text in texts))
+    train(dataclasses.replace(recipe, training=recipe.training | {"max_steps": 10, "eval_strategy": "no"}))
+    tokens = [entry["source_tokens"] for entry in log_of(Path(recipe.output_dir)) if "loss" in entry]
+    batches = [later - earlier for earlier, later in zip([0, *tokens], tokens, strict=False)]
+    unmixed = [batch for batch in batches if batch in (min(batches), max(batches))]
+    assert min(batches) * 20 < max(batches)
+    assert len(unmixed) >= 8  # drawn blindly, one in eight would be
+
+
+def test_long_documents_are_cut_only_where_the_recipe_says_so(recipe, caplog):
+    data = dataclasses.replace(recipe.data, max_source_tokens=8)
+    run = dataclasses.replace(recipe, data=data, training=recipe.training | {"max_steps": 1})
+    train(run)
+    assert "max_source_tokens=8 cuts" in caplog.text
+    entry = log_of(Path(recipe.output_dir))[0]
+    assert entry["source_tokens"] <= 4 * 8
+
+
+def test_a_tokenizer_of_ones_own_is_used(recipe, tiny_run):
+    section = dataclasses.replace(recipe.tokenizer, vocab_size=None, path=str(tiny_run / "model"))
+    run = dataclasses.replace(recipe, tokenizer=section, training=recipe.training | {"max_steps": 1})
+    model = train(run)
+    ours, theirs = (AutoTokenizer.from_pretrained(folder) for folder in (model, tiny_run / "model"))
+    assert ours.get_vocab() == theirs.get_vocab()
+
+
+def test_a_missing_tokenizer_is_named(recipe, tmp_path):
+    section = dataclasses.replace(recipe.tokenizer, vocab_size=None, path=str(tmp_path / "absent"))
+    with pytest.raises(CheckpointError, match=r"tokenizer.path: .* cannot load '.*absent'"):
+        train(dataclasses.replace(recipe, tokenizer=section))
+
+
+def test_a_tokenizer_without_padding_is_refused(recipe, tiny_run, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_run / "model")
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    section = dataclasses.replace(recipe.tokenizer, vocab_size=None, path=str(tmp_path / "tokenizer"))
+    with pytest.raises(ConfigError, match="expected a tokenizer with a padding and an end token"):
+        train(dataclasses.replace(recipe, tokenizer=section))
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"lr_scheduler_type": "nonsense"}, "training: nonsense is not a valid SchedulerType"),
+        ({"bf16": True, "fp16": True}, "training: At most one of fp16 and bf16"),
+    ],
+)
+def test_a_value_that_the_trainer_refuses_leaves_no_run_behind(recipe, training, message):
+    with pytest.raises(ConfigError, match=message):
+        train(dataclasses.replace(recipe, training=recipe.training | training))
+    assert not Path(recipe.output_dir).exists()
+
+
+def assert_same_weights(model, other):
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (model, other))
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].equal(theirs[name]) for name in ours)
