@@ -66,9 +66,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         mask = None if attention_mask is None else check_attention_mask(attention_mask[:, -tokens:], batch, tokens)
         if encoder_hidden_states is None:
             raise ShapeError("encoder_hidden_states: expected the encoder's output [B, N, E], got None")
-        memory_mask = None
-        if encoder_attention_mask is not None:
-            memory_mask = check_attention_mask(encoder_attention_mask, batch, encoder_hidden_states.shape[1])
+        memory_mask = _memory_mask(encoder_attention_mask, batch, encoder_hidden_states.shape[1])
         checkpointing = self.gradient_checkpointing and self.training
         if use_cache and past_key_values is None and not checkpointing:
             past_key_values = EncoderDecoderCache(SimMIMCache(len(self.layers)), DynamicCache())
@@ -258,7 +256,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
                 "input_ids: a model with copy_head=True copies source tokens and needs their ids, got none; "
                 "pass input_ids (or encoder_outputs as the encoder returned them), not inputs_embeds"
             )
-        mask = None if attention_mask is None else check_attention_mask(attention_mask, *source_ids.shape)
+        mask = _memory_mask(attention_mask, *source_ids.shape)
         layer, past = self.config.num_decoder_layers, decoded.past_key_values
         if isinstance(past, EncoderDecoderCache) and past.is_updated.get(layer):
             kept = past.cross_attention_cache.layers[layer]
@@ -282,6 +280,14 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             )
         first = labels.new_full((len(labels), 1), start)
         return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)), dim=1)
+
+
+def _memory_mask(attention_mask: Tensor | None, batch: int, tokens: int) -> Tensor | None:
+    """Return which memory vectors a decoder may read: of a document without tokens its zeros, so nothing is NaN."""
+    if attention_mask is None:
+        return None
+    mask = check_attention_mask(attention_mask, batch, tokens)
+    return mask | ~mask.any(1, keepdim=True)
 
 
 def _loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:

@@ -155,6 +155,19 @@ def test_loss_is_the_mean_over_labels_and_falls_when_trained(texts: tuple[Tensor
     assert loss < expected / 4
 
 
+@pytest.mark.parametrize("copying", [False, True])
+def test_a_source_of_padding_alone_disturbs_nothing(copying: bool, texts: tuple[Tensor, Tensor]) -> None:
+    model = model_of(copy_head=copying)
+    ids, mask = texts
+    before = model(ids, mask, labels=ids).logits
+    mask = torch.cat((mask, torch.zeros_like(mask[:1])))
+    output = model(torch.cat((ids, ids[:1])), mask, labels=torch.cat((ids, ids[:1])))
+    torch.testing.assert_close(output.logits[:3], before)
+    output.loss.backward()
+    assert output.logits.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_every_parameter_gets_a_gradient(texts: tuple[Tensor, Tensor]) -> None:
     ids, mask = texts
     for preset in PRESETS.values():
