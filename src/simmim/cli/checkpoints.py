@@ -56,8 +56,10 @@ def load_model(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
     _check_weights(folder, report)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    return model.to(device).eval(), tokenizer
+    if torch.accelerator.is_available():
+        return model.to(torch.accelerator.current_accelerator()).eval(), tokenizer
+    # Half precision saves room in the file; many processors compute in it slowly.
+    return model.float().eval(), tokenizer
 
 
 def _check_weights(folder: Path, report: dict[str, Any]) -> None:

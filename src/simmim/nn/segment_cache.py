@@ -1,6 +1,7 @@
 """What one causal SMI layer keeps while it decodes: its window of keys and values, and the states of finished segments.
 
-Letters: B documents, W = (1 + neighbours)*L window slots, C room for states, H heads, D head width, E width.
+Letters: B documents, W = (1 + neighbours)*L tokens of a full window (fewer slots are held until it fills), C room for
+states, H heads, D head width, E width.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -16,8 +18,8 @@ from simmim.ops.segments import SegmentLayout
 
 __all__ = ["SegmentCache"]
 
-STATE_ROOM = 16
-"""Room for states grows by doubling from here."""
+ROOM = 16
+"""Room for tokens and for states grows by doubling from here."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class SegmentCache:
     may read, a slot is current if and only if its position is not before the first of these segments.
 
     Attributes:
+        window: W.
         position: ``[B]`` position u of each document's next token.
         slot_position: ``[B, W]`` position of the token in each slot, -1 for none.
         keys, values: ``[B, W, H, D]``.
@@ -37,6 +40,7 @@ class SegmentCache:
         seen: tokens passed so far, padding included: the ``N`` of the tokens that came in.
     """
 
+    window: int
     position: Int[Tensor, " B"]
     slot_position: Int[Tensor, "B W"]
     keys: Float[Tensor, "B W H D"]
@@ -58,7 +62,8 @@ class SegmentCache:
     ) -> SegmentCache:
         """Keep the last ``window`` positions of every document of a parallel pass."""
         next_position = layout.lengths + layout.origin
-        slots = torch.arange(window, device=keys.device)
+        needed = int(next_position.max()) + 1 if next_position.numel() else 0
+        slots = torch.arange(min(window, -(-needed // ROOM) * ROOM), device=keys.device)
         last = next_position[:, None] - 1
         # The newest position that falls on each slot, if it is one of the document's.
         position = last - (last - slots) % window
@@ -74,6 +79,7 @@ class SegmentCache:
             return chosen.masked_fill(~held[..., None, None], 0)
 
         return cls(
+            window=window,
             position=next_position,
             slot_position=torch.where(held, position, torch.full_like(position, -1)),
             keys=take(keys),
@@ -133,12 +139,17 @@ class SegmentCache:
 
     def write_token(self, k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"], real: Bool[Tensor, " B"]) -> None:
         """Put the next token of each document where ``real`` is true into its slot."""
-        slot = self.position % self.slot_position.shape[1]
+        slot = self.position % self.window
         row = torch.arange(len(slot), device=slot.device)
-        self.keys = self.keys.index_put((row, slot), torch.where(real[:, None, None], k, self.keys[row, slot]))
-        self.values = self.values.index_put((row, slot), torch.where(real[:, None, None], v, self.values[row, slot]))
+        room = self.slot_position.shape[1]
+        if room < self.window and int(slot.max()) >= room:
+            more = min(self.window, max(2 * room, ROOM)) - room
+            self.slot_position = F.pad(self.slot_position, (0, more), value=-1)
+            self.keys, self.values = (F.pad(kept, (0, 0, 0, 0, 0, more)) for kept in (self.keys, self.values))
+        self.keys = _put(self.keys, row, slot, torch.where(real[:, None, None], k, self.keys[row, slot]))
+        self.values = _put(self.values, row, slot, torch.where(real[:, None, None], v, self.values[row, slot]))
         kept = torch.where(real, self.position, self.slot_position[row, slot])
-        self.slot_position = self.slot_position.index_put((row, slot), kept)
+        self.slot_position = _put(self.slot_position, row, slot, kept)
 
     def write_state(
         self, number: Int[Tensor, " B"], k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"], real: Bool[Tensor, " B"]
@@ -148,13 +159,13 @@ class SegmentCache:
         room = self.state_keys.shape[1]
         needed = int(number.masked_fill(~real, -1).max()) + 1
         if needed > room:
-            more = max(needed, 2 * room, STATE_ROOM) - room
+            more = max(needed, 2 * room, ROOM) - room
             grow = self.state_keys.new_zeros(len(number), more, *self.state_keys.shape[2:])
             self.state_keys = torch.cat((self.state_keys, grow), dim=1)
             self.state_values = torch.cat((self.state_values, grow), dim=1)
         row = torch.arange(len(number), device=number.device)[real]
-        self.state_keys = self.state_keys.index_put((row, number[real]), k[real])
-        self.state_values = self.state_values.index_put((row, number[real]), v[real])
+        self.state_keys = _put(self.state_keys, row, number[real], k[real])
+        self.state_values = _put(self.state_values, row, number[real], v[real])
 
     def select(self, index: Int[Tensor, " K"]) -> None:
         """Keep (and repeat, and reorder) the documents of these numbers, as beam search does."""
@@ -172,3 +183,8 @@ class SegmentCache:
             tensor = getattr(self, name)
             if tensor is not None:
                 setattr(self, name, tensor.index_select(0, index.to(tensor.device)))
+
+
+def _put(tensor: Tensor, row: Tensor, column: Tensor, new: Tensor) -> Tensor:
+    """Write into a tensor, in place unless a gradient may have to flow through what it held."""
+    return tensor.index_put((row, column), new) if torch.is_grad_enabled() else tensor.index_put_((row, column), new)

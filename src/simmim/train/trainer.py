@@ -82,6 +82,8 @@ def _training_arguments(recipe: Recipe, folder: RunFolder) -> Seq2SeqTrainingArg
     """Complete the recipe's settings with those that the run owns."""
     defaults: dict[str, Any] = {
         "train_sampling_strategy": "group_by_length",
+        # the trainer writes this into the model's configuration, and the model is saved to be used
+        "use_cache": True,
         # without an accelerator the trainer would choose the CPU anyway, but refuse bf16 unless told so
         "use_cpu": not torch.accelerator.is_available(),
     }

@@ -248,6 +248,8 @@ def test_cache_keeps_a_window_and_states_and_refuses_to_forget(texts: tuple[Tens
     cache = model(ids, mask, decoder_input_ids=ids.repeat(1, 3), use_cache=True).past_key_values
     past = cache.self_attention_cache.layers[0].past
     assert past.keys.shape == (3, 2 * 8, 2, 8), "two segments of tokens, however long the text"
+    short = model(ids, mask, decoder_input_ids=ids[:, :1], use_cache=True).past_key_values
+    assert short.self_attention_cache.layers[0].past.keys.shape[1] <= 16, "and no more room than a short text needs"
     assert past.state_keys.shape[1] == 14, "one state a segment of 111 tokens"
     cache.self_attention_cache.layers[0].crop(0)
     with pytest.raises(ValueError, match="cannot give back its last 2 tokens"):

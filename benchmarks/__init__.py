@@ -1,0 +1,1 @@
+"""Measurements of SimMIM beside its peers; ``benchmarks/README.md`` says how to run and read them."""
