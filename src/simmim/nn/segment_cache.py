@@ -94,13 +94,7 @@ class SegmentCache:
         pooled: tuple[Float[Tensor, "S E"], Float[Tensor, " S"]],
     ) -> None:
         """Keep the states of every document; the one of an unfinished last segment goes on being pooled."""
-        rows = layout.table.flatten()
-        self.state_keys, self.state_values = (
-            torch.cat((state, state.new_zeros(1, *state.shape[1:])))
-            .index_select(0, rows)
-            .view(*layout.table.shape, *state.shape[1:])
-            for state in states
-        )
+        self.state_keys, self.state_values = (layout.by_document(state) for state in states)
         self.pooled = self.last_of(layout, pooled[0])
         # Running means are kept in float32: a long segment's count is not a bfloat16 number.
         self.pooled = self.pooled.to(torch.promote_types(self.pooled.dtype, torch.float32))

@@ -56,6 +56,13 @@ def check_attention_mask(attention_mask: Tensor, batch: int, length: int) -> Boo
     return attention_mask.bool()
 
 
+def _origins(lengths: Tensor, segment_length: int, shifted: int, causal: bool) -> Tensor:
+    """Return each document's origin: a bidirectional document of at most one segment is not shifted."""
+    if causal:
+        return torch.full_like(lengths, shifted)
+    return torch.where(lengths > segment_length, shifted, torch.zeros_like(lengths))
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentLayout:
     """Says which token of a batch sits in which slot of which segment.
@@ -115,10 +122,7 @@ class SegmentLayout:
             origin = shifted if causal or tokens > segment_length else 0
             return cls._dense(batch, tokens, segment_length, origin, attention_mask.device)
         lengths = attention_mask.sum(1)
-        if causal:
-            origins = torch.full_like(lengths, shifted)
-        else:
-            origins = torch.where(lengths > segment_length, shifted, torch.zeros_like(lengths))
+        origins = _origins(lengths, segment_length, shifted, causal)
         position = attention_mask.cumsum(1) - 1 + origins[:, None]
         return cls._ragged(lengths, origins, position, attention_mask, segment_length)
 
@@ -128,10 +132,7 @@ class SegmentLayout:
     ) -> SegmentLayout:
         """Lay out documents that stand one after the other in a single row of tokens ``[1, sum(lengths), ...]``."""
         shifted = segment_origin(segment_length, segment_shift)
-        if causal:
-            origins = torch.full_like(lengths, shifted)
-        else:
-            origins = torch.where(lengths > segment_length, shifted, torch.zeros_like(lengths))
+        origins = _origins(lengths, segment_length, shifted, causal)
         start = torch.repeat_interleave(lengths.cumsum(0) - lengths - origins, lengths)
         position = (torch.arange(start.numel(), device=lengths.device) - start)[None]
         mask = torch.ones_like(position, dtype=torch.bool)
@@ -259,6 +260,10 @@ class SegmentLayout:
         column = torch.arange(self.max_segments, device=self.rank.device)
         rows = self.first[:, None] + column
         return torch.where(column < self.counts[:, None], rows, torch.zeros_like(rows))
+
+    def by_document(self, states: Shaped[Tensor, "S *E"]) -> Shaped[Tensor, "B S_max *E"]:
+        """Put each document's segment states side by side, as ``table`` says."""
+        return states.index_select(0, self.table.flatten()).view(*self.table.shape, *states.shape[1:])
 
     def readable(self, causal: bool) -> Bool[Tensor, "S S_max"]:
         """True where a segment may read the state of its document's j-th segment: j != i, or j < i if causal."""

@@ -65,7 +65,6 @@ def segment_attention(
         ("mask", causal, tuple(steps), reads_states, null is not None),
         lambda: _key_mask(layout, causal, steps, reads_states, null is not None),
     )
-    table = layout.table if reads_states else None
     rows_at_once = layout.segments
     if not torch.is_grad_enabled():
         rows_at_once = max(1, GATHER_LIMIT // (2 * mask.shape[-1] * q.shape[-1] * q.shape[-2]))
@@ -73,17 +72,18 @@ def segment_attention(
     def gather(tokens: Tensor, states: Tensor | None, null: Tensor | None, rows: slice) -> Tensor:
         parts = [tokens[rows]]
         parts += [tokens.index_select(0, layout.neighbour(step)[0][rows]) for step in steps[1:]]
-        if states is not None and table is not None:
-            side_by_side = states.index_select(0, table.flatten()).view(*table.shape, *states.shape[1:])
+        if states is not None:
             if layout.counts.numel() == 1:
-                parts.append(side_by_side.expand(parts[0].shape[0], *side_by_side.shape[1:]))
+                parts.append(states.expand(parts[0].shape[0], *states.shape[1:]))
             else:
-                parts.append(side_by_side.index_select(0, layout.document[rows]))
+                parts.append(states.index_select(0, layout.document[rows]))
         if null is not None:
             parts.append(null[rows, None])
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
-    state_keys, state_values = states if states is not None else (None, None)
+    state_keys, state_values = (None, None)
+    if states is not None and reads_states:
+        state_keys, state_values = (layout.by_document(state) for state in states)
     null_key, null_value = null if null is not None else (None, None)
     outputs = []
     for start in range(0, layout.segments, rows_at_once):
@@ -113,10 +113,7 @@ def exchange_states(
     allowed = layout.readable(causal)
     nothing = ~allowed.any(1)
 
-    def by_document(states: Tensor) -> Tensor:
-        return states.index_select(0, layout.table.flatten()).view(*layout.table.shape, *states.shape[1:])
-
-    scores = torch.einsum("bihd,bjhd->bihj", by_document(q), by_document(k)) * q.shape[-1] ** -0.5
+    scores = torch.einsum("bihd,bjhd->bihj", layout.by_document(q), layout.by_document(k)) * q.shape[-1] ** -0.5
     row_in_table = layout.document * layout.max_segments + layout.rank
     scores = scores.flatten(0, 1).index_select(0, row_in_table).masked_fill(~allowed[:, None], float("-inf"))
     if null is None:
@@ -127,7 +124,7 @@ def exchange_states(
     weights = torch.softmax(torch.cat((scores, extra), dim=-1), dim=-1)
     table_weights = weights.new_zeros(layout.table.numel(), *weights.shape[1:]).index_copy(0, row_in_table, weights)
     table_weights = table_weights.view(*layout.table.shape, *weights.shape[1:])
-    read = torch.einsum("bihj,bjhd->bihd", table_weights[..., :-1], by_document(v))
+    read = torch.einsum("bihj,bjhd->bihd", table_weights[..., :-1], layout.by_document(v))
     read = read.flatten(0, 1).index_select(0, row_in_table)
     return read if null is None else read + weights[..., -1:] * null[1]
 
