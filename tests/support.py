@@ -25,17 +25,26 @@ LITERAL: dict[str, Any] = {"state_read": "broadcast", "state_pooling": "first", 
 
 def every_option() -> Iterator[dict[str, Any]]:
     """Return every combination that a layer can be built with."""
-    names = ("causal", "state_read", "state_pooling", "state_null", "neighbours", "segment_shift", "rotary")
-    values = ((False, True), READS, POOLINGS, (False, True), (0, 1), (0, LENGTH // 2), (True, False))
-    for combination in itertools.product(*values):
-        options = dict(zip(names, combination, strict=True))
-        if not (options["causal"] and options["state_pooling"] == "first"):
-            yield options
+    aggregators = itertools.cycle(("concat", "weighted_sum", "attention", "concat", "attention"))
+    values = {
+        **{"causal": (False, True), "state_read": READS, "state_pooling": POOLINGS, "state_null": (False, True)},
+        **{"neighbours": (0, 1), "segment_shift": (0, LENGTH // 2), "rotary": (True, False)},
+        "state_reach": ("all", "pyramid"),
+    }
+    for combination in itertools.product(*values.values()):
+        options = dict(zip(values, combination, strict=True))
+        if options["causal"] and options["state_pooling"] == "first":
+            continue
+        if options["state_reach"] == "pyramid":
+            if options["state_read"] == "none":
+                continue
+            options["aggregator"] = next(aggregators)
+        yield options
 
 
 def some_options() -> list[dict[str, Any]]:
     """Return combinations in which every two values of two options meet, or nearly so."""
-    return list(every_option())[::7]
+    return list(every_option())[::11]
 
 
 def name_of(options: dict[str, Any]) -> str:

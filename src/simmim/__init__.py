@@ -1,7 +1,16 @@
 """SimMIM: transformers for long text, with SMI attention and hierarchical encoding."""
 
 from simmim.errors import CheckpointError, ConfigError, DataError, ShapeError, SimMIMError
-from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel, pretrained_path
+from simmim.models import (
+    SimMIMConfig,
+    SimMIMForCausalLM,
+    SimMIMForConditionalGeneration,
+    SimMIMForMaskedLM,
+    SimMIMForSequenceClassification,
+    SimMIMForTokenClassification,
+    SimMIMModel,
+    pretrained_path,
+)
 from simmim.nn import HierarchicalEncoder, SMIAttention
 
 __version__ = "0.1.0"
@@ -15,7 +24,11 @@ __all__ = [
     "ShapeError",
     "SimMIMConfig",
     "SimMIMError",
+    "SimMIMForCausalLM",
     "SimMIMForConditionalGeneration",
+    "SimMIMForMaskedLM",
+    "SimMIMForSequenceClassification",
+    "SimMIMForTokenClassification",
     "SimMIMModel",
     "pretrained_path",
 ]

@@ -14,6 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from simmim.nn import SMIAttention
+from simmim.ops.pyramid import StatePyramid
+from simmim.ops.reach import EverySegment, PyramidNodes, Reach
 from simmim.ops.segments import SegmentLayout
 from simmim.ops.smi import exchange_states, segment_attention
 from support import (
@@ -59,18 +61,26 @@ def test_any_batch_equals_the_equations(options: dict[str, Any], lengths: list[i
     causal=st.booleans(),
     neighbours=st.integers(0, 1),
     shift=st.sampled_from([0, 3]),
-    states=st.booleans(),
+    reach=st.sampled_from([None, EverySegment, PyramidNodes]),
     null=st.booleans(),
 )
 def test_constant_values_come_back(
-    tokens: int, causal: bool, neighbours: int, shift: int, states: bool, null: bool
+    tokens: int, causal: bool, neighbours: int, shift: int, reach: type[Reach] | None, null: bool
 ) -> None:
     """Contract 2: if all values are 1, attention returns 1, because its weights sum to one."""
     mask = torch.rand(2, tokens, generator=torch.Generator().manual_seed(tokens)) < 0.8
     layout = SegmentLayout.build(2, tokens, LENGTH, attention_mask=mask, causal=causal, segment_shift=shift)
     q, k = (layout.to_segments(torch.randn(2, tokens, HEADS, 4, dtype=torch.float64)) for _ in range(2))
     v = layout.to_segments(torch.ones(2, tokens, HEADS, 4, dtype=torch.float64))
-    state = (torch.randn(layout.segments, HEADS, 4).double(), torch.ones(layout.segments, HEADS, 4).double())
+    pyramid = StatePyramid.of(layout)
+    nodes = layout.segments + sum(len(pair.left) for pair in pyramid.pairings)
+    states = (torch.randn(nodes, HEADS, 4).double(), torch.ones(nodes, HEADS, 4).double())
+    slot = (torch.randn(layout.segments, HEADS, 4).double(), torch.ones(layout.segments, HEADS, 4).double())
+    reads = {
+        None: None,
+        EverySegment: EverySegment(layout, causal),
+        PyramidNodes: PyramidNodes(layout, causal, pyramid),
+    }[reach]
     out = segment_attention(
         q,
         k,
@@ -78,15 +88,17 @@ def test_constant_values_come_back(
         layout,
         causal=causal,
         neighbours=neighbours,
-        states=state if states else None,
-        null=state if null else None,
+        reach=reads,
+        states=states if reads else None,
+        null=slot if null else None,
     )
     held = layout.to_tokens(out)[mask]
     torch.testing.assert_close(held, torch.ones_like(held))
-    heard = exchange_states(state[0], state[0], state[1], layout, causal=causal, null=state if null else None)
-    reads = layout.readable(causal).any(1) | null
-    torch.testing.assert_close(heard[reads], torch.ones_like(heard[reads]))
-    assert not heard[~reads].any(), "the sum over nothing is zero"
+    if reads is not None:
+        heard = exchange_states(slot[0], states, reads, null=slot if null else None)
+        something = layout.readable(causal).any(1) | null
+        torch.testing.assert_close(heard[something], torch.ones_like(heard[something]))
+        assert not heard[~something].any(), "the sum over nothing is zero"
 
 
 @pytest.mark.parametrize("options", CAUSAL, ids=name_of)

@@ -1,36 +1,26 @@
-"""The decoding cache as a transformers ``Cache``: each layer keeps its window and its states, never every token."""
+"""The decoding caches as transformers' ``Cache``: of each layer a window and states, and what it reads of a memory."""
 
 from __future__ import annotations
 
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, EncoderDecoderCache
 
 from simmim.nn.segment_cache import SegmentCache
 
-__all__ = ["SimMIMCache", "SimMIMCacheLayer"]
+__all__ = ["MemoryCache", "MemoryCacheLayer", "SimMIMCache", "SimMIMCacheLayer", "SimMIMEncoderDecoderCache"]
 
 
-class SimMIMCacheLayer(CacheLayerMixin):
-    """Holds one causal SMI layer's past; the layer itself fills it.
-
-    Attributes:
-        past: window and states, or None before the first token.
-    """
+class _FilledLayer(CacheLayerMixin):
+    """Base of layers that hold what the model puts there, not keys and values that are handed to ``update``."""
 
     is_sliding = False
-    is_croppable = False
     supports_early_init = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.past: SegmentCache | None = None
-
-    def get_seq_length(self) -> int:
-        """Return the tokens that came in so far, padding included."""
-        return 0 if self.past is None else self.past.seen
 
     def get_max_length(self) -> int:
         """Return -1: there is no longest document."""
@@ -40,18 +30,60 @@ class SimMIMCacheLayer(CacheLayerMixin):
         """Return the length of the attention mask that covers past and new tokens, and its offset."""
         return self.get_seq_length() + query_length, 0
 
+    @abstractmethod
+    def select(self, index: Tensor) -> None:
+        """Keep, repeat and reorder documents: those of these numbers."""
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep, repeat and reorder documents as beam search says."""
+        self.select(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the documents of these numbers, or those where a mask is true."""
+        self.select(indices.nonzero()[:, 0] if indices.dtype == torch.bool else indices)
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> NoReturn:
+        """Refuse: the model fills this layer itself."""
+        raise TypeError(f"{type(self).__name__} is filled by the model that it is passed to, not from keys and values")
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> NoReturn:
+        """Refuse: the model fills this layer itself."""
+        self.lazy_initialization(key_states, value_states)
+
+
+class SimMIMCacheLayer(_FilledLayer):
+    """Holds one causal SMI layer's past; the layer itself fills it.
+
+    Attributes:
+        past: window and states, or None before the first token.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.past = None
+        self.device: torch.device | None = None
+
+    @property
+    def past(self) -> SegmentCache | None:
+        """The window and the states."""
+        return self._past
+
+    @past.setter
+    def past(self, past: SegmentCache | None) -> None:
+        self._past, self.is_initialized = past, past is not None
+
+    def get_seq_length(self) -> int:
+        """Return the tokens that came in so far, padding included."""
+        return 0 if self.past is None else self.past.seen
+
     def reset(self) -> None:
         """Forget everything."""
         self.past = None
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Keep, repeat and reorder documents as beam search says."""
+    def select(self, index: Tensor) -> None:
+        """Keep, repeat and reorder documents: those of these numbers."""
         if self.past is not None:
-            self.past.select(beam_idx)
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep the documents of these numbers."""
-        self.reorder_cache(indices)
+            self.past.select(index)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat every document."""
@@ -59,29 +91,167 @@ class SimMIMCacheLayer(CacheLayerMixin):
             rows = torch.arange(len(self.past.position), device=self.past.position.device)
             self.past.select(rows.repeat_interleave(repeats))
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> NoReturn:
-        """Refuse: an SMI layer fills its cache from segments, not from keys and values."""
-        raise TypeError("SimMIMCacheLayer is filled by SMIAttention.extend, not from key and value tensors")
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> NoReturn:
-        """Refuse: an SMI layer fills its cache from segments, not from keys and values."""
-        raise TypeError("SimMIMCacheLayer is filled by SMIAttention.extend, not from key and value tensors")
-
     def crop(self, tokens_to_remove: int) -> None:
-        """Refuse to forget the last tokens: what the window overwrote and the states have summed is gone."""
-        if tokens_to_remove:
-            raise ValueError(
-                f"crop: a SimMIM cache cannot give back its last {abs(tokens_to_remove)} tokens; "
-                "keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
-            )
+        """Forget the last tokens, where what is left is still here.
+
+        Args:
+            tokens_to_remove: how many, as a negative number (transformers counts so), or 0.
+
+        Raises:
+            ValueError: the number is positive, or these tokens cannot be taken back; nothing is changed.
+        """
+        if tokens_to_remove > 0:
+            raise ValueError(f"tokens_to_remove: expected a negative number or 0, got {tokens_to_remove}")
+        if tokens_to_remove and self.past is not None:
+            self.past.crop(-tokens_to_remove)
+
+    def offload(self) -> None:
+        """Move the past to CPU memory."""
+        if self.past is not None and self.past.position.device.type != "cpu":
+            self.device = self.past.position.device
+            self.past.to("cpu")
+
+    def prefetch(self) -> None:
+        """Move the past back to where it was."""
+        if self.past is not None and self.device is not None:
+            self.past.to(self.device)
 
 
-class SimMIMCache(Cache):
-    """The caches of a decoder's layers.
+class MemoryCacheLayer(_FilledLayer):
+    """Holds what one decoder layer, or a copy head, made of the encoder's memory.
+
+    Attributes:
+        projected: tensors of any shape, documents first.
+        mask: ``[B, M]`` which vectors of the memory may be read; None if all may.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projected: tuple[Tensor, ...] = ()
+        self.mask: Tensor | None = None
+
+    def fill(self, projected: tuple[Tensor, ...], mask: Tensor | None) -> None:
+        """Hold these from now on."""
+        self.projected, self.mask, self.is_initialized = projected, mask, True
+        self.device = projected[0].device
+
+    def read(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Return what is held, on the device that it came from; a copy that was moved away stays where it is."""
+        mask = None if self.mask is None else self.mask.to(self.device)
+        return tuple(tensor.to(self.device) for tensor in self.projected), mask
+
+    def get_seq_length(self) -> int:
+        """Return M, or 0 before the layer is filled."""
+        return self.projected[0].shape[-2] if self.projected else 0
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.projected, self.mask, self.is_initialized = (), None, False
+
+    def select(self, index: Tensor) -> None:
+        """Keep, repeat and reorder documents: those of these numbers."""
+        self._change(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every document."""
+        self._change(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+
+    def offload(self) -> None:
+        """Move everything to CPU memory."""
+        self._change(lambda tensor: tensor.to("cpu"))
+
+    def prefetch(self) -> None:
+        """Move everything back to where it was."""
+        self._change(lambda tensor: tensor.to(self.device))
+
+    def _change(self, change: Callable[[Tensor], Tensor]) -> None:
+        self.projected = tuple(change(tensor) for tensor in self.projected)
+        self.mask = None if self.mask is None else change(self.mask)
+
+
+class _LayerCache(Cache):
+    """Base of caches whose layers are moved to CPU memory while no layer works with them, if that is wanted."""
+
+    def __init__(self, layers: Sequence[CacheLayerMixin], offloading: bool) -> None:
+        # transformers moves layers inside of ``update``, which is not called here; so the model moves them.
+        super().__init__(layers=list(layers))
+        self.offloads = offloading
+
+    def prefetch(self, layer_idx: int, only_non_sliding: bool = True) -> None:
+        """Bring a layer back before it is worked with, if layers are moved at all."""
+        if self.offloads:
+            self.layers[layer_idx].prefetch()
+
+    def offload(self, layer_idx: int, only_non_sliding: bool = True) -> None:
+        """Move a layer away after it was worked with, if layers are moved at all."""
+        if self.offloads:
+            self.layers[layer_idx].offload()
+
+
+class SimMIMCache(_LayerCache):
+    """The pasts of a decoder's layers.
 
     Args:
         num_layers: layers of the decoder.
+        offloading: keep the pasts in CPU memory but for the layer that is at work; for a GPU with little memory.
     """
 
-    def __init__(self, num_layers: int) -> None:
-        super().__init__(layers=[SimMIMCacheLayer() for _ in range(num_layers)])
+    def __init__(self, num_layers: int, offloading: bool = False) -> None:
+        super().__init__([SimMIMCacheLayer() for _ in range(num_layers)], offloading)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens in every layer, as ``SimMIMCacheLayer.crop`` does, or in none if one cannot."""
+        layers = [layer for layer in self.layers if isinstance(layer, SimMIMCacheLayer)]
+        before = [copy.copy(layer.past) for layer in layers]
+        try:
+            super().crop(tokens_to_remove)
+        except ValueError:
+            for layer, past in zip(layers, before, strict=True):
+                layer.past = past
+            raise
+
+    @property
+    def is_initialized(self) -> bool:
+        """Return whether every layer holds something."""
+        return all(isinstance(layer, CacheLayerMixin) and layer.is_initialized for layer in self.layers)
+
+
+class MemoryCache(_LayerCache):
+    """What a decoder's layers, and last a copy head, made of the memory.
+
+    Args:
+        num_layers: layers of the decoder, and one for the copy head.
+        offloading: as for ``SimMIMCache``.
+    """
+
+    def __init__(self, num_layers: int, offloading: bool = False) -> None:
+        super().__init__([MemoryCacheLayer() for _ in range(num_layers)], offloading)
+
+
+class SimMIMEncoderDecoderCache(EncoderDecoderCache):
+    """The caches of a decoder that reads a memory.
+
+    Args:
+        num_layers: layers of the decoder.
+        offloading: as for ``SimMIMCache``.
+    """
+
+    def __init__(self, num_layers: int, offloading: bool = False) -> None:
+        # The last layer of the memory's cache is for a copy head.
+        super().__init__(SimMIMCache(num_layers, offloading), MemoryCache(num_layers + 1, offloading))
+
+    def remember(
+        self, number: int, make: Callable[[], tuple[tuple[Tensor, ...], Tensor | None]]
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Return what a layer, or last the copy head, reads of the memory, and its mask: made at the first call."""
+        layer = self.cross_attention_cache.layers[number]
+        assert isinstance(layer, MemoryCacheLayer)
+        if not self.is_updated[number]:
+            layer.fill(*make())
+            self.is_updated[number] = True
+        found = layer.read()
+        self.cross_attention_cache.offload(number)
+        return found
+
+    def check_dynamic_cache(self, method: str) -> None:
+        """Allow every method: both caches select, repeat and crop by themselves."""

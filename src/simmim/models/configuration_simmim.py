@@ -8,7 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from simmim.errors import ConfigError
-from simmim.nn import AGGREGATORS, STATE_POOLINGS, STATE_READS
+from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
 
 __all__ = ["SimMIMConfig"]
 
@@ -34,9 +34,14 @@ class SimMIMConfig(PreTrainedConfig):
         state_null: a learned slot that a reader of states may choose instead of them.
         neighbours: 0 or 1 whole segments on either side (decoder: before) that tokens read in full.
         segment_shift: tokens by which the borders move on every other layer.
+        state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a
+            pyramid of states that cover the rest of the document.
+        segment_encoder: ``smi``, ``lstm`` or ``cnn``: what an encoder layer does with its segments.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
-        aggregator: ``concat`` or ``weighted_sum``: what merges two nodes of the pyramid.
+        aggregator: ``concat``, ``weighted_sum`` or ``attention``: what merges two nodes of a pyramid.
+        memory: ``tokens``, ``pyramid`` or ``two_level``: what a decoder sees of the encoder.
+        memory_top_k: segments that each query of a ``two_level`` memory attends to.
         copy_head: let the decoder copy source tokens (``nn.CopyHead``); for summaries that repeat the source's words.
         dropout: share of the channels dropped before each residual sum.
         norm_eps: of the RMS norms.
@@ -62,9 +67,13 @@ class SimMIMConfig(PreTrainedConfig):
     state_null: bool = False
     neighbours: int = 1
     segment_shift: int = 0
+    state_reach: str = "all"
+    segment_encoder: str = "smi"
     rotary: bool = True
     rope_theta: float | int = 10_000.0
     aggregator: str = "concat"
+    memory: str = "tokens"
+    memory_top_k: int = 8
     copy_head: bool = False
     dropout: float | int = 0.0
     norm_eps: float = 1e-6
@@ -86,10 +95,17 @@ class SimMIMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete the configuration and refuse what no model can be built from."""
         super().__post_init__(**kwargs)
-        STATE_POOLINGS.find(self.state_pooling)
-        STATE_READS.find(self.state_read)
-        AGGREGATORS.find(self.aggregator)
-        for name in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "segment_length"):
+        for registry in (STATE_POOLINGS, STATE_READS, STATE_REACHES, AGGREGATORS, SEGMENT_ENCODERS, MEMORIES):
+            registry.find(getattr(self, registry.setting))
+        positive = (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_attention_heads",
+            "segment_length",
+            "memory_top_k",
+        )
+        for name in positive:
             self._require(name, self._whole(name, 1), "a whole number of 1 or more")
         for name in ("num_hidden_layers", "num_decoder_layers", "segment_shift"):
             self._require(name, self._whole(name, 0), "a whole number of 0 or more")
@@ -103,6 +119,8 @@ class SimMIMConfig(PreTrainedConfig):
             self.segment_shift < self.segment_length,
             f"less than segment_length ({self.segment_length})",
         )
+        lstm = self.segment_encoder == "lstm"
+        self._require("hidden_size", not lstm or self.hidden_size % 2 == 0, "an even number for segment_encoder='lstm'")
         number = isinstance(self.dropout, int | float)
         self._require("dropout", number and 0 <= self.dropout < 1, "a share from 0 to below 1")
 

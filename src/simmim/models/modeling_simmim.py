@@ -14,9 +14,11 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.nn import HierarchicalEncoder, SMIAttention
-from simmim.nn.aggregators import Concat, WeightedSum
+from simmim.nn.aggregators import Attention, Concat, WeightedSum
+from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import EncoderBlock
 from simmim.nn.hierarchy import Pyramid
+from simmim.nn.segment_encoders import SEGMENT_ENCODERS
 from simmim.nn.state_pooling import AttentionPooling
 from simmim.nn.state_read import GatedBroadcast, StateFFN
 from simmim.ops.segments import SegmentLayout, check_attention_mask
@@ -35,6 +37,9 @@ class SimMIMModelOutput(ModelOutput):
         pyramid: all levels (``simmim.nn.Pyramid``).
         source_ids: ``[B, N]`` the ids that were read, for a decoder that copies; None for ready embeddings.
         hidden_states: each ``[B, N, E]``: the embeddings, and the output of every layer.
+        attentions: of every layer the segment map ``[B, H, N, K]`` (``simmim.nn.attention_maps``).
+        state_attentions: of every layer the state map, ``[B, H, N, C]`` or ``[B, H, S, C]``; None for a layer that
+            reads no states.
     """
 
     last_hidden_state: Tensor | None = None
@@ -44,6 +49,7 @@ class SimMIMModelOutput(ModelOutput):
     source_ids: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+    state_attentions: tuple[Tensor | None, ...] | None = None
 
 
 class SimMIMPreTrainedModel(PreTrainedModel):
@@ -67,6 +73,12 @@ class SimMIMPreTrainedModel(PreTrainedModel):
             init.zeros_(module.logits)
         elif isinstance(module, Concat):
             init.copy_(module.merge.weight, module.start())
+        elif isinstance(module, Attention):
+            init.normal_(module.side, std=self.config.initializer_range)
+            init.zeros_(module.o_proj.weight)
+        elif isinstance(module, nn.LSTM):
+            for weight in module.parameters():
+                init.uniform_(weight, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
         elif isinstance(module, SMIAttention):
             if module.state_null is not None:
                 init.zeros_(module.state_null)
@@ -87,9 +99,18 @@ def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAtt
         state_null=config.state_null,
         neighbours=config.neighbours,
         segment_shift=config.segment_shift if layer % 2 else 0,
+        state_reach=config.state_reach,
+        aggregator=config.aggregator,
         rotary=config.rotary,
         rope_theta=float(config.rope_theta),
     )
+
+
+def _segment_encoder(config: SimMIMConfig, layer: int) -> nn.Module:
+    """Build what one encoder layer does with its segments."""
+    if config.segment_encoder == "smi":
+        return layer_attention(config, layer, causal=False)
+    return SEGMENT_ENCODERS.find(config.segment_encoder)(config.hidden_size)
 
 
 def embed(embedding: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
@@ -124,9 +145,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
-            EncoderBlock(
-                layer_attention(config, i, causal=False), config.intermediate_size, config.norm_eps, config.dropout
-            )
+            EncoderBlock(_segment_encoder(config, i), config.intermediate_size, config.norm_eps, config.dropout)
             for i in range(config.num_hidden_layers)
         )
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
@@ -160,67 +179,101 @@ class SimMIMModel(SimMIMPreTrainedModel):
             attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
             inputs_embeds: ``[B, N, E]`` instead of ids.
             output_hidden_states: also return the output of every layer.
-            output_attentions: not offered; True is refused.
+            output_attentions: also return the attention maps of every layer; costs N·K numbers a head and layer.
             return_dict: False for a plain tuple.
             **kwargs: ignored, for what transformers passes to every encoder.
 
         Raises:
             ShapeError: a shape is not as above.
-            ConfigError: attention maps are asked for.
+            ConfigError: attention maps are asked for of layers that have no attention.
         """
-        refuse_attentions(output_attentions)
-        hidden = embed(self.embed_tokens, input_ids, inputs_embeds)
-        batch, tokens, _ = hidden.shape
-        wants_all = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
-        if mask is not None and bool(mask.all()):
-            mask = None
-        if mask is not None:
-            hidden = hidden[mask][None]
-        layouts = self._layouts(mask, batch, tokens, hidden.device)
-        states = [hidden]
+        embedded = embed(self.embed_tokens, input_ids, inputs_embeds)
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_maps = self.config.output_attentions if output_attentions is None else output_attentions
+        if wants_maps and self.config.segment_encoder != "smi":
+            raise ConfigError(
+                f"output_attentions: expected False with segment_encoder={self.config.segment_encoder!r}, got True: "
+                "its layers have no attention; only 'smi' has"
+            )
+        packing = _Packing.of(attention_mask, *embedded.shape[:2])
+        hidden = packing.pack(embedded)
+        layouts = self._layouts(packing, hidden)
+        states, maps = [], []
         for i, layer in enumerate(self.layers):
+            if wants_states:
+                # What is returned is what the next layer reads, so that it has a gradient.
+                states.append(packing.spread(hidden))
+                hidden = packing.pack(states[-1])
             layout = layouts[i % len(layouts)]
-            if self.gradient_checkpointing and self.training:
+            if wants_maps:
+                maps.append(AttentionMaps(packing.spread, packing.pack))
+                hidden = layer(hidden, layout, maps[-1])
+            elif self.gradient_checkpointing and self.training:
                 hidden = self._gradient_checkpointing_func(layer.__call__, hidden, layout)
             else:
                 hidden = layer(hidden, layout)
-            states.append(hidden)
-        hidden = states[-1] = self.norm(hidden)
+        last = packing.spread(self.norm(hidden))
         pyramid = None
         if self.hierarchy is not None:
-            pyramid = self.hierarchy(layouts[0].to_segments(hidden), layouts[0].mask, layouts[0].counts)
+            first = layouts[0]
+            pyramid = self.hierarchy(first.to_segments(packing.pack(last)), first.mask, first.counts, first.rows)
         output = SimMIMModelOutput(
-            last_hidden_state=_unpack(hidden, mask),
+            last_hidden_state=last,
             pooler_output=None if pyramid is None else pyramid.pooled,
             global_representation=None if pyramid is None else pyramid.global_representation,
             pyramid=pyramid,
             source_ids=input_ids,
-            hidden_states=tuple(_unpack(state, mask) for state in states) if wants_all else None,
+            hidden_states=(*states, last) if wants_states else None,
+            attentions=tuple(kept.kept["segment"] for kept in maps) if wants_maps else None,
+            state_attentions=tuple(kept.kept.get("state") for kept in maps) if wants_maps else None,
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict
         return output if wants_dict else output.to_tuple()
 
-    def _layouts(self, mask: Tensor | None, batch: int, tokens: int, device: torch.device) -> list[SegmentLayout]:
+    def _layouts(self, packing: _Packing, hidden: Tensor) -> list[SegmentLayout]:
         """Return the layouts that the layers take in turn."""
         shifts = [0, self.config.segment_shift] if self.config.segment_shift else [0]
-        length = self.config.segment_length
-        if mask is None:
-            return [SegmentLayout.build(batch, tokens, length, segment_shift=s, device=device) for s in shifts]
-        return [SegmentLayout.packed(mask.sum(1), length, segment_shift=s) for s in shifts]
+        length, mask = self.config.segment_length, packing.mask
+        if mask is not None and packing.packs:
+            return [SegmentLayout.packed(mask.sum(1), length, segment_shift=s) for s in shifts]
+        batch, tokens, _ = hidden.shape
+        return [
+            SegmentLayout.build(batch, tokens, length, attention_mask=mask, segment_shift=s, device=hidden.device)
+            for s in shifts
+        ]
 
 
-def refuse_attentions(output_attentions: bool | None) -> None:
-    """Say that attention maps are not to be had, rather than return none."""
-    if output_attentions:
-        raise ConfigError(
-            "output_attentions: expected False: fused attention keeps no maps of weights; "
-            "simmim.ops.reference computes them for a short text"
-        )
+@dataclass(frozen=True)
+class _Packing:
+    """Puts the documents of a batch one after the other, without their padding, and back.
 
+    Attributes:
+        mask: ``[B, N]`` which tokens exist; None if all do.
+        packs: the documents are packed; under ``torch.compile``, where no shape may depend on the mask, padding stays.
+    """
 
-def _unpack(packed: Tensor, mask: Tensor | None) -> Tensor:
-    """Put packed tokens ``[1, T, E]`` back where the mask has them: ``[B, N, E]``."""
-    if mask is None:
-        return packed
-    return packed.new_zeros(*mask.shape, packed.shape[-1]).masked_scatter(mask[..., None], packed)
+    mask: Tensor | None
+    packs: bool
+
+    @classmethod
+    def of(cls, attention_mask: Tensor | None, batch: int, tokens: int) -> _Packing:
+        """Look at a batch's mask."""
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+        if torch.compiler.is_compiling():
+            return cls(mask, packs=False)
+        return cls(None if mask is None or bool(mask.all()) else mask, packs=True)
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """``[B, N, ...] -> [1, T, ...]``, or the same with zeros at padding."""
+        if self.mask is None:
+            return tokens
+        if self.packs:
+            return tokens[self.mask][None]
+        return tokens.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (tokens.dim() - 2)), 0)
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """Undo ``pack``: zero at padding."""
+        if self.mask is None or not self.packs:
+            return self.pack(packed)
+        mask = self.mask.view(*self.mask.shape, *[1] * (packed.dim() - 2))
+        return packed.new_zeros(*self.mask.shape, *packed.shape[2:]).masked_scatter(mask, packed)

@@ -1,135 +1,58 @@
-"""SimMIM from text to text: the encoder, and a causal SMI decoder that attends to its tokens."""
+"""SimMIM from text to text: the encoder, and a causal SMI decoder that attends to its memory."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationMixin
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions, Seq2SeqLMOutput
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from simmim.errors import ConfigError, ShapeError
-from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer
+from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel, embed, layer_attention, refuse_attentions
-from simmim.nn.block import DecoderBlock
+from simmim.models.losses import token_loss
+from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
+from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
 from simmim.nn.copy_head import CopyHead
-from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.nn.memory import readable
+from simmim.ops.segments import check_attention_mask
 
-__all__ = ["SimMIMDecoder", "SimMIMForConditionalGeneration"]
+__all__ = ["SimMIMForConditionalGeneration", "SimMIMSeq2SeqLMOutput"]
 
 
-class SimMIMDecoder(SimMIMPreTrainedModel):
-    """A stack of causal SMI layers that attend to a memory."""
+@dataclass
+class SimMIMSeq2SeqLMOutput(Seq2SeqLMOutput):
+    """What ``SimMIMForConditionalGeneration`` returns: transformers' output, and the maps that it has no place for.
 
-    def __init__(self, config: SimMIMConfig) -> None:
-        super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(
-            DecoderBlock(
-                layer_attention(config, i, causal=True), config.intermediate_size, config.norm_eps, config.dropout
-            )
-            for i in range(config.num_decoder_layers)
-        )
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.gradient_checkpointing = False
-        self.post_init()
+    ``encoder_attentions`` and ``decoder_attentions`` are the segment maps, what tokens give to the tokens of their
+    segment and its neighbours; ``cross_attentions`` are over the vectors of the memory.
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        encoder_hidden_states: Tensor | None = None,
-        encoder_attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        past_key_values: EncoderDecoderCache | None = None,
-        use_cache: bool = False,
-        output_hidden_states: bool = False,
-    ) -> BaseModelOutputWithPastAndCrossAttentions:
-        """Decode whole texts, or the tokens that come after a past.
+    Attributes:
+        encoder_state_attentions: of each layer ``[B, H, N, C]`` (broadcasts: ``[B, H, S, C]``) what tokens, or states,
+            give to the states; None for a layer that reads no states.
+        decoder_state_attentions: the same of the decoder.
+    """
 
-        Args:
-            input_ids: ``[B, M]`` int64; or ``inputs_embeds [B, M, E]``.
-            attention_mask: ``[B, M]`` or longer, for past and new tokens.
-            encoder_hidden_states: ``[B, N, E]`` the memory.
-            encoder_attention_mask: ``[B, N]``.
-            inputs_embeds: instead of ids.
-            past_key_values: what came before, filled further in place.
-            use_cache: return the cache.
-            output_hidden_states: also return the output of every layer.
-        """
-        hidden = embed(self.embed_tokens, input_ids, inputs_embeds)
-        batch, tokens, _ = hidden.shape
-        mask = None if attention_mask is None else check_attention_mask(attention_mask[:, -tokens:], batch, tokens)
-        if encoder_hidden_states is None:
-            raise ShapeError("encoder_hidden_states: expected the encoder's output [B, N, E], got None")
-        memory_mask = _memory_mask(encoder_attention_mask, batch, encoder_hidden_states.shape[1])
-        checkpointing = self.gradient_checkpointing and self.training
-        if use_cache and past_key_values is None and not checkpointing:
-            past_key_values = EncoderDecoderCache(SimMIMCache(len(self.layers)), DynamicCache())
-        layouts = self._layouts(mask, batch, tokens, hidden.device)
-        states = [hidden]
-        for i, layer in enumerate(self.layers):
-            layout = layouts[i % len(layouts)]
-            memory = self._memory(i, encoder_hidden_states, past_key_values)
-            if checkpointing:
-                hidden, _ = self._gradient_checkpointing_func(layer.__call__, hidden, memory, memory_mask, mask, layout)
-            elif past_key_values is None:
-                hidden, _ = layer(hidden, memory, memory_mask, mask, layout)
-            else:
-                kept = past_key_values.self_attention_cache.layers[i]
-                assert isinstance(kept, SimMIMCacheLayer)
-                hidden, kept.past = layer(hidden, memory, memory_mask, mask, layout, kept.past, use_cache=True)
-            states.append(hidden)
-        states[-1] = self.norm(hidden)
-        return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=states[-1],
-            past_key_values=past_key_values,
-            hidden_states=tuple(states) if output_hidden_states else None,
-        )
-
-    def _layouts(self, mask: Tensor | None, batch: int, tokens: int, device: torch.device) -> list[SegmentLayout]:
-        shifts = [0, self.config.segment_shift] if self.config.segment_shift else [0]
-        return [
-            SegmentLayout.build(
-                batch,
-                tokens,
-                self.config.segment_length,
-                attention_mask=mask,
-                segment_shift=shift,
-                causal=True,
-                device=device,
-            )
-            for shift in shifts
-        ]
-
-    def _memory(
-        self, layer: int, encoder_hidden_states: Tensor, past: EncoderDecoderCache | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the layer's keys and values of the memory, projected once for a whole generation."""
-        block = self.layers[layer]
-        assert isinstance(block, DecoderBlock)
-        if past is None:
-            return block.cross_attention.project_memory(encoder_hidden_states)
-        if past.is_updated.get(layer):
-            kept = past.cross_attention_cache.layers[layer]
-            assert isinstance(kept, DynamicLayer) and kept.keys is not None and kept.values is not None
-            return kept.keys, kept.values
-        keys, values = past.cross_attention_cache.update(
-            *block.cross_attention.project_memory(encoder_hidden_states), layer
-        )
-        past.is_updated[layer] = True
-        return keys, values
+    encoder_state_attentions: tuple[Tensor | None, ...] | None = None
+    decoder_state_attentions: tuple[Tensor | None, ...] | None = None
 
 
 class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
     """Encoder and decoder with a language-model head: summarisation and translation.
 
-    The decoder sees all of the encoder's tokens. One embedding serves encoder, decoder and head
-    unless ``tie_word_embeddings=False``.
+    The decoder sees of the encoder what ``config.memory`` names: all tokens, the nodes of a pyramid over them, or for
+    every query the tokens of the ``memory_top_k`` best segments. One embedding serves encoder, decoder and head unless
+    ``tie_word_embeddings=False``.
+
+    Args:
+        config: its configuration.
+
+    Raises:
+        ConfigError: it asks for no decoder layer.
     """
 
     _tied_weights_keys = {
@@ -137,11 +60,11 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         "lm_head.weight": "encoder.embed_tokens.weight",
     }
 
+    _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
+
     def __init__(self, config: SimMIMConfig) -> None:
         config.is_encoder_decoder = True
         super().__init__(config)
-        if config.num_decoder_layers < 1:
-            raise ConfigError(f"num_decoder_layers: expected 1 or more for a decoder, got {config.num_decoder_layers}")
         self.encoder = SimMIMModel(config, add_pooling_layer=False)
         self.decoder = SimMIMDecoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -178,7 +101,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
-    ) -> Seq2SeqLMOutput | tuple[Any, ...]:
+    ) -> SimMIMSeq2SeqLMOutput | tuple[Any, ...]:
         """Encode a batch of documents and predict the tokens of their targets.
 
         Args:
@@ -187,13 +110,14 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             decoder_input_ids: ``[B, M]`` target tokens so far; without them, ``labels`` moved right by one.
             decoder_attention_mask: ``[B, M]``.
             encoder_outputs: what the encoder returned, instead of ``input_ids``.
-            past_key_values: the cache of an earlier call.
+            past_key_values: the cache of an earlier call, which is filled further in place.
             inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
             decoder_inputs_embeds: ``[B, M, E]`` instead of ``decoder_input_ids``.
             labels: ``[B, M]`` int64 targets, -100 where no loss is wanted.
             use_cache: return a cache; by default as configured, and not while training.
             output_hidden_states: also return the output of every layer.
-            output_attentions: not offered; True is refused.
+            output_attentions: also return the attention maps of every layer; of the decoder's self-attention after a
+                past only the last token's.
             return_dict: False for a plain tuple.
             **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
 
@@ -201,73 +125,78 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             ``loss`` (mean over the labels), ``logits [B, M, vocab_size]`` (with a copy head: logarithms of
             probabilities, float32), the cache, and what was asked for.
         """
-        refuse_attentions(output_attentions)
-        wants_all = bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+        config = self.config
+        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_maps = config.output_attentions if output_attentions is None else output_attentions
+        wants_dict = config.return_dict if return_dict is None else return_dict
+        cached = config.use_cache and not self.training and labels is None if use_cache is None else use_cache
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
-                input_ids, attention_mask, inputs_embeds=inputs_embeds, output_hidden_states=wants_all, return_dict=True
+                input_ids,
+                attention_mask,
+                inputs_embeds=inputs_embeds,
+                output_hidden_states=wants_states,
+                output_attentions=wants_maps,
+                return_dict=True,
             )
-        memory = encoder_outputs[0]
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        cached = self.config.use_cache and not self.training and labels is None if use_cache is None else use_cache
-        if past_key_values is not None and not isinstance(past_key_values, EncoderDecoderCache):
-            raise ShapeError(
-                "past_key_values: expected the EncoderDecoderCache that an earlier call returned, "
-                f"got {type(past_key_values).__name__}"
-            )
         decoded = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
-            memory,
+            encoder_outputs[0],
             attention_mask,
             inputs_embeds=decoder_inputs_embeds,
             past_key_values=past_key_values,
             use_cache=cached,
-            output_hidden_states=wants_all,
+            output_hidden_states=wants_states,
+            output_attentions=wants_maps,
         )
         logits = self.lm_head(decoded.last_hidden_state)
         if self.copy_head is not None:
-            source_ids = getattr(encoder_outputs, "source_ids", input_ids)
-            logits = self._copy(decoded, logits, memory, attention_mask, source_ids)
-        output = Seq2SeqLMOutput(
-            loss=None if labels is None else _loss(logits, labels, kwargs.get("num_items_in_batch")),
+            source_ids = getattr(encoder_outputs, "source_ids", None)
+            source_ids = input_ids if source_ids is None else source_ids
+            logits = self._copy(decoded, logits, encoder_outputs[0], attention_mask, source_ids)
+        output = SimMIMSeq2SeqLMOutput(
+            loss=None if labels is None else token_loss(logits, labels, kwargs.get("num_items_in_batch")),
             logits=logits,
             past_key_values=decoded.past_key_values if cached else None,
             decoder_hidden_states=decoded.hidden_states,
-            encoder_last_hidden_state=memory,
+            decoder_attentions=decoded.attentions,
+            cross_attentions=decoded.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs[0],
             encoder_hidden_states=getattr(encoder_outputs, "hidden_states", None),
+            encoder_attentions=getattr(encoder_outputs, "attentions", None),
+            encoder_state_attentions=getattr(encoder_outputs, "state_attentions", None),
+            decoder_state_attentions=decoded.state_attentions,
         )
-        wants_dict = self.config.return_dict if return_dict is None else return_dict
         return output if wants_dict else output.to_tuple()
 
     def _copy(
         self,
-        decoded: BaseModelOutputWithPastAndCrossAttentions,
+        decoded: SimMIMDecoderOutput,
         logits: Tensor,
         memory: Tensor,
         attention_mask: Tensor | None,
         source_ids: Tensor | None,
     ) -> Tensor:
-        """Mix in the source's tokens; their keys are kept beside the decoder layers' keys of the memory."""
-        assert self.copy_head is not None
+        """Mix in the source's tokens; their keys are kept beside what the decoder's layers read of the memory."""
+        head, past = self.copy_head, decoded.past_key_values
+        assert head is not None
         if source_ids is None:
             raise ShapeError(
                 "input_ids: a model with copy_head=True copies source tokens and needs their ids, got none; "
                 "pass input_ids (or encoder_outputs as the encoder returned them), not inputs_embeds"
             )
-        mask = _memory_mask(attention_mask, *source_ids.shape)
-        layer, past = self.config.num_decoder_layers, decoded.past_key_values
-        if isinstance(past, EncoderDecoderCache) and past.is_updated.get(layer):
-            kept = past.cross_attention_cache.layers[layer]
-            assert isinstance(kept, DynamicLayer) and kept.keys is not None
-            keys = kept.keys[:, 0]
-        else:
-            keys = self.copy_head.project_memory(memory, mask)
-            if isinstance(past, EncoderDecoderCache):
-                past.cross_attention_cache.update(keys[:, None], keys[:, None, :, :0], layer)
-                past.is_updated[layer] = True
-        mixed: Tensor = self.copy_head(decoded.last_hidden_state, logits, keys, source_ids, mask)
+
+        def project() -> tuple[tuple[Tensor, ...], Tensor | None]:
+            held = None if attention_mask is None else check_attention_mask(attention_mask, *source_ids.shape)
+            mask = None if held is None else readable(held)
+            return (head.project_memory(memory, mask),), mask
+
+        layer = self.config.num_decoder_layers
+        [keys], mask = past.remember(layer, project) if isinstance(past, SimMIMEncoderDecoderCache) else project()
+        mixed: Tensor = head(decoded.last_hidden_state, logits, keys, source_ids, mask)
         return mixed
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
@@ -280,18 +209,3 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             )
         first = labels.new_full((len(labels), 1), start)
         return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)), dim=1)
-
-
-def _memory_mask(attention_mask: Tensor | None, batch: int, tokens: int) -> Tensor | None:
-    """Return which memory vectors a decoder may read: of a document without tokens its zeros, so nothing is NaN."""
-    if attention_mask is None:
-        return None
-    mask = check_attention_mask(attention_mask, batch, tokens)
-    return mask | ~mask.any(1, keepdim=True)
-
-
-def _loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:
-    """Return the mean cross-entropy in float32; ``num_items`` is the divisor of a batch that comes in parts."""
-    summed = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="sum")
-    count = (labels != -100).sum() if num_items is None else torch.as_tensor(num_items, device=summed.device)
-    return summed / count.clamp(min=1)

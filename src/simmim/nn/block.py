@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from simmim.nn.attention_maps import AttentionMaps
+from simmim.nn.chunks import by_rows
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
@@ -24,51 +26,70 @@ class GatedFFN(nn.Module):
 
     def forward(self, hidden_states: Float[Tensor, "B N E"]) -> Float[Tensor, "B N E"]:
         """Map every token."""
-        out: Tensor = self.down_proj(nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+        rows = hidden_states.flatten(0, -2)
+        return by_rows(self._map, rows, width=3 * self.gate_proj.out_features).view_as(hidden_states)
+
+    def _map(self, rows: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(nn.functional.silu(self.gate_proj(rows)) * self.up_proj(rows))
         return out
 
 
 class EncoderBlock(nn.Module):
-    """x + SMI(norm(x)), then x + FFN(norm(x)).
+    """x + attention(norm(x)), then x + FFN(norm(x)).
 
     Args:
-        attention: the block's SMI attention.
+        attention: SMI attention or another module that encodes segments: it has ``hidden_size`` and takes
+            ``(hidden_states, layout=...)``; if its maps are wanted, ``maps`` too.
         intermediate_size: width of the FFN.
         norm_eps: of the RMS norms.
         dropout: share of the channels dropped before each sum.
     """
 
-    def __init__(self, attention: SMIAttention, intermediate_size: int, norm_eps: float, dropout: float) -> None:
+    def __init__(self, attention: nn.Module, intermediate_size: int, norm_eps: float, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        hidden_size = attention.hidden_size
+        assert isinstance(hidden_size, int)
+        self.attention_norm = nn.RMSNorm(hidden_size, eps=norm_eps)
         self.attention = attention
-        self.ffn_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
-        self.ffn = GatedFFN(attention.hidden_size, intermediate_size)
+        self.ffn_norm = nn.RMSNorm(hidden_size, eps=norm_eps)
+        self.ffn = GatedFFN(hidden_size, intermediate_size)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden_states: Float[Tensor, "B N E"], layout: SegmentLayout) -> Float[Tensor, "B N E"]:
-        """Apply the block to the tokens that the layout maps."""
-        attended = self.attention(self.attention_norm(hidden_states), layout=layout)
+    def forward(
+        self, hidden_states: Float[Tensor, "B N E"], layout: SegmentLayout, maps: AttentionMaps | None = None
+    ) -> Float[Tensor, "B N E"]:
+        """Apply the block to the tokens that the layout maps; ``maps`` gets the attention's weights."""
+        wanted = {} if maps is None else {"maps": maps}
+        attended = self.attention(self.attention_norm(hidden_states), layout=layout, **wanted)
         hidden_states = hidden_states + self.dropout(attended)
         return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
 
 
 class DecoderBlock(nn.Module):
-    """x + causal SMI(norm(x)), then x + cross-attention(norm(x)), then x + FFN(norm(x)).
+    """x + causal SMI(norm(x)), then x + cross-attention(norm(x)) if there is one, then x + FFN(norm(x)).
 
     Args:
         attention: the block's causal SMI attention.
         intermediate_size: width of the FFN.
         norm_eps: of the RMS norms.
         dropout: share of the channels dropped before each sum.
+        cross_attention: what reads the memory; None for a decoder without one.
     """
 
-    def __init__(self, attention: SMIAttention, intermediate_size: int, norm_eps: float, dropout: float) -> None:
+    def __init__(
+        self,
+        attention: SMIAttention,
+        intermediate_size: int,
+        norm_eps: float,
+        dropout: float,
+        cross_attention: CrossAttention | None = None,
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
         self.attention = attention
-        self.cross_attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
-        self.cross_attention = CrossAttention(attention.hidden_size, attention.num_heads)
+        if cross_attention is not None:
+            self.cross_attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.cross_attention = cross_attention
         self.ffn_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
         self.ffn = GatedFFN(attention.hidden_size, intermediate_size)
         self.dropout = nn.Dropout(dropout)
@@ -76,30 +97,33 @@ class DecoderBlock(nn.Module):
     def forward(
         self,
         hidden_states: Float[Tensor, "B N E"],
-        memory: tuple[Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]],
-        memory_mask: Bool[Tensor, "B M"] | None,
+        memory: tuple[Tensor, ...] = (),
+        memory_mask: Bool[Tensor, "B M"] | None = None,
         attention_mask: Bool[Tensor, "B N"] | None = None,
         layout: SegmentLayout | None = None,
         past: SegmentCache | None = None,
         use_cache: bool = False,
+        maps: AttentionMaps | None = None,
     ) -> tuple[Float[Tensor, "B N E"], SegmentCache | None]:
         """Apply the block to whole documents, or to the tokens that come after a past.
 
         Args:
             hidden_states: ``[B, N, E]``.
-            memory: keys and values of the encoder's memory, by ``cross_attention.project_memory``.
+            memory: what ``cross_attention.project_memory`` made of the memory; read only where there is one.
             memory_mask: ``[B, M]`` which memory vectors exist.
             attention_mask: ``[B, N]`` which tokens exist.
             layout: of whole documents; read only without a past.
             past: what came before these tokens.
             use_cache: return the cache to go on from.
+            maps: gets the weights of both attentions.
         """
         normed = self.attention_norm(hidden_states)
         if use_cache or past is not None:
-            attended, past = self.attention.extend(normed, attention_mask, layout=layout, past=past)
+            attended, past = self.attention.extend(normed, attention_mask, layout=layout, past=past, maps=maps)
         else:
-            attended = self.attention(normed, layout=layout)
+            attended = self.attention(normed, layout=layout, maps=maps)
         hidden_states = hidden_states + self.dropout(attended)
-        read = self.cross_attention(self.cross_attention_norm(hidden_states), *memory, memory_mask)
-        hidden_states = hidden_states + self.dropout(read)
+        if self.cross_attention is not None:
+            read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
+            hidden_states = hidden_states + self.dropout(read)
         return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states))), past

@@ -1,12 +1,25 @@
-"""Cross-attention of decoder tokens to the encoder's memory."""
+"""Cross-attention of decoder tokens to the encoder's memory: to all of it, or to the tokens of the best segments.
+
+Letters: B documents, N decoder tokens, M memory vectors, S segments of the longest memory, L segment length, H heads,
+D head width, E = H*D, K segments chosen.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-__all__ = ["CrossAttention"]
+from simmim.errors import ConfigError
+from simmim.nn.attention_maps import AttentionMaps
+
+__all__ = ["CrossAttention", "TwoLevelCrossAttention"]
+
+GATHER_LIMIT = 1 << 22
+"""Most numbers (keys and values) gathered at a time where no gradient is wanted: 16 MiB in float32."""
 
 
 class CrossAttention(nn.Module):
@@ -26,24 +39,156 @@ class CrossAttention(nn.Module):
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def project_memory(
-        self, memory: Float[Tensor, "B M E"]
-    ) -> tuple[Float[Tensor, "B H M D"], Float[Tensor, "B H M D"]]:
-        """Return the memory's keys and values, which are the same for every decoded token."""
+        self, memory: Float[Tensor, "B M E"], memory_mask: Bool[Tensor, "B M"] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return what ``forward`` reads, which is the same for every decoded token: keys and values ``[B, H, M, D]``.
+
+        Args:
+            memory: ``[B, M, E]``.
+            memory_mask: ``[B, M]`` which of its vectors exist; None if all do.
+        """
         return self._split(self.k_proj(memory)), self._split(self.v_proj(memory))
 
     def forward(
         self,
         hidden_states: Float[Tensor, "B N E"],
-        keys: Float[Tensor, "B H M D"],
-        values: Float[Tensor, "B H M D"],
+        projected: tuple[Tensor, ...],
         memory_mask: Bool[Tensor, "B M"] | None = None,
+        maps: AttentionMaps | None = None,
     ) -> Float[Tensor, "B N E"]:
-        """Attend to the memory where ``memory_mask`` is true; every document has at least one such vector."""
-        mask = None if memory_mask is None else memory_mask[:, None, None].expand(-1, -1, hidden_states.shape[1], -1)
-        q = self._split(self.q_proj(hidden_states))
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        projected: Tensor = self.o_proj(out.transpose(1, 2).flatten(-2))
-        return projected
+        """Attend to the memory.
+
+        Args:
+            hidden_states: ``[B, N, E]``.
+            projected: what ``project_memory`` returned.
+            memory_mask: ``[B, M]`` which vectors of the memory exist, at least one a document; None if all do.
+            maps: gets the weights ``cross [B, H, N, M]``; where it is None they are never made.
+        """
+        out = self._read(self._split(self.q_proj(hidden_states)), projected, memory_mask, maps)
+        merged: Tensor = self.o_proj(out.transpose(1, 2).flatten(-2))
+        return merged
+
+    def _read(
+        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, maps: AttentionMaps | None
+    ) -> Float[Tensor, "B H N D"]:
+        keys, values = projected
+        mask = None if memory_mask is None else memory_mask[:, None, None].expand(-1, -1, q.shape[2], -1)
+        if maps is None:
+            return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return maps.keep("cross", _softmax(_scores(q, keys), mask)) @ values
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class TwoLevelCrossAttention(CrossAttention):
+    """Multi-head attention to the tokens of the K segments whose states a query likes best.
+
+    p(token) = p(segment)·p(token | segment): the first is a softmax over the scores of the K best segment states (the
+    mean of a segment's tokens, with a key projection of its own), the second one over the tokens of the segment. With
+    K >= S every segment is read.
+
+    Cost: N·(S + K·L), where the chosen segments are gathered, which moves 2·K·L·D numbers for each query of a head.
+    Fewer segments than pay for that are all scored and the others' weights left at zero, which costs N·M: where
+    gradients are wanted (all that is gathered must be kept for them) up to 2·D·K segments, else up to 8·K (measured).
+    Without gradients, gathered numbers are bounded by ``GATHER_LIMIT``.
+
+    Args:
+        hidden_size: E.
+        num_heads: H.
+        segment_length: L; a memory of fewer tokens is one segment, another one a multiple of it.
+        top_k: K.
+
+    Raises:
+        ConfigError: ``top_k`` is less than one.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, segment_length: int, top_k: int) -> None:
+        super().__init__(hidden_size, num_heads)
+        if top_k < 1:
+            raise ConfigError(f"top_k: expected a whole number of 1 or more segments, got {top_k}")
+        self.segment_length, self.top_k = segment_length, top_k
+        self.state_k_proj = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def project_memory(
+        self, memory: Float[Tensor, "B M E"], memory_mask: Bool[Tensor, "B M"] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return keys and values ``[B, H, M, D]`` of the tokens, and keys ``[B, H, S, D]`` of the segment states."""
+        cut = self._cut(memory.shape[1])
+        segments = memory.unflatten(1, cut)
+        if memory_mask is None:
+            states = segments.mean(2)
+        else:
+            held = memory_mask.unflatten(1, cut)[..., None]
+            states = segments.masked_fill(~held, 0).sum(2) / held.sum(2).clamp(min=1)
+        # Segments are gathered again for every token: side by side in memory once and for all.
+        keys, values = (projected.contiguous() for projected in super().project_memory(memory, memory_mask))
+        return keys, values, self._split(self.state_k_proj(states))
+
+    def _read(
+        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, maps: AttentionMaps | None
+    ) -> Float[Tensor, "B H N D"]:
+        keys, values, state_keys = projected
+        mask = None if memory_mask is None else memory_mask.unflatten(1, self._cut(keys.shape[2]))
+        scores = _scores(q, state_keys)
+        if mask is not None:
+            exists = mask.any(2)
+            scores = scores.masked_fill(~exists[:, None, None], float("-inf"))
+            # A segment of nothing is never given a weight, but a softmax over nothing would be NaN.
+            mask = mask | ~exists[..., None]
+        segments, head_width = state_keys.shape[2:]
+        best = scores.topk(min(self.top_k, segments), dim=-1)
+        shares = torch.softmax(best.values, dim=-1)
+        pays = segments > self.top_k * (2 * head_width if torch.is_grad_enabled() else 8)
+        cut = self._cut(keys.shape[2])
+        if maps is None and pays:
+            return _read_chosen(q, keys.unflatten(2, cut), values.unflatten(2, cut), mask, best.indices, shares)
+        shares = torch.zeros_like(scores).scatter(-1, best.indices, shares)
+        within = _softmax(_scores(q, keys).unflatten(-1, cut), None if mask is None else mask[:, None, None])
+        weights = (shares[..., None] * within).flatten(-2)
+        return (weights if maps is None else maps.keep("cross", weights)) @ values
+
+    def _cut(self, tokens: int) -> tuple[int, int]:
+        return -1, min(self.segment_length, tokens)
+
+
+def _read_chosen(
+    q: Float[Tensor, "B H N D"],
+    keys: Float[Tensor, "B H S L D"],
+    values: Float[Tensor, "B H S L D"],
+    mask: Bool[Tensor, "B S L"] | None,
+    chosen: Int[Tensor, "B H N K"],
+    shares: Float[Tensor, "B H N K"],
+) -> Float[Tensor, "B H N D"]:
+    """Attend to the tokens of the segments that each query of a head has chosen, gathered side by side."""
+    batch, heads, segments, length, width = keys.shape
+    document = torch.arange(batch, device=q.device)[:, None, None, None] * segments
+    head = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1) * segments
+    held = (document + chosen).flatten(0, 2)
+    found = (head + chosen).flatten(0, 2)
+    read = []
+    for part in _parts(len(found), 2 * chosen.shape[-1] * length * width):
+
+        def gather(tokens: Tensor, rows: Tensor) -> Tensor:
+            return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+        scores = torch.einsum("rd,rkld->rkl", q.flatten(0, 2)[part], gather(keys.flatten(0, 2), found[part]))
+        weights = _softmax(scores * width**-0.5, None if mask is None else gather(mask.flatten(0, 1), held[part]))
+        weights = weights * shares.flatten(0, 2)[part, :, None]
+        read.append(torch.einsum("rkl,rkld->rd", weights, gather(values.flatten(0, 2), found[part])))
+    return torch.cat(read).unflatten(0, (batch, heads, -1))
+
+
+def _parts(rows: int, width: int) -> Iterator[slice]:
+    """Cut rows into parts whose gathered numbers are limited; one part where gradients are wanted."""
+    size = rows if torch.is_grad_enabled() else max(1, GATHER_LIMIT // width)
+    for start in range(0, rows, size):
+        yield slice(start, start + size)
+
+
+def _scores(q: Float[Tensor, "B H N D"], k: Float[Tensor, "B H K D"]) -> Float[Tensor, "B H N K"]:
+    return q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+
+
+def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, float("-inf")), dim=-1)

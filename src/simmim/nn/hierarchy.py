@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from simmim.errors import ShapeError
 from simmim.nn.aggregators import AGGREGATORS
+from simmim.nn.chunks import by_rows
 from simmim.ops.pyramid import pair_up
 
 __all__ = ["HierarchicalEncoder", "Level", "Pyramid"]
@@ -22,11 +24,13 @@ class Level:
         nodes: ``[S, L, E]`` of all documents, one document after the other; zero where ``mask`` is false.
         mask: ``[S, L]`` true where a node has a vector.
         counts: ``[B]`` nodes of each document.
+        rows: rows that every document takes, those after its last node empty; None: its count.
     """
 
     nodes: Float[Tensor, "S L E"]
     mask: Bool[Tensor, "S L"]
     counts: Int[Tensor, " B"]
+    rows: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,7 @@ class HierarchicalEncoder(nn.Module):
 
     Args:
         hidden_size: E.
-        aggregator: a name in ``AGGREGATORS``: ``concat`` or ``weighted_sum``.
+        aggregator: a name in ``AGGREGATORS``: ``concat``, ``weighted_sum`` or ``attention``.
 
     Raises:
         ConfigError: nothing is registered under the aggregator's name.
@@ -65,7 +69,11 @@ class HierarchicalEncoder(nn.Module):
         self.aggregator = AGGREGATORS.find(aggregator)(hidden_size)
 
     def forward(
-        self, segments: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"], counts: Int[Tensor, " B"]
+        self,
+        segments: Float[Tensor, "S L E"],
+        mask: Bool[Tensor, "S L"],
+        counts: Int[Tensor, " B"],
+        rows: int | None = None,
     ) -> Pyramid:
         """Build the pyramids of a batch.
 
@@ -73,31 +81,49 @@ class HierarchicalEncoder(nn.Module):
             segments: ``[S, L, E]`` the segments of all documents, one document after the other.
             mask: ``[S, L]`` true where a slot holds a token; a document's segments are full but for its last.
             counts: ``[B]`` segments of each document.
+            rows: rows that every document takes, where those after its last segment are empty; None: its count. With
+                it no shape depends on the data, as ``torch.compile`` needs, and there are as many levels as for a
+                document of so many segments.
 
         Raises:
-            ShapeError: counts do not add up to S.
+            ShapeError: a shape is not as above, or counts (with rows: B·rows) do not make S.
         """
-        if int(counts.sum()) != len(segments) or tuple(mask.shape) != tuple(segments.shape[:2]):
+        total = int(counts.sum()) if rows is None else len(counts) * rows
+        if total != len(segments) or tuple(mask.shape) != tuple(segments.shape[:2]):
+            source = "what counts add up to" if rows is None else f"{len(counts)} documents of {rows} rows"
             raise ShapeError(
-                f"segments, mask, counts: expected [S, L, E], [S, L] and counts that add up to S; got "
-                f"{list(segments.shape)}, {list(mask.shape)} and counts that add up to {int(counts.sum())}"
+                f"segments, mask: expected [S, L, E] and [S, L] with S = {total} ({source}), "
+                f"got {list(segments.shape)} and {list(mask.shape)}"
             )
-        level = Level(segments.masked_fill(~mask[..., None], 0), mask, counts)
+        level = Level(segments.masked_fill(~mask[..., None], 0), mask, counts, rows)
         levels = [level]
-        while counts.numel() and int(level.counts.max()) > 1:
+        highest = rows if rows is not None else (int(counts.max()) if len(counts) else 0)
+        while highest > 1:
             level = self._merge(level)
             levels.append(level)
-        top = segments.new_zeros(len(counts), *segments.shape[1:])
-        top_mask = mask.new_zeros(len(counts), mask.shape[1])
-        has_node = level.counts > 0
-        top[has_node] = level.nodes
-        top_mask[has_node] = level.mask
+            highest = (highest + 1) // 2
+        # A document without tokens has no top: an empty one stands in.
+        nodes = torch.cat((level.nodes, segments.new_zeros(1, *segments.shape[1:])))
+        held = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
+        first = level.counts.cumsum(0) - level.counts
+        if level.rows is not None:
+            first = torch.arange(len(counts), device=counts.device) * level.rows
+        first = first.masked_fill(level.counts == 0, len(level.nodes))
+        top, top_mask = nodes.index_select(0, first), held.index_select(0, first)
         size = top_mask.sum(1).clamp(min=1).to(top.dtype)
         return Pyramid(tuple(levels), top, top_mask, top.sum(1) / size[:, None])
 
     def _merge(self, below: Level) -> Level:
-        pairs = pair_up(below.counts)
-        left = below.nodes[pairs.left]
-        meets = below.mask[pairs.right] & pairs.paired[:, None]
-        merged = self.aggregator(left, below.nodes[pairs.right])
-        return Level(merged.where(meets[..., None], left), below.mask[pairs.left], pairs.counts)
+        pairs = pair_up(below.counts, below.rows)
+        mask = below.mask.index_select(0, pairs.left)
+        both = below.mask.index_select(0, pairs.right) & pairs.paired[:, None]
+        merged = by_rows(
+            lambda *rows: self._merge_pairs(below.nodes, *rows),
+            *(pairs.left, pairs.right, both),
+            width=4 * below.nodes.shape[1:].numel(),
+        )
+        return Level(merged, mask, pairs.counts, pairs.rows)
+
+    def _merge_pairs(self, nodes: Tensor, left_row: Tensor, right_row: Tensor, both: Tensor) -> Tensor:
+        left, right = nodes.index_select(0, left_row), nodes.index_select(0, right_row)
+        return torch.where(both[..., None], self.aggregator(left, right, both), left)

@@ -6,6 +6,7 @@ states, H heads, D head width, E width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,29 +25,38 @@ ROOM = 16
 
 @dataclass
 class SegmentCache:
-    """Holds a causal layer's past in O(L + S) numbers a channel, each document at its own position.
+    """Holds a causal layer's past, each document at its own position.
+
+    That is O(L + S) numbers a channel, or O(L + log S) with a pyramid of states.
 
     The window is a ring: the token at position u lies in slot u mod W. Because W is exactly the segments that a token
     may read, a slot is current if and only if its position is not before the first of these segments.
 
     Attributes:
-        window: W.
+        segment_length: L.
+        neighbours: whole segments before the own one that a token reads.
+        origin: position of a document's first token.
         position: ``[B]`` position u of each document's next token.
         slot_position: ``[B, W]`` position of the token in each slot, -1 for none.
         keys, values: ``[B, W, H, D]``.
-        state_keys, state_values: ``[B, C, H, D]`` of the finished segments 0..C-1 (or None: states are not read).
+        state_keys, state_values: ``[B, C, H, D]`` of the finished segments 0..C-1, or of one pyramid node a level
+            (None: states are not read).
+        nodes: ``[B, C, E]`` these pyramid nodes, to be merged further.
         pooled, weight: ``[B, E]`` and ``[B]`` the state of the segment under way.
         message: ``[B, E]`` what the states tell the segment under way (broadcast reads only).
         seen: tokens passed so far, padding included: the ``N`` of the tokens that came in.
     """
 
-    window: int
+    segment_length: int
+    neighbours: int
+    origin: int
     position: Int[Tensor, " B"]
     slot_position: Int[Tensor, "B W"]
     keys: Float[Tensor, "B W H D"]
     values: Float[Tensor, "B W H D"]
     state_keys: Float[Tensor, "B C H D"] | None = None
     state_values: Float[Tensor, "B C H D"] | None = None
+    nodes: Float[Tensor, "B C E"] | None = None
     pooled: Float[Tensor, "B E"] | None = None
     weight: Float[Tensor, " B"] | None = None
     message: Float[Tensor, "B E"] | None = None
@@ -56,11 +66,15 @@ class SegmentCache:
     def from_segments(
         cls,
         layout: SegmentLayout,
-        window: int,
         keys: Float[Tensor, "S L H D"],
         values: Float[Tensor, "S L H D"],
+        *,
+        segment_length: int,
+        neighbours: int,
+        origin: int,
     ) -> SegmentCache:
-        """Keep the last ``window`` positions of every document of a parallel pass."""
+        """Keep the window of every document of a parallel pass."""
+        window = (1 + neighbours) * segment_length
         next_position = layout.lengths + layout.origin
         needed = int(next_position.max()) + 1 if next_position.numel() else 0
         slots = torch.arange(min(window, -(-needed // ROOM) * ROOM), device=keys.device)
@@ -79,7 +93,9 @@ class SegmentCache:
             return chosen.masked_fill(~held[..., None, None], 0)
 
         return cls(
-            window=window,
+            segment_length=segment_length,
+            neighbours=neighbours,
+            origin=origin,
             position=next_position,
             slot_position=torch.where(held, position, torch.full_like(position, -1)),
             keys=take(keys),
@@ -87,14 +103,8 @@ class SegmentCache:
             seen=layout.tokens,
         )
 
-    def keep_states(
-        self,
-        layout: SegmentLayout,
-        states: tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]],
-        pooled: tuple[Float[Tensor, "S E"], Float[Tensor, " S"]],
-    ) -> None:
-        """Keep the states of every document; the one of an unfinished last segment goes on being pooled."""
-        self.state_keys, self.state_values = (layout.by_document(state) for state in states)
+    def keep_pooled(self, layout: SegmentLayout, pooled: tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]) -> None:
+        """Keep the state of every document's last segment, which goes on being pooled if it is not finished."""
         self.pooled = self.last_of(layout, pooled[0])
         # Running means are kept in float32: a long segment's count is not a bfloat16 number.
         self.pooled = self.pooled.to(torch.promote_types(self.pooled.dtype, torch.float32))
@@ -107,26 +117,31 @@ class SegmentCache:
         last = torch.where(layout.counts > 0, layout.first + layout.counts - 1, layout.segments)
         return padded.index_select(0, last)
 
-    def readable_window(self, segment_length: int, neighbours: int) -> Bool[Tensor, "B W"]:
+    @property
+    def window(self) -> int:
+        """W."""
+        return (1 + self.neighbours) * self.segment_length
+
+    @property
+    def number(self) -> Int[Tensor, " B"]:
+        """Number of the segment of each document's next token."""
+        return self.position // self.segment_length
+
+    @property
+    def begins(self) -> Bool[Tensor, " B"]:
+        """Which documents' next token is the first of a segment."""
+        return (self.position % self.segment_length == 0) | (self.position == self.origin)
+
+    def readable_window(self) -> Bool[Tensor, "B W"]:
         """Return which window slots the next token may read."""
-        start = (self.position // segment_length - neighbours) * segment_length
+        start = (self.number - self.neighbours) * self.segment_length
         return (self.slot_position >= 0) & (self.slot_position >= start[:, None])
 
-    def finished_states(
-        self, number: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B C H D"], Float[Tensor, "B C H D"], Bool[Tensor, "B C"]]:
-        """Return the keys and values of the states, and which of them are of segments before ``number``."""
-        assert self.state_keys is not None and self.state_values is not None
-        column = torch.arange(self.state_keys.shape[1], device=number.device)
-        return self.state_keys, self.state_values, column < number[:, None]
-
-    def add_token(
-        self, pooling: StatePooling, token: Float[Tensor, "B E"], real: Bool[Tensor, " B"], begins: Bool[Tensor, " B"]
-    ) -> None:
+    def add_token(self, pooling: StatePooling, token: Float[Tensor, "B E"], real: Bool[Tensor, " B"]) -> None:
         """Add the next token to the state of its segment where ``real`` is true."""
         assert self.pooled is not None and self.weight is not None
-        pooled = self.pooled.masked_fill(begins[:, None], 0)
-        weight = self.weight.masked_fill(begins, pooling.empty)
+        pooled = self.pooled.masked_fill(self.begins[:, None], 0)
+        weight = self.weight.masked_fill(self.begins, pooling.empty)
         new_pooled, new_weight = pooling.step((pooled, weight), token.to(pooled.dtype))
         self.pooled = torch.where(real[:, None], new_pooled, self.pooled)
         self.weight = torch.where(real, new_weight, self.weight)
@@ -146,37 +161,82 @@ class SegmentCache:
         self.slot_position = _put(self.slot_position, row, slot, kept)
 
     def write_state(
-        self, number: Int[Tensor, " B"], k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"], real: Bool[Tensor, " B"]
+        self,
+        column: Int[Tensor, " B"],
+        k: Float[Tensor, "B H D"],
+        v: Float[Tensor, "B H D"],
+        real: Bool[Tensor, " B"],
+        node: Float[Tensor, "B E"] | None = None,
     ) -> None:
-        """Put the state of a finished segment into its place where ``real`` is true, making room if there is none."""
+        """Put a state, and the node that it is of, into its column where ``real``, making room if there is none."""
         assert self.state_keys is not None and self.state_values is not None
         room = self.state_keys.shape[1]
-        needed = int(number.masked_fill(~real, -1).max()) + 1
+        needed = int(column.masked_fill(~real, -1).max()) + 1
         if needed > room:
-            more = max(needed, 2 * room, ROOM) - room
-            grow = self.state_keys.new_zeros(len(number), more, *self.state_keys.shape[2:])
+            # A new level of a pyramid comes alone; a new segment is followed by many.
+            more = needed - room if node is not None else max(needed, 2 * room, ROOM) - room
+            grow = self.state_keys.new_zeros(len(column), more, *self.state_keys.shape[2:])
             self.state_keys = torch.cat((self.state_keys, grow), dim=1)
             self.state_values = torch.cat((self.state_values, grow), dim=1)
-        row = torch.arange(len(number), device=number.device)[real]
-        self.state_keys = _put(self.state_keys, row, number[real], k[real])
-        self.state_values = _put(self.state_values, row, number[real], v[real])
+            if self.nodes is not None:
+                self.nodes = F.pad(self.nodes, (0, 0, 0, more))
+        row = torch.arange(len(column), device=column.device)[real]
+        self.state_keys = _put(self.state_keys, row, column[real], k[real])
+        self.state_values = _put(self.state_values, row, column[real], v[real])
+        if node is not None:
+            assert self.nodes is not None
+            self.nodes = _put(self.nodes, row, column[real], node[real])
+
+    def crop(self, tokens: int) -> None:
+        """Forget the last tokens of every document, where what is left is still here.
+
+        That is so for tokens of the segment under way if it is forgotten whole, or if states are not read. What the
+        window overwrote, and a state that has summed too many tokens, are gone.
+
+        Args:
+            tokens: how many, 0 or more.
+
+        Raises:
+            ValueError: it cannot be done; the cache is unchanged.
+        """
+        position = self.position - tokens
+        if tokens < 0 or bool((position < self.origin).any()):
+            shortest = int((self.position - self.origin).min())
+            raise ValueError(f"crop: expected 0 to {shortest} tokens, the shortest document's, got {tokens}")
+        number, length = position // self.segment_length, self.segment_length
+        first = ((number - self.neighbours) * length).clamp(min=self.origin)
+        if bool(((first < position) & (first < self.position - self.window)).any()):
+            raise ValueError(
+                f"crop: cannot forget {tokens} tokens: what the tokens before them read has been overwritten; "
+                "keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
+            )
+        whole = (position % length == 0) | (position == self.origin) | (position == self.position)
+        if self.pooled is not None and not bool(whole.all()):
+            raise ValueError(
+                f"crop: cannot forget {tokens} tokens: the state of the segment under way has summed them, and only "
+                "whole segments can be taken back; keep a copy (copy.deepcopy), or encode the shorter text again"
+            )
+        if self.nodes is not None and bool((number < self.number).any()):
+            raise ValueError(
+                f"crop: cannot forget {tokens} tokens: the pyramid has merged their segments; "
+                "keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
+            )
+        self.slot_position = self.slot_position.masked_fill(self.slot_position >= position[:, None], -1)
+        self.position = position
+        self.seen -= tokens
 
     def select(self, index: Int[Tensor, " K"]) -> None:
         """Keep (and repeat, and reorder) the documents of these numbers, as beam search does."""
-        for name in (
-            "position",
-            "slot_position",
-            "keys",
-            "values",
-            "state_keys",
-            "state_values",
-            "pooled",
-            "weight",
-            "message",
-        ):
-            tensor = getattr(self, name)
-            if tensor is not None:
-                setattr(self, name, tensor.index_select(0, index.to(tensor.device)))
+        self._map(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
+
+    def to(self, device: torch.device | str) -> None:
+        """Move everything to a device."""
+        self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, function(value))
 
 
 def _put(tensor: Tensor, row: Tensor, column: Tensor, new: Tensor) -> Tensor:

@@ -7,11 +7,17 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from simmim.errors import ConfigError, ShapeError
+from simmim.nn.aggregators import Aggregator
+from simmim.nn.attention_maps import AttentionMaps
+from simmim.nn.chunks import by_rows
 from simmim.nn.rotary import Turn, rotary_turn, rotate
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import STATE_POOLINGS
+from simmim.nn.state_reach import STATE_REACHES
 from simmim.nn.state_read import STATE_READS, StateFFN
+from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout, check_attention_mask, segment_origin
+from simmim.ops.smi import Null, States, parts, segment_attention
 
 __all__ = ["SMIAttention"]
 
@@ -21,7 +27,8 @@ class SMIAttention(nn.Module):
 
     X_i = X̂_i + FFN(s̃_i) in the literal form (source §3.1, §4.1: ``state_read="broadcast"``, ``state_pooling="first"``,
     ``neighbours=0``); ``docs/design.md`` has the other options. Any number of tokens works, and a document of at most
-    L tokens gets ordinary attention. Time and memory grow as N·L + N·S (``attend``) or N·L + S² (broadcasts).
+    L tokens gets ordinary attention. Time and memory grow as N·L + N·S (``attend``) or N·L + S² (broadcasts), and with
+    ``state_reach="pyramid"`` as N·(L + log S).
 
     Args:
         hidden_size: E.
@@ -34,6 +41,8 @@ class SMIAttention(nn.Module):
         state_null: add a learned slot that a reader of states may choose instead of them.
         neighbours: whole segments before the own one (bidirectional: and after it) that tokens read in full.
         segment_shift: move the borders so that the first segment holds this many tokens.
+        state_reach: which states are read: ``all``, or ``pyramid``, the O(log S) nodes that cover the rest.
+        aggregator: what merges two nodes of a pyramid of states.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
 
@@ -50,6 +59,8 @@ class SMIAttention(nn.Module):
     state_v_proj: nn.Linear
     state_ffn: StateFFN
     state_gate: nn.Parameter
+    state_aggregator: Aggregator
+    state_norm: nn.RMSNorm
 
     def __init__(
         self,
@@ -63,6 +74,8 @@ class SMIAttention(nn.Module):
         state_null: bool = False,
         neighbours: int = 1,
         segment_shift: int = 0,
+        state_reach: str = "all",
+        aggregator: str = "concat",
         rotary: bool = True,
         rope_theta: float = 10_000.0,
     ) -> None:
@@ -86,6 +99,9 @@ class SMIAttention(nn.Module):
             setattr(self, name, nn.Linear(hidden_size, hidden_size, bias=False))
         self.state_read = STATE_READS.find(state_read)()
         self.state_read.build(self)
+        self.state_reach = STATE_REACHES.find(state_reach)()
+        if self.state_read.reads_states:
+            self.state_reach.build(self, aggregator)
         pooling = STATE_POOLINGS.find(state_pooling)
         if causal and self.state_read.reads_states and not pooling.causal:
             allowed = ", ".join(sorted(name for name, cls in STATE_POOLINGS.items() if cls.causal))
@@ -96,11 +112,6 @@ class SMIAttention(nn.Module):
         self.state_pooling = pooling(hidden_size)
         with_null = state_null and self.state_read.reads_states
         self.state_null = nn.Parameter(torch.zeros(hidden_size)) if with_null else None
-
-    @property
-    def window(self) -> int:
-        """W, the tokens of the own segment and the neighbours before it."""
-        return (1 + self.neighbours) * self.segment_length
 
     def layout(self, batch: int, tokens: int, attention_mask: Tensor | None, device: torch.device) -> SegmentLayout:
         """Lay out a batch for this layer; layers of the same length and shift can share what this returns."""
@@ -121,6 +132,7 @@ class SMIAttention(nn.Module):
         attention_mask: Shaped[Tensor, "B N"] | None = None,
         *,
         layout: SegmentLayout | None = None,
+        maps: AttentionMaps | None = None,
     ) -> Float[Tensor, "B N E"]:
         """Attend.
 
@@ -128,6 +140,7 @@ class SMIAttention(nn.Module):
             hidden_states: ``[B, N, E]``.
             attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
             layout: what ``layout()`` or ``SegmentLayout.packed`` returned for this batch, instead of a mask.
+            maps: gets the attention weights, which are made only then: N·K numbers a head.
 
         Returns:
             ``[B, N, E]``; zero at padding.
@@ -135,7 +148,7 @@ class SMIAttention(nn.Module):
         Raises:
             ShapeError: a shape is not as above.
         """
-        return self._parallel(hidden_states, attention_mask, layout, use_cache=False)[0]
+        return self._parallel(hidden_states, attention_mask, layout, maps, use_cache=False)[0]
 
     def prefill(
         self,
@@ -143,11 +156,12 @@ class SMIAttention(nn.Module):
         attention_mask: Shaped[Tensor, "B N"] | None = None,
         *,
         layout: SegmentLayout | None = None,
+        maps: AttentionMaps | None = None,
     ) -> tuple[Float[Tensor, "B N E"], SegmentCache]:
         """Attend as ``forward`` does, and return the cache from which ``step`` goes on (causal only)."""
         if not self.causal:
             raise ConfigError("prefill: expected a causal layer, got a bidirectional one; build it with causal=True")
-        out, cache = self._parallel(hidden_states, attention_mask, layout, use_cache=True)
+        out, cache = self._parallel(hidden_states, attention_mask, layout, maps, use_cache=True)
         assert cache is not None
         return out, cache
 
@@ -158,19 +172,28 @@ class SMIAttention(nn.Module):
         *,
         layout: SegmentLayout | None = None,
         past: SegmentCache | None = None,
+        maps: AttentionMaps | None = None,
     ) -> tuple[Float[Tensor, "B N E"], SegmentCache]:
-        """Attend with the next N tokens of each document: in parallel without a past, else one after the other."""
+        """Attend with the next N tokens of each document: in parallel without a past, else one after the other.
+
+        With a past, only the maps of the last token are kept.
+        """
         if past is None:
-            return self.prefill(hidden_states, attention_mask, layout=layout)
-        masks = [None] * hidden_states.shape[1] if attention_mask is None else attention_mask.split(1, dim=1)
-        tokens = hidden_states.split(1, dim=1)
-        return torch.cat([self.step(t, past, m) for t, m in zip(tokens, masks, strict=True)], dim=1), past
+            return self.prefill(hidden_states, attention_mask, layout=layout, maps=maps)
+        steps = [slice(t, t + 1) for t in range(hidden_states.shape[1])]
+        out = [
+            self.step(hidden_states[:, t], past, None if attention_mask is None else attention_mask[:, t], maps=maps)
+            for t in steps
+        ]
+        return torch.cat([hidden_states[:, :0], *out], dim=1), past
 
     def step(
         self,
         hidden_states: Float[Tensor, "B 1 E"],
         cache: SegmentCache,
         attention_mask: Shaped[Tensor, "B 1"] | None = None,
+        *,
+        maps: AttentionMaps | None = None,
     ) -> Float[Tensor, "B 1 E"]:
         """Attend with the next token of each document and write it into the cache.
 
@@ -188,13 +211,19 @@ class SMIAttention(nn.Module):
             real = check_attention_mask(attention_mask, batch, 1)[:, 0]
         # Padding may hold anything, and must not reach the cache's sums.
         token = hidden_states[:, 0].masked_fill(~real[:, None], 0)
-        out = self.state_read.step(self, token, cache, real)
+        out = self.state_read.step(self, token, cache, real, maps)
         cache.position = cache.position + real
         cache.seen += 1
         return out.masked_fill(~real[:, None], 0)[:, None]
 
     def _parallel(
-        self, hidden_states: Tensor, attention_mask: Tensor | None, layout: SegmentLayout | None, *, use_cache: bool
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        layout: SegmentLayout | None,
+        maps: AttentionMaps | None,
+        *,
+        use_cache: bool,
     ) -> tuple[Tensor, SegmentCache | None]:
         if hidden_states.dim() != 3 or hidden_states.shape[-1] != self.hidden_size:
             raise ShapeError(
@@ -209,7 +238,7 @@ class SMIAttention(nn.Module):
             )
         if not layout.segments and not use_cache:
             return torch.zeros_like(hidden_states), None
-        out, cache = self.state_read.forward(self, layout.to_segments(hidden_states), layout, use_cache)
+        out, cache = self.state_read.forward(self, layout.to_segments(hidden_states), layout, use_cache, maps)
         return layout.to_tokens(out), cache
 
     def split(self, x: Float[Tensor, "*T E"]) -> Float[Tensor, "*T H D"]:
@@ -235,25 +264,88 @@ class SMIAttention(nn.Module):
         q, k, v = (self.split(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj))
         return rotate(q, turn), rotate(k, turn), v
 
-    def project_states(
-        self, states: Float[Tensor, "*S E"], positions: Shaped[Tensor, "*S"]
-    ) -> tuple[Float[Tensor, "*S H D"], Float[Tensor, "*S H D"]]:
-        """Return the keys and values of states."""
-        keys = self.split(self.state_k_proj(states))
-        return rotate(keys, self.turn(positions, keys.dtype)), self.split(self.state_v_proj(states))
+    def project_keys(
+        self, x: Float[Tensor, "S L E"], layout: SegmentLayout
+    ) -> tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]:
+        """Return the keys and values of tokens."""
+        turn = self.turn_of(layout, x.dtype)
+        keys = by_rows(
+            lambda part, *turned: rotate(self.split(self.k_proj(part)), turned or None),
+            *(x, *(turn or ())),
+            width=4 * x.shape[1:].numel(),
+        )
+        return keys, self.split(self.v_proj(x))
 
-    def null_slot(
-        self, positions: Shaped[Tensor, " S"]
-    ) -> tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None:
-        """Return the key and value of the null slot at every position, or None if there is none."""
+    def read(
+        self,
+        x: Float[Tensor, "S L E"],
+        keys: tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]],
+        layout: SegmentLayout,
+        *,
+        reach: Reach | None = None,
+        states: States | None = None,
+        null: Null | None = None,
+        maps: AttentionMaps | None = None,
+    ) -> Float[Tensor, "S L E"]:
+        """Let tokens ask for what ``segment_attention`` puts before them, and project what they read."""
+        see = None if maps is None else maps.of_segments(layout, causal=self.causal, neighbours=self.neighbours)
+        turn = self.turn_of(layout, x.dtype)
+        seen = (1 + (1 if self.causal else 2) * self.neighbours) * layout.segment_length
+        seen += 0 if reach is None else reach.mask.shape[1]
+        out = None
+        for rows in parts(layout, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]:
+            q = rotate(self.split(self.q_proj(x[rows])), None if turn is None else (turn[0][rows], turn[1][rows]))
+            attended = segment_attention(
+                q,
+                *keys,
+                layout,
+                rows=rows,
+                causal=self.causal,
+                neighbours=self.neighbours,
+                reach=reach,
+                states=states,
+                null=null,
+                see=see,
+            )
+            part: Tensor = self.o_proj(attended.flatten(-2))
+            if len(part) == layout.segments:
+                return part
+            out = torch.empty_like(x) if out is None else out
+            out[rows] = part
+        return torch.zeros_like(x) if out is None else out
+
+    def cache_of(
+        self, layout: SegmentLayout, keys: tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]
+    ) -> SegmentCache:
+        """Return a cache that holds the window of every document."""
+        return SegmentCache.from_segments(
+            layout, *keys, segment_length=self.segment_length, neighbours=self.neighbours, origin=self.origin
+        )
+
+    def state_queries(self, states: Float[Tensor, "*S E"], numbers: Shaped[Tensor, "*S"]) -> Float[Tensor, "*S H D"]:
+        """Return the queries of states that stand at these numbers."""
+        queries = self.split(self.state_q_proj(states))
+        return rotate(queries, self.turn(self.state_read.place(self, numbers), queries.dtype))
+
+    def project_states(
+        self, states: Float[Tensor, "*S E"], numbers: Shaped[Tensor, "*S"]
+    ) -> tuple[Float[Tensor, "*S H D"], Float[Tensor, "*S H D"]]:
+        """Return the keys and values of states that stand at these numbers."""
+        keys = self.split(self.state_k_proj(states))
+        turn = self.turn(self.state_read.place(self, numbers), keys.dtype)
+        return rotate(keys, turn), self.split(self.state_v_proj(states))
+
+    def null_slot(self, numbers: Shaped[Tensor, " S"]) -> tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None:
+        """Return the key and value of the null slot for readers at these numbers, or None if there is none."""
         if self.state_null is None:
             return None
-        return self.project_states(self.state_null.expand(len(positions), -1), positions)
+        return self.project_states(self.state_null.expand(len(numbers), -1), numbers)
 
     def extra_repr(self) -> str:
         """Name the options in the module's printed form."""
         read = next(name for name, cls in STATE_READS.items() if type(self.state_read) is cls)
+        reach = next(name for name, cls in STATE_REACHES.items() if type(self.state_reach) is cls)
         return (
             f"segment_length={self.segment_length}, causal={self.causal}, state_read={read}, "
-            f"neighbours={self.neighbours}, segment_shift={self.segment_shift}"
+            f"neighbours={self.neighbours}, segment_shift={self.segment_shift}, state_reach={reach}"
         )

@@ -34,7 +34,10 @@ class StatePooling(nn.Module):
         self.hidden_size = hidden_size
 
     def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
-        """Return the states, and the weight (float32 or better) that each has gathered; no segment is empty."""
+        """Return the states, and the weight (float32 or better) that each has gathered.
+
+        An empty segment, which ``torch.compile`` cannot leave out, gives anything finite.
+        """
         raise TypeError(f"{type(self).__name__} must define forward")
 
     def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
@@ -113,7 +116,7 @@ class AttentionPooling(StatePooling):
 
     def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
         """Return the attended token of every segment."""
-        score = self._score(tokens).masked_fill(~mask, float("-inf"))
+        score = self._score(tokens).masked_fill(~mask, torch.finfo(tokens.dtype).min)
         share = torch.softmax(score, dim=1)
         return (share[:, None] @ tokens.masked_fill(~mask[..., None], 0))[:, 0], _exact(score).logsumexp(1)
 

@@ -10,20 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.registry import Registry
-from simmim.nn.rotary import rotate
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import FirstPooling
 from simmim.ops.segments import SegmentLayout
-from simmim.ops.smi import decode_attention, exchange_states, segment_attention
+from simmim.ops.smi import decode_attention, exchange_states
 
 if TYPE_CHECKING:
     from simmim.nn.smi_attention import SMIAttention
 
 __all__ = ["STATE_READS", "Attend", "Broadcast", "GatedBroadcast", "NoRead", "StateFFN", "StateRead"]
+
+Output = tuple[Float[Tensor, "S L E"], SegmentCache | None]
 
 
 class StateFFN(nn.Module):
@@ -50,24 +52,38 @@ class StateRead:
     def build(self, attention: SMIAttention) -> None:
         """Add to the attention the parameters that this read needs."""
 
+    def place(self, attention: SMIAttention, numbers: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
+        """Return the rotary positions of states: the numbers of their segments."""
+        return numbers
+
     def forward(
-        self, attention: SMIAttention, x: Float[Tensor, "S L E"], layout: SegmentLayout, use_cache: bool
-    ) -> tuple[Float[Tensor, "S L E"], SegmentCache | None]:
+        self,
+        attention: SMIAttention,
+        x: Float[Tensor, "S L E"],
+        layout: SegmentLayout,
+        use_cache: bool,
+        maps: AttentionMaps | None,
+    ) -> Output:
         """Attend on whole segments; return the output and, if asked for, the cache to go on from."""
-        q, k, v = attention.project(x, attention.turn_of(layout, x.dtype))
-        out = segment_attention(q, k, v, layout, causal=attention.causal, neighbours=attention.neighbours)
-        cache = SegmentCache.from_segments(layout, attention.window, k, v) if use_cache else None
-        return attention.o_proj(out.flatten(-2)), cache
+        keys = attention.project_keys(x, layout)
+        out = attention.read(x, keys, layout, maps=maps)
+        return out, attention.cache_of(layout, keys) if use_cache else None
 
     def step(
-        self, attention: SMIAttention, x: Float[Tensor, "B E"], cache: SegmentCache, real: Bool[Tensor, " B"]
+        self,
+        attention: SMIAttention,
+        x: Float[Tensor, "B E"],
+        cache: SegmentCache,
+        real: Bool[Tensor, " B"],
+        maps: AttentionMaps | None,
     ) -> Float[Tensor, "B E"]:
         """Attend with the next token of each document, and write it into the cache where it is real."""
         q, k, v = attention.project(x, attention.turn(cache.position, x.dtype))
         cache.write_token(k, v, real)
-        allowed = cache.readable_window(attention.segment_length, attention.neighbours)
-        out: Tensor = attention.o_proj(decode_attention(q, cache.keys, cache.values, allowed).flatten(-2))
-        return out
+        see = None if maps is None else maps.of_window(cache)
+        out: Tensor = decode_attention(q, cache.keys, cache.values, cache.readable_window(), see=see)
+        projected: Tensor = attention.o_proj(out.flatten(-2))
+        return projected
 
 
 STATE_READS: Registry[StateRead] = Registry("state_read")
@@ -92,49 +108,59 @@ class Attend(StateRead):
         attention.state_k_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
         attention.state_v_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
 
+    def place(self, attention: SMIAttention, numbers: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
+        """Return the middles of the segments."""
+        return numbers * attention.segment_length + (attention.segment_length - 1) / 2
+
     def forward(
-        self, attention: SMIAttention, x: Float[Tensor, "S L E"], layout: SegmentLayout, use_cache: bool
-    ) -> tuple[Float[Tensor, "S L E"], SegmentCache | None]:
+        self,
+        attention: SMIAttention,
+        x: Float[Tensor, "S L E"],
+        layout: SegmentLayout,
+        use_cache: bool,
+        maps: AttentionMaps | None,
+    ) -> Output:
         """Attend to tokens and states in one softmax."""
-        q, k, v = attention.project(x, attention.turn_of(layout, x.dtype))
-        middle = self._middle(attention, layout.rank)
-        states = pooled = None
-        if layout.max_segments > 1 or use_cache:
-            pooled = attention.state_pooling(x, layout.mask)
-            states = attention.project_states(pooled[0], middle)
-        null = attention.null_slot(middle)
-        out = segment_attention(
-            q, k, v, layout, causal=attention.causal, neighbours=attention.neighbours, states=states, null=null
-        )
-        cache = None
-        if use_cache and pooled is not None and states is not None:
-            cache = SegmentCache.from_segments(layout, attention.window, k, v)
-            cache.keep_states(layout, states, pooled)
-        return attention.o_proj(out.flatten(-2)), cache
+        keys = attention.project_keys(x, layout)
+        null = attention.null_slot(layout.rank)
+        if layout.max_segments < 2 and not use_cache:
+            return attention.read(x, keys, layout, null=null, maps=maps), None
+        pooled = attention.state_pooling(x, layout.mask)
+        vectors, numbers = attention.state_reach.states(attention, pooled[0], layout)
+        states = attention.project_states(vectors, numbers)
+        reach = attention.state_reach.of(layout, attention.causal)
+        out = attention.read(x, keys, layout, reach=reach, states=states, null=null, maps=maps)
+        if not use_cache:
+            return out, None
+        cache = attention.cache_of(layout, keys)
+        cache.keep_pooled(layout, pooled)
+        attention.state_reach.keep(cache, layout, vectors, states)
+        return out, cache
 
     def step(
-        self, attention: SMIAttention, x: Float[Tensor, "B E"], cache: SegmentCache, real: Bool[Tensor, " B"]
+        self,
+        attention: SMIAttention,
+        x: Float[Tensor, "B E"],
+        cache: SegmentCache,
+        real: Bool[Tensor, " B"],
+        maps: AttentionMaps | None,
     ) -> Float[Tensor, "B E"]:
-        """Attend to the window, the finished segments and the null slot; then add the token to its segment's state."""
+        """Attend to the window, the finished states and the null slot; then add the token to its segment's state."""
         q, k, v = attention.project(x, attention.turn(cache.position, x.dtype))
         cache.write_token(k, v, real)
-        number = cache.position // attention.segment_length
-        state_keys, state_values, finished = cache.finished_states(number)
-        keys, values = [cache.keys, state_keys], [cache.values, state_values]
-        allowed = [cache.readable_window(attention.segment_length, attention.neighbours), finished]
-        null = attention.null_slot(self._middle(attention, number))
+        assert cache.state_keys is not None and cache.state_values is not None
+        keys, values = [cache.keys, cache.state_keys], [cache.values, cache.state_values]
+        allowed = [cache.readable_window(), attention.state_reach.finished(cache, cache.number)]
+        null = attention.null_slot(cache.number)
         if null is not None:
             keys.append(null[0][:, None])
             values.append(null[1][:, None])
             allowed.append(torch.ones_like(real)[:, None])
-        out = decode_attention(q, torch.cat(keys, 1), torch.cat(values, 1), torch.cat(allowed, 1))
-        _pool_token(attention, x, cache, real, self._middle(attention, number))
+        see = None if maps is None else maps.of_window(cache)
+        out = decode_attention(q, torch.cat(keys, 1), torch.cat(values, 1), torch.cat(allowed, 1), see=see)
+        _pool_token(attention, x, cache, real)
         projected: Tensor = attention.o_proj(out.flatten(-2))
         return projected
-
-    @staticmethod
-    def _middle(attention: SMIAttention, number: Tensor) -> Tensor:
-        return number * attention.segment_length + (attention.segment_length - 1) / 2
 
 
 @STATE_READS.register("broadcast")
@@ -158,45 +184,68 @@ class Broadcast(StateRead):
         return message
 
     def forward(
-        self, attention: SMIAttention, x: Float[Tensor, "S L E"], layout: SegmentLayout, use_cache: bool
-    ) -> tuple[Float[Tensor, "S L E"], SegmentCache | None]:
+        self,
+        attention: SMIAttention,
+        x: Float[Tensor, "S L E"],
+        layout: SegmentLayout,
+        use_cache: bool,
+        maps: AttentionMaps | None,
+    ) -> Output:
         """X_i = X̂_i + FFN(s_i + Σ_{j≠i} α_ij (s_j Wv))."""
-        local, cache = super().forward(attention, x, layout, use_cache)
+        local, cache = super().forward(attention, x, layout, use_cache, maps)
         pooled = attention.state_pooling(local, layout.mask)
         entering = FirstPooling.pick(local, layout.mask) if attention.causal else pooled[0]
-        q = _state_queries(attention, entering, layout.rank)
-        k, v = attention.project_states(pooled[0], layout.rank)
-        heard = exchange_states(q, k, v, layout, causal=attention.causal, null=attention.null_slot(layout.rank))
+        vectors, numbers = attention.state_reach.states(attention, pooled[0], layout)
+        states = attention.project_states(vectors, numbers)
+        heard = exchange_states(
+            attention.state_queries(entering, layout.rank),
+            states,
+            attention.state_reach.of(layout, attention.causal),
+            null=attention.null_slot(layout.rank),
+            see=None if maps is None else maps.of_states(layout),
+        )
         message = attention.state_ffn(entering + heard.flatten(-2))
         if cache is not None:
-            cache.keep_states(layout, (k, v), pooled)
+            cache.keep_pooled(layout, pooled)
+            attention.state_reach.keep(cache, layout, vectors, states)
             cache.message = cache.last_of(layout, message)
         return local + self.scale(attention, message)[:, None], cache
 
     def step(
-        self, attention: SMIAttention, x: Float[Tensor, "B E"], cache: SegmentCache, real: Bool[Tensor, " B"]
+        self,
+        attention: SMIAttention,
+        x: Float[Tensor, "B E"],
+        cache: SegmentCache,
+        real: Bool[Tensor, " B"],
+        maps: AttentionMaps | None,
     ) -> Float[Tensor, "B E"]:
         """Add the message of the segment under way; a segment's first token asks for it."""
-        local = super().step(attention, x, cache, real)
-        number = cache.position // attention.segment_length
+        local = super().step(attention, x, cache, real, maps)
         assert cache.message is not None
-        asks = real & _begins(attention, cache)
+        asks = real & cache.begins
         if bool(asks.any()):
-            q = _state_queries(attention, local, number)
-            keys, values, allowed = cache.finished_states(number)
-            null = attention.null_slot(number)
-            null_key, null_value = null if null is not None else (torch.zeros_like(q), torch.zeros_like(q))
-            last = ~allowed.any(1, keepdim=True) | (null is not None)
-            heard = decode_attention(
-                q,
-                torch.cat((keys, null_key[:, None]), 1),
-                torch.cat((values, null_value[:, None]), 1),
-                torch.cat((allowed, last), 1),
-            )
-            message = attention.state_ffn(local + heard.flatten(-2))
+            message = self._ask(attention, local, cache, maps)
             cache.message = torch.where(asks[:, None], message, cache.message)
-        _pool_token(attention, local, cache, real, number)
+        _pool_token(attention, local, cache, real)
         return local + self.scale(attention, cache.message)
+
+    @staticmethod
+    def _ask(attention: SMIAttention, local: Tensor, cache: SegmentCache, maps: AttentionMaps | None) -> Tensor:
+        assert cache.state_keys is not None and cache.state_values is not None
+        q = attention.state_queries(local, cache.number)
+        allowed = attention.state_reach.finished(cache, cache.number)
+        null = attention.null_slot(cache.number)
+        null_key, null_value = null if null is not None else (torch.zeros_like(q), torch.zeros_like(q))
+        last = ~allowed.any(1, keepdim=True) | (null is not None)
+        heard = decode_attention(
+            q,
+            torch.cat((cache.state_keys, null_key[:, None]), 1),
+            torch.cat((cache.state_values, null_value[:, None]), 1),
+            torch.cat((allowed, last), 1),
+            see=None if maps is None else maps.of_asking(with_null=null is not None),
+        )
+        message: Tensor = attention.state_ffn(local + heard.flatten(-2))
+        return message
 
 
 @STATE_READS.register("gated_broadcast")
@@ -215,24 +264,10 @@ class GatedBroadcast(Broadcast):
         return message * attention.state_gate
 
 
-def _state_queries(attention: SMIAttention, states: Tensor, number: Tensor) -> Tensor:
-    queries = attention.split(attention.state_q_proj(states))
-    return rotate(queries, attention.turn(number, queries.dtype))
-
-
-def _begins(attention: SMIAttention, cache: SegmentCache) -> Tensor:
-    """Return which documents' next token is the first of a segment."""
-    return (cache.position % attention.segment_length == 0) | (cache.position == attention.origin)
-
-
-def _pool_token(
-    attention: SMIAttention, token: Tensor, cache: SegmentCache, real: Tensor, state_position: Tensor
-) -> None:
-    """Add a token to the state of its segment; write the state of a segment that it finishes."""
-    slot = cache.position % attention.segment_length
-    cache.add_token(attention.state_pooling, token, real, begins=_begins(attention, cache))
-    done = real & (slot == attention.segment_length - 1)
+def _pool_token(attention: SMIAttention, token: Tensor, cache: SegmentCache, real: Tensor) -> None:
+    """Add a token to the state of its segment; hand on the state of a segment that it finishes."""
+    cache.add_token(attention.state_pooling, token, real)
+    done = real & ((cache.position + 1) % cache.segment_length == 0)
     if bool(done.any()):
         assert cache.pooled is not None
-        k, v = attention.project_states(cache.pooled.to(token.dtype), state_position)
-        cache.write_state(cache.position // attention.segment_length, k, v, done)
+        attention.state_reach.finish(attention, cache, cache.number, cache.pooled.to(token.dtype), done)

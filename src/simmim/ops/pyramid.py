@@ -1,14 +1,16 @@
-"""Which nodes of one pyramid level meet in the next: pairs, and the odd one out (source §3.2)."""
+"""Which nodes of one pyramid level meet in the next (source §3.2), and which nodes cover the rest of a document."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-__all__ = ["Pairing", "pair_up"]
+from simmim.ops.segments import SegmentLayout
+
+__all__ = ["Pairing", "StatePyramid", "pair_up"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,27 +18,97 @@ class Pairing:
     """Says how the nodes of all documents' level h-1 make level h.
 
     Attributes:
-        left: ``[S']`` for each new node, the row of its left child.
-        right: ``[S']`` the row of its right child; where it has none, the row of the left one.
-        paired: ``[S']`` true where there are two children.
+        left: ``[T]`` for each new node, the row of its left child.
+        right: ``[T]`` the row of its right child; where it has none, the row of the left one.
+        paired: ``[T]`` true where there are two children.
         counts: ``[B]`` new nodes of each document.
+        rows: rows that every document takes, if it is the same number for all; else None: its count.
     """
 
     left: Int[Tensor, " T"]
     right: Int[Tensor, " T"]
-    paired: Tensor
+    paired: Bool[Tensor, " T"]
     counts: Int[Tensor, " B"]
+    rows: int | None
 
 
-def pair_up(counts: Int[Tensor, " B"]) -> Pairing:
+def pair_up(counts: Int[Tensor, " B"], rows: int | None = None) -> Pairing:
     """Pair the nodes 2i and 2i+1 (from 0) of every document; a last node without a partner stays alone.
 
     Args:
         counts: ``[B]`` nodes of each document; they stand one document after the other.
+        rows: rows that every document takes, where those after its last node are empty; None if there are none. Known
+            shapes are what ``torch.compile`` needs; without them only nodes that exist have rows.
     """
-    above = (counts + 1) // 2
-    first = (counts.cumsum(0) - counts).repeat_interleave(above)
-    number = torch.arange(len(first), device=counts.device) - (above.cumsum(0) - above).repeat_interleave(above)
-    left = first + 2 * number
-    paired = 2 * number + 1 < counts.repeat_interleave(above)
-    return Pairing(left=left, right=left + paired.long(), paired=paired, counts=above)
+    if rows is None:
+        above = (counts + 1) // 2
+        before = counts.cumsum(0) - counts
+        document = torch.arange(len(counts), device=counts.device).repeat_interleave(above)
+        number = torch.arange(len(document), device=counts.device) - (above.cumsum(0) - above)[document]
+        left = before[document] + 2 * number
+        paired = 2 * number + 1 < counts[document]
+        return Pairing(left, left + paired.long(), paired, above, None)
+    number = torch.arange((rows + 1) // 2, device=counts.device).expand(len(counts), -1)
+    left = torch.arange(len(counts), device=counts.device)[:, None] * rows + 2 * number
+    paired = 2 * number + 1 < counts[:, None]
+    right = left + paired.long()
+    return Pairing(left.flatten(), right.flatten(), paired.flatten(), (counts + 1) // 2, (rows + 1) // 2)
+
+
+@dataclass(frozen=True, eq=False)
+class StatePyramid:
+    """The pyramid over the segment states of a batch: nodes of level 0, then of level 1, and so on up to the tops.
+
+    The sibling of segment i's ancestor at each level covers what the siblings below do not, so that together they
+    cover every segment but i; the left ones alone cover the segments before i, and are complete (a Fenwick tree).
+
+    Attributes:
+        pairings: how each level makes the next; there are P = ceil(log2 S_max) of them.
+        counts: ``[P+1, B]`` nodes of each document in each level.
+        starts: ``[P+1, B]`` number of each document's first node in each level, counted over all levels.
+    """
+
+    pairings: tuple[Pairing, ...]
+    counts: Int[Tensor, "P B"]
+    starts: Int[Tensor, "P B"]
+
+    @classmethod
+    def of(cls, layout: SegmentLayout) -> StatePyramid:
+        """Build the pyramid of a layout's segments."""
+        pairings: list[Pairing] = []
+        counts, rows, width, total = layout.counts, layout.rows, layout.max_segments, layout.segments
+        all_counts, starts = [counts], [layout.first]
+        while width > 1:
+            pairing = pair_up(counts, rows)
+            counts, rows, width = pairing.counts, pairing.rows, (width + 1) // 2
+            before = (
+                counts.cumsum(0) - counts if rows is None else torch.arange(len(counts), device=counts.device) * rows
+            )
+            pairings.append(pairing)
+            all_counts.append(counts)
+            starts.append(before + total)
+            total += len(pairing.left)
+        return cls(tuple(pairings), torch.stack(all_counts), torch.stack(starts))
+
+    def cover(self, layout: SegmentLayout, causal: bool) -> tuple[Int[Tensor, "S P"], Bool[Tensor, "S P"]]:
+        """Return for every segment the nodes that cover the rest of its document (causal: what is before it).
+
+        Returns:
+            For each level below the tops the number of a node, and whether there is one.
+        """
+        levels = torch.arange(len(self.pairings), device=layout.rank.device)
+        ancestor = layout.rank[:, None] >> levels
+        sibling = ancestor ^ 1
+        exists = sibling < self.counts[:-1].T[layout.document]
+        if causal:
+            exists = exists & (ancestor % 2 == 1)
+        nodes = self.starts[:-1].T[layout.document] + sibling
+        return torch.where(exists, nodes, torch.zeros_like(nodes)), exists
+
+    def prefix(self, number: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:
+        """Return for every document and level the node that is part of the cover of its first ``number`` segments."""
+        levels = torch.arange(len(self.counts), device=number.device)
+        after = number[:, None] >> levels
+        exists = after % 2 == 1
+        nodes = self.starts.T + after - 1
+        return torch.where(exists, nodes, torch.zeros_like(nodes)), exists

@@ -14,7 +14,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["attention", "cut", "hierarchy", "pool", "smi_attention", "smi_attention_literal"]
+__all__ = [
+    "attention",
+    "cnn_segments",
+    "cut",
+    "hierarchy",
+    "lstm_segments",
+    "pool",
+    "smi_attention",
+    "smi_attention_literal",
+    "state_cover",
+    "state_node",
+    "two_level_attention",
+]
 
 Weights = Mapping[str, Tensor]
 
@@ -56,6 +68,8 @@ def smi_attention(
     state_null: bool = False,
     neighbours: int = 0,
     segment_shift: int = 0,
+    state_reach: Literal["all", "pyramid"] = "all",
+    aggregator: str = "concat",
     rotary: bool = True,
     rope_theta: float = 10_000.0,
 ) -> Float[Tensor, "N E"]:
@@ -78,23 +92,29 @@ def smi_attention(
     def others(i: int) -> list[int]:
         return [j for j in range(len(pieces)) if (j < i if causal else j != i)]
 
+    def read(i: int, states: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of the states that segment i reads, which stand at these places."""
+        if state_reach == "all":
+            vectors, places = states[others(i)], place[others(i)]
+        else:
+            cover = [state_node(states, place, *span, w, aggregator) for span in state_cover(others(i), len(pieces))]
+            vectors = torch.stack([vector for vector, _ in cover]) if cover else states[:0]
+            places = torch.stack([where for _, where in cover]) if cover else place[:0]
+        if state_null:
+            vectors, places = torch.cat((vectors, w["state_null"][None])), torch.cat((places, place[[i]]))
+        k, v = (_split(vectors @ w[f"state_{n}_proj.weight"].T, num_heads) for n in "kv")
+        return _rotate(k, places, theta), v
+
     if state_read == "attend":
         # A state stands at the middle of its segment, counted as if the first segment were as long as the others.
         missing = (segment_length - segment_shift) % segment_length if shifted else 0
         centre = torch.arange(len(pieces), dtype=torch.float64) * segment_length + (segment_length - 1) / 2 - missing
         states = torch.stack([pool(x[p], state_pooling, w) for p in pieces])
-        sk, sv = (_split(states @ w[f"state_{n}_proj.weight"].T, num_heads) for n in "kv")
-        sk = _rotate(sk, centre, theta)
     out = torch.zeros_like(x)
     for i, piece in enumerate(pieces):
+        sk, sv = read(i, states, centre) if state_read == "attend" else (k[:, :0], v[:, :0])
         for t in piece.tolist():
-            keys, values = k[:, local(i, t)], v[:, local(i, t)]
-            if state_read == "attend":
-                keys, values = torch.cat((keys, sk[:, others(i)]), 1), torch.cat((values, sv[:, others(i)]), 1)
-                if state_null:
-                    null = w["state_null"][None]
-                    nk, nv = (_split(null @ w[f"state_{n}_proj.weight"].T, num_heads) for n in "kv")
-                    keys, values = torch.cat((keys, _rotate(nk, centre[[i]], theta)), 1), torch.cat((values, nv), 1)
+            keys, values = torch.cat((k[:, local(i, t)], sk), 1), torch.cat((v[:, local(i, t)], sv), 1)
             out[t] = _merge(attention(q[:, [t]], keys, values))[0] @ w["o_proj.weight"].T
     if state_read in ("none", "attend"):
         return out
@@ -103,19 +123,75 @@ def smi_attention(
     leaving = torch.stack([pool(out[p], state_pooling, w) for p in pieces])
     index = torch.arange(len(pieces), dtype=torch.float64)
     sq = _rotate(_split(entering @ w["state_q_proj.weight"].T, num_heads), index, theta)
-    sk = _rotate(_split(leaving @ w["state_k_proj.weight"].T, num_heads), index, theta)
-    sv = _split(leaving @ w["state_v_proj.weight"].T, num_heads)
     result = []
     for i, piece in enumerate(pieces):
-        keys, values = sk[:, others(i)], sv[:, others(i)]
-        if state_null:
-            null = w["state_null"][None]
-            nk, nv = (_split(null @ w[f"state_{n}_proj.weight"].T, num_heads) for n in "kv")
-            keys, values = torch.cat((keys, _rotate(nk, index[[i]], theta)), 1), torch.cat((values, nv), 1)
+        keys, values = read(i, leaving, index)
         heard = _merge(attention(sq[:, [i]], keys, values))[0] if keys.shape[1] else torch.zeros_like(entering[i])
         message = _ffn(entering[i] + heard, w)
         result.append(out[piece] + (w["state_gate"] * message if state_read == "gated_broadcast" else message))
     return torch.cat(result)
+
+
+def state_cover(wanted: list[int], segments: int) -> list[tuple[int, int]]:
+    """Return the fewest aligned spans (first, size 2^h) that cover exactly the wanted segments, small ones first."""
+    spans = []
+
+    def visit(first: int, size: int) -> None:
+        inside = range(first, min(first + size, segments))
+        if inside and all(j in wanted for j in inside):
+            spans.append((first, size))
+        elif any(j in wanted for j in inside):
+            visit(first, size // 2)
+            visit(first + size // 2, size // 2)
+
+    visit(0, 1 << max(0, segments - 1).bit_length())
+    return sorted(spans, key=lambda span: span[1])
+
+
+def state_node(
+    states: Float[Tensor, "S E"], place: Float[Tensor, " S"], first: int, size: int, w: Weights, aggregator: str
+) -> tuple[Float[Tensor, " E"], Tensor]:
+    """Return the pyramid node over ``size`` segments from ``first`` on, and its place: the mean of its children's.
+
+    norm(s) for one segment, norm(aggregator(left, right)) for two nodes; without a right one, the left one.
+    """
+    if size == 1:
+        return _norm(states[first], w["state_norm.weight"]), place[first]
+    left, left_place = state_node(states, place, first, size // 2, w, aggregator)
+    if first + size // 2 >= len(states):
+        return left, left_place
+    right, right_place = state_node(states, place, first + size // 2, size // 2, w, aggregator)
+    own = {name.removeprefix("state_"): tensor for name, tensor in w.items() if name.startswith("state_aggregator.")}
+    merged = hierarchy([left[None], right[None]], own, aggregator)[-1][0][0]
+    return _norm(merged, w["state_norm.weight"]), (left_place + right_place) / 2
+
+
+def two_level_attention(
+    x: Float[Tensor, "N E"],
+    memory: Float[Tensor, "M E"],
+    w: Weights,
+    *,
+    num_heads: int,
+    segment_length: int,
+    top_k: int,
+) -> Float[Tensor, "N E"]:
+    """Let every query of a head read the ``top_k`` segments of a memory whose states (their means) score best (§2.5).
+
+    p(token) = p(segment) p(token | segment), p(segment) a softmax over the segments chosen.
+    """
+    states = torch.stack([segment.mean(0) for segment in memory.split(segment_length)])
+    q, state_k = _split(x @ w["q_proj.weight"].T, num_heads), _split(states @ w["state_k_proj.weight"].T, num_heads)
+    k, v = (_split(memory @ w[f"{n}_proj.weight"].T, num_heads) for n in "kv")
+    k, v = k.split(segment_length, dim=1), v.split(segment_length, dim=1)
+    heads = []
+    for h in range(num_heads):
+        read = []
+        for t in range(len(x)):
+            best = (state_k[h] @ q[h, t] / q.shape[-1] ** 0.5).topk(min(top_k, len(states)))
+            within = [attention(q[[h], t][:, None], k[i][[h]], v[i][[h]])[0, 0] for i in best.indices.tolist()]
+            read.append(torch.softmax(best.values, dim=0) @ torch.stack(within))
+        heads.append(torch.stack(read))
+    return _merge(torch.stack(heads)) @ w["o_proj.weight"].T
 
 
 def cut(tokens: int, segment_length: int, segment_shift: int = 0) -> list[Tensor]:
@@ -151,12 +227,65 @@ def hierarchy(segments: list[Tensor], w: Weights, aggregator: str) -> list[list[
             node = left.clone()
             if aggregator == "concat":
                 node[:both] = torch.cat((left[:both], right), -1) @ w["aggregator.merge.weight"].T
+            elif aggregator == "attention":
+                own = {name.removeprefix("aggregator."): tensor for name, tensor in w.items()}
+                node[:both] = _attend_pair(left, right, own)[:both]
             else:
                 share = torch.softmax(w["aggregator.logits"], dim=0)
                 node[:both] = share[0] * left[:both] + share[1] * right
             merged.append(node)
         levels.append(merged + ([below[-1]] if len(below) % 2 else []))
     return levels
+
+
+def lstm_segments(x: Float[Tensor, "N E"], w: Weights, segments: list[Tensor]) -> Float[Tensor, "N E"]:
+    """Run a bidirectional LSTM over each segment (token numbers, as ``cut`` gives them), then o_proj."""
+
+    def run(tokens: Tensor, suffix: str) -> Tensor:
+        h = c = x.new_zeros(x.shape[1] // 2)
+        seen = []
+        for token in tokens:
+            gates = w[f"lstm.weight_ih_l0{suffix}"] @ token + w[f"lstm.bias_ih_l0{suffix}"]
+            gates = gates + w[f"lstm.weight_hh_l0{suffix}"] @ h + w[f"lstm.bias_hh_l0{suffix}"]
+            i, f, g, o = gates.chunk(4)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            seen.append(h)
+        return torch.stack(seen)
+
+    both = [torch.cat((run(x[p], ""), run(x[p].flip(0), "_reverse").flip(0)), -1) for p in segments]
+    return torch.cat(both) @ w["o_proj.weight"].T
+
+
+def cnn_segments(x: Float[Tensor, "N E"], w: Weights, segments: list[Tensor]) -> Float[Tensor, "N E"]:
+    """Convolve each segment with zeros beyond its ends, gate the result with its second half, then o_proj."""
+    kernel = w["conv.weight"]
+    reach = kernel.shape[2] // 2
+    out = []
+    for piece in segments:
+        for t in range(len(piece)):
+            summed = w["conv.bias"]
+            for offset in range(-reach, reach + 1):
+                if 0 <= t + offset < len(piece):
+                    summed = summed + kernel[:, :, offset + reach] @ x[piece[t + offset]]
+            value, gate = summed.chunk(2)
+            out.append(value * gate.sigmoid())
+    return torch.stack(out) @ w["o_proj.weight"].T
+
+
+def _attend_pair(left: Tensor, right: Tensor, w: Weights) -> Tensor:
+    """Mean + the 2L positions attended by the L means, heads of 64 channels or the widest even number that fits."""
+    width, both = left.shape[-1], len(right)
+    head = max((d for d in range(2, 65, 2) if width % d == 0), default=width)
+    heads, theta = width // head, 10_000.0 if head % 2 == 0 else None
+    mean = left / 2
+    mean[:both] = (left[:both] + right) / 2
+    place = torch.arange(len(left), dtype=torch.float64)
+    q = _rotate(_split(mean @ w["q_proj.weight"].T, heads), place, theta)
+    keys = torch.cat((left + w["side"][0], right + w["side"][1])) @ w["k_proj.weight"].T
+    k = _rotate(_split(keys, heads), torch.cat((place, place[:both])), theta)
+    v = _split(torch.cat((left, right)) @ w["v_proj.weight"].T, heads)
+    return mean + _merge(attention(q, k, v)) @ w["o_proj.weight"].T
 
 
 def _split(x: Tensor, num_heads: int) -> Tensor:
@@ -175,6 +304,11 @@ def _without(x: Tensor, i: int) -> Tensor:
 
 def _ffn(x: Tensor, w: Weights) -> Tensor:
     return torch.nn.functional.gelu(x @ w["state_ffn.up.weight"].T) @ w["state_ffn.down.weight"].T
+
+
+def _norm(x: Tensor, scale: Tensor) -> Tensor:
+    """RMS norm (arXiv 1910.07467)."""
+    return x / (x.square().mean() + 1e-6).sqrt() * scale
 
 
 def _rotate(x: Float[Tensor, "H T D"], position: Float[Tensor, " T"], theta: float | None) -> Float[Tensor, "H T D"]:

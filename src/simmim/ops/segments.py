@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,6 +72,8 @@ class SegmentLayout:
         document: ``[S]`` the document of each segment; segments of a document are consecutive and in order.
         rank: ``[S]`` the number of each segment in its document, from 0.
         counts: ``[B]`` segments of each document.
+        rows: rows that every document takes, if it is the same number for all (those after its last segment are
+            empty); else None: its count.
         lengths: ``[B]`` real tokens of each document.
         origin: ``[B]`` position of each document's first token.
         mask: ``[S, L]`` true where a slot holds a token.
@@ -88,6 +89,7 @@ class SegmentLayout:
     document: Int[Tensor, " S"]
     rank: Int[Tensor, " S"]
     counts: Int[Tensor, " B"]
+    rows: int | None
     lengths: Int[Tensor, " B"]
     origin: Int[Tensor, " B"]
     mask: Bool[Tensor, "S L"]
@@ -112,19 +114,20 @@ class SegmentLayout:
         """Lay out a batch; without a mask every token is real.
 
         A bidirectional document of at most one segment is never shifted: it stays one segment. A causal one is, because
-        its tokens must not depend on how many come after.
+        its tokens must not depend on how many come after. Under ``torch.compile`` no shape may depend on the mask, and
+        every document takes the rows of the longest that there could be.
         """
         shifted = segment_origin(segment_length, segment_shift)
-        if attention_mask is None:
+        static = torch.compiler.is_compiling()
+        if attention_mask is None or (not static and bool(attention_mask.all())):
             origin = shifted if causal or tokens > segment_length else 0
+            device = device if attention_mask is None else attention_mask.device
             return cls._dense(batch, tokens, segment_length, origin, device)
-        if bool(attention_mask.all()):
-            origin = shifted if causal or tokens > segment_length else 0
-            return cls._dense(batch, tokens, segment_length, origin, attention_mask.device)
         lengths = attention_mask.sum(1)
         origins = _origins(lengths, segment_length, shifted, causal)
         position = attention_mask.cumsum(1) - 1 + origins[:, None]
-        return cls._ragged(lengths, origins, position, attention_mask, segment_length)
+        longest = tokens + (shifted if causal or tokens > segment_length else 0) if static else None
+        return cls._ragged(lengths, origins, position, attention_mask, segment_length, longest)
 
     @classmethod
     def packed(
@@ -153,6 +156,7 @@ class SegmentLayout:
             document=torch.arange(batch, device=device).repeat_interleave(per_document),
             rank=torch.arange(per_document, device=device).repeat(batch),
             counts=torch.full((batch,), per_document, device=device),
+            rows=per_document,
             lengths=torch.full((batch,), tokens, device=device),
             origin=torch.full((batch,), origin, device=device),
             mask=mask.repeat(batch, 1),
@@ -170,36 +174,45 @@ class SegmentLayout:
         position: Int[Tensor, "R N"],
         attention_mask: Bool[Tensor, "R N"],
         segment_length: int,
+        longest: int | None = None,
     ) -> SegmentLayout:
-        longest = int((lengths + origins).max()) if lengths.numel() else 0
+        batch, device = lengths.numel(), lengths.device
+        static = longest is not None
+        if longest is None:
+            longest = int((lengths + origins).max()) if batch else 0
         length = max(1, min(segment_length, longest))
         counts = torch.where(lengths > 0, (lengths + origins + length - 1) // length, torch.zeros_like(lengths))
-        first = counts.cumsum(0) - counts
-        total = int(counts.sum())
-        device = lengths.device
-        document = torch.arange(lengths.numel(), device=device).repeat_interleave(counts)
-        rank = torch.arange(total, device=device) - first[document]
-        if position.shape[0] == lengths.numel():
-            owner = torch.arange(lengths.numel(), device=device)[:, None].expand_as(position)
+        documents = torch.arange(batch, device=device)
+        if static:
+            rows = -(-longest // length)
+            total, first, max_segments = batch * rows, documents * rows, rows
+            document = documents[:, None].expand(-1, rows).flatten()
         else:
-            owner = torch.arange(lengths.numel(), device=device).repeat_interleave(lengths)[None]
+            rows, total, first = None, int(counts.sum()), counts.cumsum(0) - counts
+            max_segments = int(counts.max()) if batch else 0
+            document = documents.repeat_interleave(counts)
+        if position.shape[0] == batch:
+            owner = documents[:, None].expand_as(position)
+        else:
+            owner = documents.repeat_interleave(lengths)[None]
         slot = torch.where(attention_mask, first[owner] * length + position, total * length).flatten()
         mask = torch.zeros(total * length + 1, dtype=torch.bool, device=device)
-        mask[slot] = True
+        mask = mask.index_fill(0, slot, True)
         return cls(
             batch=position.shape[0],
             tokens=position.shape[1],
             segment_length=length,
             document=document,
-            rank=rank,
+            rank=torch.arange(total, device=device) - first[document],
             counts=counts,
+            rows=rows,
             lengths=lengths,
             origin=origins,
             mask=mask[:-1].view(total, length),
             slot_of_token=slot,
-            max_segments=int(counts.max()) if counts.numel() else 0,
+            max_segments=max_segments,
             full=False,
-            lead=int(origins.max()) if origins.numel() else 0,
+            lead=longest if static else (int(origins.max()) if batch else 0),
         )
 
     @property
@@ -207,22 +220,25 @@ class SegmentLayout:
         """S, the segments of all documents together."""
         return self.document.numel()
 
-    @cached_property
+    @property
     def first(self) -> Int[Tensor, " B"]:
         """Row of each document's first segment."""
+        if self.rows is not None:
+            return torch.arange(len(self.counts), device=self.counts.device) * self.rows
         return self.counts.cumsum(0) - self.counts
 
-    @cached_property
+    @property
     def positions(self) -> Int[Tensor, "S L"]:
         """Position u of every slot in its document."""
         return self.rank[:, None] * self.segment_length + torch.arange(self.segment_length, device=self.rank.device)
 
-    @cached_property
-    def _token_of_slot(self) -> Int[Tensor, " slots"]:
+    def _invert(self) -> Int[Tensor, " slots"]:
+        """Return the flat token of each slot, B*N for an empty one."""
         assert self.slot_of_token is not None
         size = self.batch * self.tokens
         index = torch.full((self.segments * self.segment_length + 1,), size, device=self.rank.device)
-        index[self.slot_of_token] = torch.arange(size, device=self.rank.device)
+        # Padding shares the last slot, which is dropped.
+        index = index.scatter(0, self.slot_of_token, torch.arange(size, device=self.rank.device))
         return index[:-1].masked_fill(~self.mask.flatten(), size)
 
     def to_segments(self, tokens: Shaped[Tensor, "R N *E"]) -> Shaped[Tensor, "S L *E"]:
@@ -235,7 +251,8 @@ class SegmentLayout:
             return tokens.reshape(self.segments, self.segment_length, *rest)
         flat = tokens.reshape(self.batch * self.tokens, *rest)
         flat = torch.cat((flat, flat.new_zeros(1, *rest)))
-        return flat.index_select(0, self._token_of_slot).view(self.segments, self.segment_length, *rest)
+        token_of_slot = self.memo("token of slot", self._invert)
+        return flat.index_select(0, token_of_slot).view(self.segments, self.segment_length, *rest)
 
     def to_tokens(self, segments: Shaped[Tensor, "S L *E"]) -> Shaped[Tensor, "R N *E"]:
         """Copy each slot back to its token; padding is zero."""
@@ -254,7 +271,7 @@ class SegmentLayout:
         rows = torch.arange(self.segments, device=rank.device)
         return torch.where(exists, rows + step, rows), exists
 
-    @cached_property
+    @property
     def table(self) -> Int[Tensor, "B S_max"]:
         """Rows of each document's segments, side by side; row 0 stands in where a document has fewer."""
         column = torch.arange(self.max_segments, device=self.rank.device)

@@ -1,131 +1,130 @@
 """The fast SMI attention on ragged segments: what tokens read, and what states tell each other.
 
-Letters: S segments of all documents together, L segment length, H heads, D head width, E = H*D, K keys of one segment.
-Keys of a segment are gathered side by side and read in one softmax by torch's fused attention, so the matrix of weights
-is never stored. Cost: S*L*K, with K = (1 + neighbours)*L (+ neighbours*L when bidirectional) + the states read.
+Letters: S segments of all documents together, L segment length, H heads, D head width, E = H*D, K keys of one segment,
+M states, C states that one segment reads. Keys of a segment are gathered side by side and read in one softmax by
+torch's fused attention, so the matrix of weights is never stored unless somebody wants to see it. Cost: S*L*K, with
+K = (1 + neighbours)*L (+ neighbours*L when bidirectional) + C.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout
 
-__all__ = ["decode_attention", "exchange_states", "segment_attention"]
+__all__ = ["decode_attention", "exchange_states", "parts", "segment_attention"]
 
 GATHER_LIMIT = 1 << 25
 """Most numbers (keys and values) gathered at a time where no gradient is wanted: 128 MiB in float32."""
 
+States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
+Null = tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]]
+See = Callable[[Tensor], Tensor]
+"""Gets attention weights and returns those to go on with."""
+
+
+def parts(layout: SegmentLayout, width: int) -> Iterator[slice]:
+    """Cut the segments into parts whose gathered keys are of limited size; one part where gradients are wanted.
+
+    Args:
+        layout: the segments.
+        width: numbers that are gathered for one segment.
+    """
+    size = layout.segments if torch.is_grad_enabled() else max(1, GATHER_LIMIT // max(1, width))
+    for start in range(0, layout.segments, max(1, size)):
+        yield slice(start, min(start + size, layout.segments))
+
 
 def segment_attention(
-    q: Float[Tensor, "S L H D"],
+    q: Float[Tensor, "R L H D"],
     k: Float[Tensor, "S L H D"],
     v: Float[Tensor, "S L H D"],
     layout: SegmentLayout,
     *,
+    rows: slice = slice(None),
     causal: bool = False,
     neighbours: int = 0,
-    states: tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None = None,
-    null: tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None = None,
-) -> Float[Tensor, "S L H D"]:
-    """Let every token attend, in one softmax, to its segment, the neighbouring segments and the other segments' states.
+    reach: Reach | None = None,
+    states: States | None = None,
+    null: Null | None = None,
+    see: See | None = None,
+) -> Float[Tensor, "R L H D"]:
+    """Let every token attend, in one softmax, to its segment, the neighbouring segments and states of the others.
 
-    X̂_i = softmax(Q_i K_iᵀ / √D) V_i (source §3.1, §4.1), with the keys of the neighbours, the states of the segments
-    j != i (causal: j < i) and the null slot appended to K_i and V_i.
+    X̂_i = softmax(Q_i K_iᵀ / √D) V_i (source §3.1, §4.1), with the keys of the neighbours, the states within reach and
+    the null slot appended to K_i and V_i.
 
     Args:
-        q: queries of the tokens.
-        k: keys of the tokens, empty slots zero.
-        v: values of the tokens, empty slots zero.
+        q: queries of the tokens of these rows.
+        k: keys of all tokens, empty slots zero.
+        v: values of all tokens, empty slots zero.
         layout: which slots hold tokens, and which segments belong together.
+        rows: the segments that ask.
         causal: tokens read no later token, segment or state.
         neighbours: whole segments read before the own one (bidirectional: also after).
-        states: keys and values of the segment states; None to read none.
+        reach: which states each segment reads; None for none.
+        states: keys and values of the states.
         null: key and value of the slot that reads nothing, for each segment; None for none.
+        see: gets the weights ``[R, H, L, K]``, keys in the order own segment, segments before, segments after, states,
+            null slot; where it is None they are never made.
 
     Returns:
         The attended values; what stands in empty slots means nothing.
     """
-    if not layout.segments:
+    if not q.shape[0]:
         return torch.zeros_like(q)
-    reads_states = states is not None and layout.max_segments > 1
-    reads_neighbours = neighbours > 0 and layout.max_segments > 1
-    own_segment_only = not reads_states and not reads_neighbours and null is None
-    if own_segment_only and (layout.full or (causal and not layout.lead)):
+    if layout.max_segments < 2:
+        neighbours, reach = 0, None
+    if (
+        neighbours == 0
+        and reach is None
+        and null is None
+        and see is None
+        and (layout.full or (causal and not layout.lead))
+    ):
         # No empty slot that a token could see: the plain attention of a transformer.
-        return _attend(q, k, v, None, is_causal=causal)
-    steps = [0]
-    if reads_neighbours:
-        steps += [-d for d in range(1, neighbours + 1)]
-        steps += [] if causal else list(range(1, neighbours + 1))
-    mask = layout.memo(
-        ("mask", causal, tuple(steps), reads_states, null is not None),
-        lambda: _key_mask(layout, causal, steps, reads_states, null is not None),
-    )
-    rows_at_once = layout.segments
-    if not torch.is_grad_enabled():
-        rows_at_once = max(1, GATHER_LIMIT // (2 * mask.shape[-1] * q.shape[-1] * q.shape[-2]))
-
-    def gather(tokens: Tensor, states: Tensor | None, null: Tensor | None, rows: slice) -> Tensor:
-        parts = [tokens[rows]]
-        parts += [tokens.index_select(0, layout.neighbour(step)[0][rows]) for step in steps[1:]]
-        if states is not None:
-            if layout.counts.numel() == 1:
-                parts.append(states.expand(parts[0].shape[0], *states.shape[1:]))
-            else:
-                parts.append(states.index_select(0, layout.document[rows]))
-        if null is not None:
-            parts.append(null[rows, None])
-        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-
-    state_keys, state_values = (None, None)
-    if states is not None and reads_states:
-        state_keys, state_values = (layout.by_document(state) for state in states)
-    null_key, null_value = null if null is not None else (None, None)
-    outputs = []
-    for start in range(0, layout.segments, rows_at_once):
-        rows = slice(start, start + rows_at_once)
-        keys = gather(k, state_keys, null_key, rows)
-        values = gather(v, state_values, null_value, rows)
-        outputs.append(_attend(q[rows], keys, values, mask[rows]))
-    return torch.cat(outputs) if len(outputs) != 1 else outputs[0]
+        return _attend(q, k[rows], v[rows], None, is_causal=causal)
+    steps = [-d for d in range(1, neighbours + 1)]
+    steps += [] if causal else list(range(1, neighbours + 1))
+    key_mask = _key_mask(layout, rows, causal, steps, reach, null is not None)
+    keys = _gather(k, layout, rows, steps, reach, None if states is None else states[0], null and null[0])
+    values = _gather(v, layout, rows, steps, reach, None if states is None else states[1], null and null[1])
+    return _attend(q, keys, values, key_mask, see=see)
 
 
 def exchange_states(
     q: Float[Tensor, "S H D"],
-    k: Float[Tensor, "S H D"],
-    v: Float[Tensor, "S H D"],
-    layout: SegmentLayout,
+    states: States,
+    reach: Reach,
     *,
-    causal: bool = False,
-    null: tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None = None,
+    null: Null | None = None,
+    see: See | None = None,
 ) -> Float[Tensor, "S H D"]:
     """Return Σ_{j≠i} α_ij (s_j Wv) for every state (source §3.1; causal: j < i), zero where there is nothing to read.
 
-    α_ij = softmax over j of (s_i Wq)(s_j Wk)ᵀ / √D. Cost: the square of the longest document's segments, for each
-    document.
+    α_ij = softmax over j of (s_i Wq)(s_j Wk)ᵀ / √D. ``see`` gets the weights ``[S, H, C]``, and ``[S, H, C + 1]`` with
+    a null slot. Cost: S·C; for ``EverySegment`` the square of the longest document's segments, for each document.
     """
-    if not layout.segments:
+    if not q.shape[0]:
         return torch.zeros_like(q)
-    allowed = layout.readable(causal)
-    nothing = ~allowed.any(1)
-
-    scores = torch.einsum("bihd,bjhd->bihj", layout.by_document(q), layout.by_document(k)) * q.shape[-1] ** -0.5
-    row_in_table = layout.document * layout.max_segments + layout.rank
-    scores = scores.flatten(0, 1).index_select(0, row_in_table).masked_fill(~allowed[:, None], float("-inf"))
+    scale = q.shape[-1] ** -0.5
+    scores = (reach.scores(q, states[0]) * scale).masked_fill(~reach.mask[:, None], float("-inf"))
     if null is None:
         # The sum over nothing is zero: a segment that may read no other reads this slot, whose value is zero.
-        extra = torch.zeros_like(scores[..., :1]).masked_fill(~nothing[:, None, None], float("-inf"))
+        nothing = ~reach.mask.any(1)
+        extra = torch.zeros_like(q[..., :1]).masked_fill(~nothing[:, None, None], float("-inf"))
     else:
-        extra = (q * null[0]).sum(-1, keepdim=True) * q.shape[-1] ** -0.5
+        extra = (q * null[0]).sum(-1, keepdim=True) * scale
     weights = torch.softmax(torch.cat((scores, extra), dim=-1), dim=-1)
-    table_weights = weights.new_zeros(layout.table.numel(), *weights.shape[1:]).index_copy(0, row_in_table, weights)
-    table_weights = table_weights.view(*layout.table.shape, *weights.shape[1:])
-    read = torch.einsum("bihj,bjhd->bihd", table_weights[..., :-1], layout.by_document(v))
-    read = read.flatten(0, 1).index_select(0, row_in_table)
+    if see is not None:
+        weights = see(weights) if null is not None else F.pad(see(weights[..., :-1]), (0, 1))
+    read = reach.mix(weights[..., :-1], states[1])
     return read if null is None else read + weights[..., -1:] * null[1]
 
 
@@ -134,37 +133,68 @@ def decode_attention(
     k: Float[Tensor, "B K H D"],
     v: Float[Tensor, "B K H D"],
     allowed: Bool[Tensor, "B K"],
+    *,
+    see: See | None = None,
 ) -> Float[Tensor, "B H D"]:
-    """Let one token of each document attend to the keys that it may read."""
-    return _attend(q[:, None], k, v, allowed[:, None])[:, 0]
+    """Let one token of each document attend to the keys that it may read; ``see`` gets the weights ``[B, H, 1, K]``."""
+    return _attend(q[:, None], k, v, allowed[:, None], see=see)[:, 0]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool = False) -> Tensor:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool = False, see: See | None = None
+) -> Tensor:
     """Fused attention on ``[S, L, H, D]`` queries and ``[S, K, H, D]`` keys and values; mask ``[S, 1 or L, K]``."""
-    out = F.scaled_dot_product_attention(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
-        attn_mask=None if mask is None else mask[:, None].expand(-1, -1, q.shape[1], -1),
-        is_causal=is_causal,
-    )
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    mask = None if mask is None else mask[:, None].expand(-1, -1, q.shape[2], -1)
+    if see is None:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+    else:
+        assert mask is not None
+        scores = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(~mask, float("-inf"))
+        out = see(torch.softmax(scores, dim=-1)) @ v
     return out.transpose(1, 2)
 
 
-def _key_mask(layout: SegmentLayout, causal: bool, steps: list[int], states: bool, null: bool) -> Bool[Tensor, "S _ K"]:
+def _gather(
+    tokens: Tensor,
+    layout: SegmentLayout,
+    rows: slice,
+    steps: list[int],
+    reach: Reach | None,
+    states: Tensor | None,
+    null: Tensor | None,
+) -> Tensor:
+    """Put side by side what the tokens of these segments may read, keys or values alike."""
+    found = [tokens[rows]]
+    found += [tokens.index_select(0, layout.neighbour(step)[0][rows]) for step in steps]
+    if reach is not None:
+        assert states is not None
+        found.append(reach.gather(states, rows))
+    if null is not None:
+        found.append(null[rows, None])
+    return torch.cat(found, dim=1) if len(found) > 1 else found[0]
+
+
+def _key_mask(
+    layout: SegmentLayout, rows: slice, causal: bool, steps: list[int], reach: Reach | None, null: bool
+) -> Bool[Tensor, "R _ K"]:
     """Say which gathered keys each slot may read; one row for all slots of a segment if they may read the same."""
-    own = layout.mask[:, None]
+    held = layout.mask[rows]
+    own = held[:, None]
     if causal:
         slots = torch.arange(layout.segment_length, device=own.device)
         own = own & (slots <= slots[:, None])
         # An empty slot before the first token of a shifted segment could read nothing: let it read itself.
-        own = own | (~layout.mask[:, :, None] & torch.eye(len(slots), dtype=torch.bool, device=own.device))
-    parts = [own]
-    for step in steps[1:]:
-        rows, exists = layout.neighbour(step)
-        parts.append((layout.mask[rows] & exists[:, None])[:, None])
-    if states:
-        parts.append(layout.readable(causal)[:, None])
+        own = own | (~held[:, :, None] & torch.eye(len(slots), dtype=torch.bool, device=own.device))
+    elif layout.rows is not None:
+        # So with a segment of nothing, which stands where a document has fewer than another.
+        own = own | ~held.any(1)[:, None, None]
+    found = [own]
+    for step in steps:
+        neighbour, exists = layout.neighbour(step)
+        found.append((layout.mask[neighbour[rows]] & exists[rows][:, None])[:, None])
+    if reach is not None:
+        found.append(reach.mask[rows][:, None])
     if null:
-        parts.append(torch.ones_like(layout.mask[:, :1])[:, None])
-    return torch.cat([part.expand(-1, own.shape[1], -1) for part in parts], dim=-1)
+        found.append(torch.ones_like(held[:, :1])[:, None])
+    return torch.cat([part.expand(-1, own.shape[1], -1) for part in found], dim=-1)

@@ -20,6 +20,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "shifted": {"segment_shift": 4, "state_null": True, "state_pooling": "last"},
     "no-states": {"state_read": "none", "rotary": False},
     "copying": {"copy_head": True},
+    "pyramid": {"memory": "pyramid", "state_reach": "pyramid"},
+    "pyramid-copying": {"memory": "pyramid", "copy_head": True},
+    "two-level": {"memory": "two_level", "memory_top_k": 2},
+    "two-level-copying": {"memory": "two_level", "memory_top_k": 99, "copy_head": True},
 }
 
 
@@ -202,7 +206,7 @@ def test_targets_are_moved_right_behind_the_start_token() -> None:
             "state_read: expected one of attend, broadcast, gated_broadcast, none; got 'nonsense'",
         ),
         ({"state_pooling": "max"}, "state_pooling: expected one of attention, first, last, mean; got 'max'"),
-        ({"aggregator": "sum"}, "aggregator: expected one of concat, weighted_sum; got 'sum'"),
+        ({"aggregator": "sum"}, "aggregator: expected one of attention, concat, weighted_sum; got 'sum'"),
         ({"hidden_size": 15}, "hidden_size: expected a multiple of num_attention_heads"),
         ({"hidden_size": "16"}, "hidden_size: expected a whole number"),
         ({"hidden_size": 18, "num_attention_heads": 6}, "even width"),
@@ -236,26 +240,65 @@ def test_wrong_inputs_are_refused(texts: tuple[Tensor, Tensor]) -> None:
         model.encoder()
     with pytest.raises(ShapeError, match="add a batch dimension"):
         model.encoder(ids[0])
-    with pytest.raises(ConfigError, match="output_attentions: expected False"):
-        model.encoder(ids, output_attentions=True)
     with pytest.raises(ShapeError, match="EncoderDecoderCache"):
         model(ids, mask, decoder_input_ids=ids[:, :1], past_key_values=DynamicCache())
 
 
-def test_cache_keeps_a_window_and_states_and_refuses_to_forget(texts: tuple[Tensor, Tensor]) -> None:
-    model = model_of()
+@pytest.mark.parametrize("preset", PRESETS)
+def test_maps_sum_to_one_and_everything_returned_has_a_gradient(preset: str, texts: tuple[Tensor, Tensor]) -> None:
+    model = model_of(**PRESETS[preset])
     ids, mask = texts
-    cache = model(ids, mask, decoder_input_ids=ids.repeat(1, 3), use_cache=True).past_key_values
-    past = cache.self_attention_cache.layers[0].past
-    assert past.keys.shape == (3, 2 * 8, 2, 8), "two segments of tokens, however long the text"
-    short = model(ids, mask, decoder_input_ids=ids[:, :1], use_cache=True).past_key_values
-    assert short.self_attention_cache.layers[0].past.keys.shape[1] <= 16, "and no more room than a short text needs"
-    assert past.state_keys.shape[1] == 14, "one state a segment of 111 tokens"
-    cache.self_attention_cache.layers[0].crop(0)
-    with pytest.raises(ValueError, match="cannot give back its last 2 tokens"):
-        cache.self_attention_cache.layers[0].crop(-2)
-    cache.reset()
-    assert cache.get_seq_length() == 0
+    output = model(ids, mask, labels=ids, output_hidden_states=True, output_attentions=True)
+    torch.testing.assert_close(output.logits, model(ids, mask, labels=ids).logits, rtol=0, atol=1e-10)
+    memory = {"tokens": 37, "pyramid": 9, "two_level": 40}[model.config.memory]
+    assert [weights.shape for weights in output.cross_attentions] == [(3, 2, 37, memory)] * 2
+    for weights in output.cross_attentions:
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]), rtol=0, atol=1e-10)
+    states = [*output.encoder_state_attentions, *output.decoder_state_attentions]
+    assert [state is None for state in states] == [model.config.state_read == "none"] * 4
+    returned = [*output.encoder_hidden_states, *output.decoder_hidden_states, *output.cross_attentions]
+    returned += [*output.encoder_attentions, *output.decoder_attentions, *(s for s in states if s is not None)]
+    for tensor in returned:
+        tensor.retain_grad()
+    output.loss.backward()
+    assert all(tensor.grad is not None and tensor.grad.any() for tensor in returned)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_generate_returns_the_maps_of_every_step(beams: int, texts: tuple[Tensor, Tensor]) -> None:
+    ids, mask = texts
+    output = model_of(memory="two_level", memory_top_k=1).generate(
+        ids,
+        attention_mask=mask,
+        num_beams=beams,
+        max_new_tokens=4,
+        do_sample=False,
+        eos_token_id=None,
+        return_dict_in_generate=True,
+        output_attentions=True,
+        output_hidden_states=True,
+    )
+    assert [weights.shape[:3] for weights in output.encoder_attentions] == [(3, 2, 37)] * 2
+    assert [step[0].shape for step in output.cross_attentions] == [(3 * beams, 2, 1, 40)] * 4
+    assert [step[1].shape[:3] for step in output.decoder_attentions] == [(3 * beams, 2, 1)] * 4
+
+
+@pytest.mark.parametrize("preset", ["pyramid", "two-level"])
+def test_every_memory_is_saved_and_comes_back(tmp_path: Path, preset: str, texts: tuple[Tensor, Tensor]) -> None:
+    ids, mask = texts
+    model = model_of(**PRESETS[preset]).float()
+    model.save_pretrained(tmp_path)
+    again, report = SimMIMForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values())
+    expected = model(ids, mask, labels=ids).logits
+    torch.testing.assert_close(again.eval()(ids, mask, labels=ids).logits, expected, rtol=0, atol=0)
+
+
+def test_a_memory_of_tokens_has_no_parameters_of_its_own() -> None:
+    """The shipped model, and every one trained before there was a choice, loads unchanged."""
+    names = {name.split(".", 3)[-1] for name in model_of().decoder.state_dict() if "cross_attention" in name}
+    assert names == {"weight", "q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"}
+    assert not any("memory" in name for name in model_of().state_dict())
 
 
 @pytest.mark.parametrize("padding", ["left", "right"])

@@ -1,0 +1,143 @@
+"""SimMIM as a causal language model: the decoder without a memory, and a head over the vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import GenerationMixin
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from simmim.errors import ConfigError
+from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.models.losses import IGNORED, token_loss
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel
+from simmim.models.modeling_simmim_decoder import SimMIMDecoder
+
+__all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
+
+
+@dataclass
+class SimMIMCausalLMOutput(CausalLMOutputWithPast):
+    """What ``SimMIMForCausalLM`` returns: transformers' output, and the maps that it has no place for.
+
+    ``attentions`` are the segment maps: what tokens give to the tokens of their segment and the one before.
+
+    Attributes:
+        state_attentions: of each layer ``[B, H, N, C]`` (broadcasts: ``[B, H, S, C]``) what tokens, or states, give to
+            the states of finished segments; None for a layer that reads no states.
+    """
+
+    state_attentions: tuple[Tensor | None, ...] | None = None
+
+
+class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
+    """``num_hidden_layers`` causal SMI layers with a language-model head: text continued, dialogue.
+
+    Embedding and head share their weights unless ``tie_word_embeddings=False``. The decoding cache holds the segments
+    that tokens still read in full, and a state for each segment before.
+
+    Args:
+        config: its configuration.
+
+    Raises:
+        ConfigError: it asks for a copy head, which needs a source to copy from, or for no layers.
+    """
+
+    base_model_prefix = "decoder"
+    _tied_weights_keys = {"lm_head.weight": "decoder.embed_tokens.weight"}
+    _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
+
+    def __init__(self, config: SimMIMConfig) -> None:
+        config.is_encoder_decoder = False
+        super().__init__(config)
+        if config.copy_head:
+            raise ConfigError("copy_head: expected False for a causal language model, which has no source; got True")
+        self.decoder = SimMIMDecoder(config, with_memory=False)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> SimMIMCausalLMOutput | tuple[Any, ...]:
+        """Predict the token after every token.
+
+        Args:
+            input_ids: ``[B, N]`` int64; after a past only the tokens that are new.
+            attention_mask: ``[B, N]`` for past and new tokens, 1 for tokens and 0 for padding, wherever it stands;
+                None if all are tokens.
+            past_key_values: the cache of an earlier call, which is filled further in place.
+            inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
+            labels: ``[B, N]`` int64, the input ids with -100 where no loss is wanted; moved by one place here.
+            use_cache: return a cache; by default as configured, and not while training.
+            output_hidden_states: also return the output of every layer.
+            output_attentions: also return the attention maps of every layer; after a past only the last token's.
+            logits_to_keep: compute logits (and the loss) only for this many last tokens, or at these places ``[K]``;
+                0 for all.
+            return_dict: False for a plain tuple.
+            **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
+
+        Returns:
+            ``loss`` (mean over the labels), ``logits [B, N, vocab_size]`` (at padding those of the token before it, so
+            that a text can be continued wherever its padding stands), the cache, and what was asked for.
+        """
+        config = self.config
+        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wants_maps = config.output_attentions if output_attentions is None else output_attentions
+        wants_dict = config.return_dict if return_dict is None else return_dict
+        cached = config.use_cache and not self.training and labels is None if use_cache is None else use_cache
+        decoded = self.decoder(
+            input_ids,
+            attention_mask,
+            inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
+            use_cache=cached,
+            output_hidden_states=wants_states,
+            output_attentions=wants_maps,
+        )
+        hidden = decoded.last_hidden_state
+        if labels is not None:
+            labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
+        if attention_mask is not None:
+            hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
+            labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(hidden[:, kept])
+        loss = None
+        if labels is not None:
+            loss = token_loss(logits, labels[:, kept], kwargs.get("num_items_in_batch"))
+        output = SimMIMCausalLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=decoded.past_key_values if cached else None,
+            hidden_states=decoded.hidden_states,
+            attentions=decoded.attentions,
+            state_attentions=decoded.state_attentions,
+        )
+        return output if wants_dict else output.to_tuple()
+
+
+def _repeat_at_padding(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the last token's vector before it at all padding; also return where there has been a token ``[B, N]``."""
+    places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    last = places.masked_fill(~mask, -1).cummax(dim=1).values
+    return hidden.gather(1, last.clamp(min=0)[..., None].expand_as(hidden)), last >= 0

@@ -1,0 +1,198 @@
+"""The SimMIM decoder: causal SMI layers that, where there is an encoder, also read its memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+from transformers.utils.generic import ModelOutput
+
+from simmim.errors import ConfigError, ShapeError
+from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
+from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel, embed, layer_attention
+from simmim.nn.attention_maps import AttentionMaps
+from simmim.nn.block import DecoderBlock
+from simmim.nn.cross_attention import CrossAttention
+from simmim.nn.memory import MEMORIES
+from simmim.ops.segments import SegmentLayout, check_attention_mask
+
+__all__ = ["SimMIMDecoder", "SimMIMDecoderOutput"]
+
+Past = SimMIMCache | SimMIMEncoderDecoderCache
+
+
+@dataclass
+class SimMIMDecoderOutput(ModelOutput):
+    """What ``SimMIMDecoder`` returns.
+
+    Attributes:
+        last_hidden_state: ``[B, N, E]``.
+        past_key_values: the cache to go on from.
+        hidden_states: each ``[B, N, E]``: the embeddings, and the output of every layer.
+        attentions: of each layer ``[B, H, N, K]`` what tokens give to the tokens of their segment and the one before.
+        state_attentions: of each layer ``[B, H, N, C]`` (broadcasts: ``[B, H, S, C]``) what they, or the states, give
+            to the states; None for a layer that reads no states.
+        cross_attentions: of each layer ``[B, H, N, M]`` what tokens give to the memory.
+    """
+
+    last_hidden_state: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    state_attentions: tuple[Tensor | None, ...] | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+
+
+class SimMIMDecoder(SimMIMPreTrainedModel):
+    """A stack of causal SMI layers.
+
+    Args:
+        config: its configuration.
+        with_memory: let every layer read the memory that ``config.memory`` names, which makes ``num_decoder_layers``
+            of them; else there are ``num_hidden_layers``, and no memory.
+    """
+
+    def __init__(self, config: SimMIMConfig, with_memory: bool = True) -> None:
+        super().__init__(config)
+        name = "num_decoder_layers" if with_memory else "num_hidden_layers"
+        num_layers = getattr(config, name)
+        if num_layers < 1:
+            raise ConfigError(f"{name}: expected 1 or more for a decoder, got {num_layers}")
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.memory = None
+        if with_memory:
+            self.memory = MEMORIES.find(config.memory)(config.hidden_size, config.segment_length, config.aggregator)
+        self.layers = nn.ModuleList(self._layer(config, i) for i in range(num_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def _layer(self, config: SimMIMConfig, number: int) -> DecoderBlock:
+        attention = layer_attention(config, number, causal=True)
+        reader = None
+        if self.memory is not None:
+            reader = self.memory.reader(config.num_attention_heads, config.memory_top_k)
+        return DecoderBlock(attention, config.intermediate_size, config.norm_eps, config.dropout, reader)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> SimMIMDecoderOutput:
+        """Decode whole texts, or the tokens that come after a past.
+
+        Args:
+            input_ids: ``[B, N]`` int64; or ``inputs_embeds [B, N, E]``.
+            attention_mask: ``[B, N]`` or longer, for past and new tokens.
+            encoder_hidden_states: the encoder's output, of which the memory is made.
+            encoder_attention_mask: its mask.
+            inputs_embeds: instead of ids.
+            past_key_values: what came before, filled further in place.
+            use_cache: return the cache; no gradient checkpointing then.
+            output_hidden_states: also return the output of every layer.
+            output_attentions: also return the maps of every layer; after a past only those of the last token.
+
+        Raises:
+            ShapeError: a shape is not as above, or the cache is not of this decoder's kind.
+        """
+        hidden = embed(self.embed_tokens, input_ids, inputs_embeds)
+        batch, tokens, _ = hidden.shape
+        mask = None if attention_mask is None else check_attention_mask(attention_mask[:, -tokens:], batch, tokens)
+        past = self._cache(past_key_values, use_cache)
+        memory = self._memory(encoder_hidden_states, encoder_attention_mask, batch, past)
+        goes_on = past is not None and past.get_seq_length() > 0
+        layouts = [None] if goes_on else self._layouts(mask, batch, tokens, hidden.device)
+        maps = [AttentionMaps() for _ in self.layers] if output_attentions else None
+        states = []
+        for i in range(len(self.layers)):
+            if output_hidden_states:
+                states.append(hidden)
+            inputs = (hidden, *self._read(i, memory, past), mask, layouts[i % len(layouts)])
+            hidden = self._apply_layer(i, inputs, past, None if maps is None else maps[i])
+        hidden = self.norm(hidden)
+        return SimMIMDecoderOutput(
+            last_hidden_state=hidden,
+            past_key_values=past,
+            hidden_states=(*states, hidden) if output_hidden_states else None,
+            attentions=None if maps is None else tuple(of.kept["segment"] for of in maps),
+            state_attentions=None if maps is None else tuple(of.kept.get("state") for of in maps),
+            cross_attentions=None if maps is None or self.memory is None else tuple(of.kept["cross"] for of in maps),
+        )
+
+    def _cache(self, past: Cache | None, use_cache: bool) -> Past | None:
+        """Return the cache to fill, or say that it is another model's."""
+        wanted = SimMIMCache if self.memory is None else SimMIMEncoderDecoderCache
+        if past is None:
+            return wanted(len(self.layers)) if use_cache else None
+        if not isinstance(past, wanted) or len(past) != len(self.layers):
+            raise ShapeError(
+                f"past_key_values: expected the {wanted.__name__} of {len(self.layers)} layers that an earlier call "
+                f"returned, got a {type(past).__name__} of {len(past)}"
+            )
+        return past
+
+    def _memory(
+        self, encoder_hidden_states: Tensor | None, mask: Tensor | None, batch: int, past: Past | None
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Make the memory of the encoder's output, unless there is none or every layer has read it before."""
+        if self.memory is None or (isinstance(past, SimMIMEncoderDecoderCache) and past.is_updated[len(past) - 1]):
+            return None
+        if encoder_hidden_states is None:
+            raise ShapeError("encoder_hidden_states: expected the encoder's output [B, N, E], got None")
+        if mask is not None:
+            mask = check_attention_mask(mask, batch, encoder_hidden_states.shape[1])
+        made: tuple[Tensor, Tensor | None] = self.memory(encoder_hidden_states, mask)
+        return made
+
+    def _read(
+        self, number: int, memory: tuple[Tensor, Tensor | None] | None, past: Past | None
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Return what a layer reads of the memory, and its mask; made once for a whole generation."""
+
+        def project() -> tuple[tuple[Tensor, ...], Tensor | None]:
+            reader = self.layers[number].cross_attention
+            assert memory is not None and isinstance(reader, CrossAttention)
+            return reader.project_memory(*memory), memory[1]
+
+        if isinstance(past, SimMIMEncoderDecoderCache):
+            return past.remember(number, project)
+        return project() if self.memory is not None else ((), None)
+
+    def _apply_layer(
+        self, number: int, inputs: tuple[Any, ...], past: Past | None, maps: AttentionMaps | None
+    ) -> Tensor:
+        layer = self.layers[number]
+        if past is not None:
+            cache = past.self_attention_cache if isinstance(past, SimMIMEncoderDecoderCache) else past
+            cache.prefetch(number)
+            kept = cache.layers[number]
+            assert isinstance(kept, SimMIMCacheLayer)
+            hidden, kept.past = layer(*inputs, kept.past, use_cache=True, maps=maps)
+            cache.offload(number)
+        elif self.gradient_checkpointing and self.training and maps is None:
+            hidden, _ = self._gradient_checkpointing_func(layer.__call__, *inputs)
+        else:
+            hidden, _ = layer(*inputs, maps=maps)
+        return hidden
+
+    def _layouts(self, mask: Tensor | None, batch: int, tokens: int, device: torch.device) -> list[SegmentLayout]:
+        """Return the layouts that the layers take in turn."""
+        shifts = [0, self.config.segment_shift] if self.config.segment_shift else [0]
+        length = self.config.segment_length
+        return [
+            SegmentLayout.build(
+                batch, tokens, length, attention_mask=mask, segment_shift=shift, causal=True, device=device
+            )
+            for shift in shifts
+        ]

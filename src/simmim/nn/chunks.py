@@ -1,0 +1,36 @@
+"""Applies a function of rows part by part where no gradient is wanted, so that what it makes inside stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+__all__ = ["by_rows"]
+
+LIMIT = 1 << 23
+"""Most numbers of a part: 32 MiB in float32."""
+
+
+def by_rows(function: Callable[..., Tensor], *tensors: Shaped[Tensor, "R ..."], width: int) -> Shaped[Tensor, "R ..."]:
+    """Return ``function(*tensors)`` for a function that treats every row alike.
+
+    Args:
+        function: gets the same rows of every tensor.
+        tensors: each of R rows.
+        width: numbers that the function makes of a row at a time; parts have at most ``LIMIT`` of them.
+    """
+    rows = len(tensors[0])
+    size = max(1, LIMIT // max(1, width))
+    if torch.is_grad_enabled() or rows <= size:
+        return function(*tensors)
+    out = None
+    for start in range(0, rows, size):
+        part = function(*(tensor[start : start + size] for tensor in tensors))
+        if out is None:
+            out = part.new_empty(rows, *part.shape[1:])
+        out[start : start + size] = part
+    assert out is not None
+    return out

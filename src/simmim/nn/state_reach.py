@@ -1,0 +1,162 @@
+"""How far the readers of states see (``state_reach``): every segment's state, or the nodes of a pyramid of states.
+
+A reach adds the parameters that it needs to the ``SMIAttention`` that it serves and keeps none of its own; it says
+which states there are, who reads which of them, and what of them a decoding cache holds. A state stands at a number:
+that of its segment, or the mean of its children's numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from simmim.nn.aggregators import AGGREGATORS
+from simmim.nn.registry import Registry
+from simmim.nn.segment_cache import SegmentCache
+from simmim.ops.pyramid import StatePyramid
+from simmim.ops.reach import EverySegment, PyramidNodes, Reach
+from simmim.ops.segments import SegmentLayout
+
+if TYPE_CHECKING:
+    from simmim.nn.smi_attention import SMIAttention
+
+__all__ = ["STATE_REACHES", "AllStates", "PyramidStates", "StateReach"]
+
+Keys = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
+
+
+class StateReach:
+    """Base of the reaches; what it defines itself is right for states that are all read."""
+
+    def build(self, attention: SMIAttention, aggregator: str) -> None:
+        """Add to the attention the parameters that this reach needs."""
+
+    def states(
+        self, attention: SMIAttention, pooled: Float[Tensor, "S E"], layout: SegmentLayout
+    ) -> tuple[Float[Tensor, "M E"], Shaped[Tensor, " M"]]:
+        """Return the vectors of all states that anybody may read, and their numbers."""
+        return pooled, layout.rank
+
+    def of(self, layout: SegmentLayout, causal: bool) -> Reach:
+        """Say who reads which of these states; layers that share a layout share the answer."""
+        reach: Reach = layout.memo(("every segment", causal), lambda: EverySegment(layout, causal))
+        return reach
+
+    def keep(self, cache: SegmentCache, layout: SegmentLayout, vectors: Float[Tensor, "M E"], keys: Keys) -> None:
+        """Put into a cache what the tokens to come may read."""
+        cache.state_keys, cache.state_values = (layout.by_document(key) for key in keys)
+
+    def finished(self, cache: SegmentCache, number: Int[Tensor, " B"]) -> Bool[Tensor, "B C"]:
+        """Return which of a cache's states a token of the segment ``number`` reads."""
+        assert cache.state_keys is not None
+        column = torch.arange(cache.state_keys.shape[1], device=number.device)
+        return column < number[:, None]
+
+    def finish(
+        self,
+        attention: SMIAttention,
+        cache: SegmentCache,
+        number: Int[Tensor, " B"],
+        pooled: Float[Tensor, "B E"],
+        done: Bool[Tensor, " B"],
+    ) -> None:
+        """Take up the state of the segment ``number`` where ``done`` says that it is complete."""
+        cache.write_state(number, *attention.project_states(pooled, number), done)
+
+
+STATE_REACHES: Registry[StateReach] = Registry("state_reach")
+
+
+@STATE_REACHES.register("all")
+class AllStates(StateReach):
+    """Every other segment's state (causal: every earlier one's): S of them."""
+
+
+@STATE_REACHES.register("pyramid")
+class PyramidStates(StateReach):
+    """Nodes of a pyramid over the states, ceil(log2 S) for each reader, which cover the rest of the document.
+
+    Level 0 is norm(state); the node above is norm(aggregator(left, right)); a node without a partner goes up unchanged.
+    Causal readers see complete nodes only (a Fenwick tree), which never change, so a cache holds one for each level.
+    """
+
+    def build(self, attention: SMIAttention, aggregator: str) -> None:
+        """Add ``state_aggregator`` and ``state_norm``."""
+        attention.state_aggregator = AGGREGATORS.find(aggregator)(attention.hidden_size)
+        attention.state_norm = nn.RMSNorm(attention.hidden_size, eps=1e-6)
+
+    def states(
+        self, attention: SMIAttention, pooled: Float[Tensor, "S E"], layout: SegmentLayout
+    ) -> tuple[Float[Tensor, "M E"], Shaped[Tensor, " M"]]:
+        """Return the nodes of all levels, from level 0 up."""
+        nodes, numbers = [attention.state_norm(pooled)], [layout.rank.double()]
+        for pair in self._pyramid(layout).pairings:
+            below, number = nodes[-1], numbers[-1]
+            merged = self._merge(attention, below[pair.left], below[pair.right], pair.paired)
+            nodes.append(torch.where(pair.paired[:, None], merged, below[pair.left]))
+            numbers.append((number[pair.left] + number[pair.right]) / 2)
+        return torch.cat(nodes), torch.cat(numbers)
+
+    @staticmethod
+    def _merge(attention: SMIAttention, left: Tensor, right: Tensor, paired: Tensor) -> Tensor:
+        merged: Tensor = attention.state_norm(
+            attention.state_aggregator(left[:, None], right[:, None], paired[:, None])
+        )
+        return merged[:, 0]
+
+    def of(self, layout: SegmentLayout, causal: bool) -> Reach:
+        """Say which nodes cover the rest of the document for each segment."""
+        reach: Reach = layout.memo(
+            ("pyramid nodes", causal), lambda: PyramidNodes(layout, causal, self._pyramid(layout))
+        )
+        return reach
+
+    @staticmethod
+    def _pyramid(layout: SegmentLayout) -> StatePyramid:
+        pyramid: StatePyramid = layout.memo("pyramid", lambda: StatePyramid.of(layout))
+        return pyramid
+
+    def keep(self, cache: SegmentCache, layout: SegmentLayout, vectors: Float[Tensor, "M E"], keys: Keys) -> None:
+        """Keep, for every level, the node that is part of the cover of the finished segments."""
+        index, exists = self._pyramid(layout).prefix(cache.number)
+        levels = int(cache.number.max()).bit_length() if len(cache.number) else 0
+        index, exists = index[:, :levels], exists[:, :levels]
+
+        def take(rows: Tensor) -> Tensor:
+            if not len(rows):
+                return rows.new_zeros(*index.shape, *rows.shape[1:])
+            chosen = rows.index_select(0, index.flatten()).view(*index.shape, *rows.shape[1:])
+            return chosen.masked_fill(~exists.view(*exists.shape, *[1] * (rows.dim() - 1)), 0)
+
+        cache.state_keys, cache.state_values = (take(key) for key in keys)
+        cache.nodes = take(vectors)
+
+    def finished(self, cache: SegmentCache, number: Int[Tensor, " B"]) -> Bool[Tensor, "B C"]:
+        """Return which levels the binary form of ``number`` names."""
+        assert cache.state_keys is not None
+        return (number[:, None] >> torch.arange(cache.state_keys.shape[1], device=number.device)) % 2 == 1
+
+    def finish(
+        self,
+        attention: SMIAttention,
+        cache: SegmentCache,
+        number: Int[Tensor, " B"],
+        pooled: Float[Tensor, "B E"],
+        done: Bool[Tensor, " B"],
+    ) -> None:
+        """Count up in binary: a left node waits in its level, a right one merges with it and goes up."""
+        node, level = attention.state_norm(pooled), 0
+        place = number.double()
+        while bool(done.any()):
+            level_of = torch.full_like(number, level)
+            waits = done & ((number >> level) % 2 == 0)
+            cache.write_state(level_of, *attention.project_states(node, place), waits, node)
+            done = done & ~waits
+            if bool(done.any()):
+                assert cache.nodes is not None
+                node = self._merge(attention, cache.nodes[:, level], node, done)
+                place = place - 2.0 ** (level - 1)
+            level += 1

@@ -1,0 +1,92 @@
+"""Which states a segment reads (``state_reach``): every other segment's, or pyramid nodes that cover the same.
+
+Letters: S segments of all documents together, M states to be read, C of them that one segment reads, H heads, D head
+width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from simmim.ops.pyramid import StatePyramid
+from simmim.ops.segments import SegmentLayout
+
+__all__ = ["EverySegment", "PyramidNodes", "Reach"]
+
+
+class Reach(ABC):
+    """Says for every segment which states it reads; ``mask [S, C]`` is true where there is such a state."""
+
+    mask: Bool[Tensor, "S C"]
+
+    @abstractmethod
+    def gather(self, states: Float[Tensor, "M H D"], rows: slice) -> Float[Tensor, "R C H D"]:
+        """Put the states that each of these segments reads side by side."""
+
+    @abstractmethod
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+        """Return q·k of every segment's query and the keys of the states that it reads."""
+
+    @abstractmethod
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+        """Return the weighted sum of the values of the states that each segment reads."""
+
+
+class EverySegment(Reach):
+    """The states of all other segments of the document (causal: of those before): C = S_max, column j is segment j."""
+
+    def __init__(self, layout: SegmentLayout, causal: bool) -> None:
+        self.layout = layout
+        self.mask = layout.readable(causal)
+        self._row_in_table = layout.document * layout.max_segments + layout.rank
+
+    def gather(self, states: Float[Tensor, "M H D"], rows: slice) -> Float[Tensor, "R C H D"]:
+        """Put the states of each segment's document side by side: one view if there is only one document."""
+        document = self.layout.document[rows]
+        if len(self.layout.counts) == 1:
+            return states.expand(len(document), *states.shape)
+        index = self.layout.table[document]
+        return states.index_select(0, index.flatten()).view(*index.shape, *states.shape[1:])
+
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+        """Multiply document by document: one matrix product each."""
+        scores = torch.einsum("bihd,bjhd->bihj", self.layout.by_document(q), self.layout.by_document(k))
+        return scores.flatten(0, 1).index_select(0, self._row_in_table)
+
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+        """Multiply document by document: one matrix product each."""
+        table = self.layout.by_document(weights)
+        mixed = torch.einsum("bihj,bjhd->bihd", table, self.layout.by_document(v))
+        return mixed.flatten(0, 1).index_select(0, self._row_in_table)
+
+
+class PyramidNodes(Reach):
+    """The nodes that cover the rest of the document (causal: what is before).
+
+    C = ceil(log2 S_max), and column h is of level h.
+
+    Args:
+        layout: the segments.
+        causal: cover only what is before each segment.
+        pyramid: over the layout's segments.
+    """
+
+    def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid) -> None:
+        self._nodes, self.mask = pyramid.cover(layout, causal)
+
+    def gather(self, states: Float[Tensor, "M H D"], rows: slice) -> Float[Tensor, "R C H D"]:
+        """Put the nodes that each segment reads side by side."""
+        index = self._nodes[rows]
+        return states.index_select(0, index.flatten()).view(*index.shape, *states.shape[1:])
+
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+        """Multiply with the gathered keys."""
+        return torch.einsum("shd,schd->shc", q, self.gather(k, slice(None)))
+
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+        """Sum the gathered values."""
+        return torch.einsum("shc,schd->shd", weights, self.gather(v, slice(None)))
