@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import datetime
+import math
 import multiprocessing
 import os
 import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,25 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-__all__ = ["PairedTimes", "count_flops", "git_commit", "machine_facts", "paired_times", "peak_memory", "today"]
+__all__ = [
+    "PairedTimes",
+    "count_flops",
+    "fit_exponent",
+    "git_commit",
+    "in_fresh_process",
+    "keep_freed_memory",
+    "machine_facts",
+    "memory_held",
+    "paired_times",
+    "peak_memory",
+    "run_facts",
+    "today",
+]
 
 Step = Callable[[], object]
-M_MMAP_THRESHOLD = -3
-"""What glibc's ``mallopt`` calls the size from which memory comes from, and goes back to, the system."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""What glibc's ``mallopt`` calls the free memory at the heap's end from which it goes back to the system, the size from
+which memory comes from, and goes back to, the system each time, and how many pieces of that kind there may be."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,17 @@ def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *args
     return int(sdpa_backward_flop_count(grad, query, key, value))
 
 
+def in_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a function returns in a new process, which imports it and holds nothing of this one's.
+
+    Raises:
+        BrokenProcessPool: the process ended before the function did, as one does that takes more memory than there is.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as fresh:
+        return fresh.submit(function, *arguments).result()
+
+
 def peak_memory(prepare: Callable[..., Step], *arguments: object) -> int | None:
     """Return by how many bytes a step raises the memory that a process holds, at its highest.
 
@@ -110,9 +136,7 @@ def peak_memory(prepare: Callable[..., Step], *arguments: object) -> int | None:
     """
     if platform.system() != "Linux":
         return None
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as fresh:
-        return fresh.submit(_rise_of, prepare, *arguments).result()
+    return int(in_fresh_process(_rise_of, prepare, *arguments))
 
 
 def _rise_of(prepare: Callable[..., Step], *arguments: object) -> int:
@@ -126,12 +150,48 @@ def _rise_of(prepare: Callable[..., Step], *arguments: object) -> int:
     return _resident("VmHWM") - before
 
 
+def keep_freed_memory() -> None:
+    """Have this process keep what is freed, so that no tensor's pages come from the system twice (glibc only).
+
+    Else a tensor of 32 MiB or more gets new pages each time, which costs more time than many operations upon it.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def memory_held() -> tuple[int, int] | None:
+    """Return the bytes that this process holds now, and the most that it has held; None where the system does not tell.
+
+    The peak is that of the process since it was started, unlike resource.getrusage's, which begins with its parent's.
+    """
+    return (_resident("VmRSS"), _resident("VmHWM")) if platform.system() == "Linux" else None
+
+
 def _resident(field: str) -> int:
     """Return a memory field of this process in bytes."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise AssertionError(f"/proc/self/status has no {field}")
+
+
+def fit_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
+    """Return the b of cost = a·size^b, by least squares of the logarithms; None of fewer than two points."""
+    if len(sizes) < 2:
+        return None
+    return statistics.linear_regression([math.log(size) for size in sizes], [math.log(cost) for cost in costs]).slope
+
+
+def run_facts(benchmark: str, command: str) -> dict[str, Any]:
+    """Return what every record begins with: which benchmark it is of, when, by which command, of what, and where."""
+    return {
+        "benchmark": benchmark,
+        "date": today(),
+        "command": command,
+        "commit": git_commit(),
+        "machine": machine_facts(),
+    }
 
 
 def machine_facts() -> dict[str, object]:

@@ -1,8 +1,9 @@
-"""Shows the record of a speed benchmark: as a file of JSON, as a picture and as a table."""
+"""Shows the record of a benchmark: as a file of JSON, as a picture and as a table."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,38 @@ from rich.table import Table
 
 from simmim.train.atomic import replaced_file
 
-__all__ = ["plot", "save", "table"]
+__all__ = ["FORMS", "in_short", "logarithmic", "plot", "save", "table"]
 
 MIB = 2**20
 GFLOP = 1e9
 NAMES = {"simmim": "SimMIM", "full": "full attention"}
 COLOURS = {"simmim": "#0b6e99", "full": "#c2571a"}
 MARKERS = {"simmim": "o", "full": "s"}
+FORMS = {
+    "full": ("full attention", "#c2571a", "s"),
+    "all": ("default, all states", "#0b6e99", "o"),
+    "literal": ("literal form", "#7d4f9e", "^"),
+    "pyramid": ("default, pyramid of states", "#2f8f4e", "D"),
+}
+"""Label, colour and marker of every form of attention."""
 
 
-def save(record: dict[str, Any], stem: Path) -> tuple[Path, Path]:
+def save(
+    record: dict[str, Any], stem: Path, draw: Callable[[dict[str, Any]], Figure] | None = None
+) -> tuple[Path, Path]:
     """Write a record and its picture; return their paths.
 
     Args:
-        record: what ``benchmarks.speed`` measured.
+        record: what a benchmark measured.
         stem: folder and name of the files without ``.json`` and ``.png``; the folder is made.
+        draw: makes the picture of the record; None for that of ``benchmarks.speed``.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     data, picture = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".png")
     with replaced_file(data) as stream:
         stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     with replaced_file(picture) as stream:
-        plot(record).savefig(stream.buffer, format="png", dpi=144)
+        (draw or plot)(record).savefig(stream.buffer, format="png", dpi=144)
     return data, picture
 
 
@@ -92,9 +103,28 @@ def _panel(axes: Axes, lengths: list[int], drawn: dict[str, list[float]], ratios
         return
     for name, values in drawn.items():
         axes.plot(lengths, values, marker=MARKERS[name], color=COLOURS[name], label=NAMES[name])
+    logarithmic(axes, lengths, [f"{length:,}" for length in lengths], label)
+    for length, ratio, points in zip(lengths, ratios, zip(*drawn.values(), strict=True), strict=False):
+        above = (length, max(points))
+        axes.annotate(
+            f"{ratio:.2f}", above, (-6, 8), textcoords="offset points", ha="center", fontsize=9, color="#444444"
+        )
+    axes.margins(x=0.1, y=0.14)
+
+
+def in_short(length: int) -> str:
+    """Return a length as a reader says it: 4k for 4,096 and 1M for 1,048,576."""
+    for unit, size in (("M", 2**20), ("k", 2**10)):
+        if length % size == 0:
+            return f"{length // size}{unit}"
+    return f"{length:,}"
+
+
+def logarithmic(axes: Axes, lengths: Sequence[int], names: Sequence[str], label: str) -> None:
+    """Make both axes logarithmic, name the lengths along the one and say what stands on the other."""
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axes.set_xticks(lengths, names)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -103,12 +133,6 @@ def _panel(axes: Axes, lengths: list[int], drawn: dict[str, list[float]], ratios
     axes.set_ylabel(label)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    for length, ratio, points in zip(lengths, ratios, zip(*drawn.values(), strict=True), strict=False):
-        above = (length, max(points))
-        axes.annotate(
-            f"{ratio:.2f}", above, (-6, 8), textcoords="offset points", ha="center", fontsize=9, color="#444444"
-        )
-    axes.margins(x=0.1, y=0.14)
 
 
 def table(record: dict[str, Any]) -> Table:

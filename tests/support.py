@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simmim import SimMIMConfig
+from simmim import (
+    SimMIMConfig,
+    SimMIMForCausalLM,
+    SimMIMForConditionalGeneration,
+    SimMIMForMaskedLM,
+    SimMIMForSequenceClassification,
+    SimMIMForTokenClassification,
+    SimMIMModel,
+)
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.nn import SMIAttention
 from simmim.ops import reference
 
@@ -99,3 +108,89 @@ def small_config(**changes: Any) -> SimMIMConfig:
         "segment_length": 8,
     }
     return SimMIMConfig(**{**sizes, "num_hidden_layers": 2, "num_decoder_layers": 2, **changes})
+
+
+HEADS: tuple[type[SimMIMPreTrainedModel], ...] = (
+    *(SimMIMModel, SimMIMForMaskedLM, SimMIMForSequenceClassification, SimMIMForTokenClassification),
+    *(SimMIMForConditionalGeneration, SimMIMForCausalLM),
+)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "literal": LITERAL,
+    "pyramid": {"state_reach": "pyramid", "aggregator": "attention", "segment_shift": 4, "state_null": True},
+    "lstm": {"segment_encoder": "lstm", "segment_shift": 4},
+    "cnn": {"segment_encoder": "cnn", "aggregator": "weighted_sum"},
+    "gated-pyramid-memory": {"memory": "pyramid", "state_read": "gated_broadcast", "state_pooling": "attention"},
+    "two-level-copying": {"memory": "two_level", "memory_top_k": 2, "copy_head": True},
+}
+TEXTS = (20, 37, 7, 13)
+"""Tokens of the documents that ``family_batch`` makes."""
+
+
+def family(*, attentive: bool = False) -> list[tuple[type[SimMIMPreTrainedModel], str]]:
+    """Return every model class with the variants that it can have; ``attentive``: those whose layers have maps."""
+    reads_memory = ("gated-pyramid-memory", "two-level-copying")
+    return [
+        (head, name)
+        for head in HEADS
+        for name in VARIANTS
+        if (name not in reads_memory or head is SimMIMForConditionalGeneration)
+        and (name not in ("lstm", "cnn") or not (attentive or head is SimMIMForCausalLM))
+    ]
+
+
+def family_model(
+    head: type[SimMIMPreTrainedModel], variant: str = "default", dtype: torch.dtype = torch.float64, **changes: Any
+) -> SimMIMPreTrainedModel:
+    """Build a model of four labels whose weights are large enough to make every token matter."""
+    model = head(small_config(**{"num_labels": 4, **VARIANTS[variant], **changes}))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model.to(dtype).eval()
+
+
+def family_batch(head: type[SimMIMPreTrainedModel]) -> dict[str, Tensor]:
+    """Make documents padded right, not at all, left and in between, rubbish in the padding, and labels for a head."""
+    generator = torch.Generator().manual_seed(1)
+    width = max(TEXTS)
+    ids = torch.randint(4, 50, (len(TEXTS), width), generator=generator)
+    mask = torch.zeros_like(ids)
+    holes = torch.randperm(width, generator=generator)
+    for row, (places, tokens) in enumerate(
+        zip((torch.arange(width), torch.arange(width), torch.arange(width).flip(0), holes), TEXTS, strict=True)
+    ):
+        mask[row, places[:tokens]] = 1
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if head is SimMIMForSequenceClassification:
+        batch["labels"] = torch.tensor([0, 3, 1, 2])
+    elif head is SimMIMForConditionalGeneration:
+        targets = torch.randint(4, 50, (len(TEXTS), 21), generator=generator)
+        batch["labels"] = targets.masked_fill(torch.arange(21) >= torch.tensor([[21], [5], [14], [9]]), -100)
+    elif head is not SimMIMModel:
+        labels = ids % 4 if head is SimMIMForTokenClassification else ids
+        batch["labels"] = labels.masked_fill(mask == 0, -100)
+    return batch
+
+
+def one_of(batch: dict[str, Tensor], row: int) -> dict[str, Tensor]:
+    """Take one document out of a batch, without its padding."""
+    held = batch["attention_mask"][row].bool()
+    along = {name: tensor[row : row + 1] for name, tensor in batch.items() if name != "attention_mask"}
+    wide = batch["attention_mask"].shape
+    return {name: tensor[:, held] if batch[name].shape == wide else tensor for name, tensor in along.items()}
+
+
+def predicted(output: Any) -> Tensor:
+    """Return what a model says: logits, or the encoder's output."""
+    found: Tensor = output.logits if "logits" in output else output.last_hidden_state
+    return found
+
+
+def score(output: Any) -> Tensor:
+    """Return a number to differentiate: the loss, or of an encoder something like one."""
+    if output.get("loss") is not None:
+        return output.loss
+    parts = [output.last_hidden_state, output.pooler_output] if "last_hidden_state" in output else [output.logits]
+    return sum((part.square().mean() for part in parts), torch.zeros(()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -94,7 +95,20 @@ class SimMIMConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete the configuration and refuse what no model can be built from."""
+        for name in kwargs.keys() - self.attribute_map.keys():
+            # Attributes of one's own are kept, as in every configuration; a setting that is misspelt is not one.
+            meant = get_close_matches(name, SimMIMConfig.__annotations__, n=1, cutoff=0.88)
+            if meant:
+                raise ConfigError(f"{name}: expected a setting of SimMIMConfig; did you mean {meant[0]}?")
         super().__post_init__(**kwargs)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what no model can be built from.
+
+        Raises:
+            ConfigError: a value is not among those allowed, or two do not go together.
+        """
         for registry in (STATE_POOLINGS, STATE_READS, STATE_REACHES, AGGREGATORS, SEGMENT_ENCODERS, MEMORIES):
             registry.find(getattr(self, registry.setting))
         positive = (
@@ -121,6 +135,11 @@ class SimMIMConfig(PreTrainedConfig):
         )
         lstm = self.segment_encoder == "lstm"
         self._require("hidden_size", not lstm or self.hidden_size % 2 == 0, "an even number for segment_encoder='lstm'")
+        for name in ("rope_theta", "norm_eps", "initializer_range"):
+            value = getattr(self, name)
+            self._require(name, isinstance(value, int | float) and value > 0, "a number above 0")
+        for name in ("state_null", "rotary", "copy_head"):
+            self._require(name, isinstance(getattr(self, name), bool), "True or False")
         number = isinstance(self.dropout, int | float)
         self._require("dropout", number and 0 <= self.dropout < 1, "a share from 0 to below 1")
 

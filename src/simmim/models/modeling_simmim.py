@@ -14,12 +14,13 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.nn import HierarchicalEncoder, SMIAttention
-from simmim.nn.aggregators import Attention, Concat, WeightedSum
+from simmim.nn.aggregators import Aggregator, Attention, Concat, WeightedSum
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import EncoderBlock
 from simmim.nn.hierarchy import Pyramid
-from simmim.nn.segment_encoders import SEGMENT_ENCODERS
-from simmim.nn.state_pooling import AttentionPooling
+from simmim.nn.memory import Memory
+from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
+from simmim.nn.state_pooling import AttentionPooling, StatePooling
 from simmim.nn.state_read import GatedBroadcast, StateFFN
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 
@@ -52,6 +53,10 @@ class SimMIMModelOutput(ModelOutput):
     state_attentions: tuple[Tensor | None, ...] | None = None
 
 
+VARIANTS = (Aggregator, Memory, SegmentEncoder, StatePooling)
+"""What users add classes of their own to."""
+
+
 class SimMIMPreTrainedModel(PreTrainedModel):
     """Loads, saves and initialises every SimMIM model."""
 
@@ -61,6 +66,15 @@ class SimMIMPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["EncoderBlock", "DecoderBlock"]
     _supports_sdpa = True
+
+    def __init__(self, config: SimMIMConfig) -> None:
+        config.check()  # what was changed after it was made, too
+        super().__init__(config)
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # Where code is not its own, transformers passes over modules without direct parameters (StateFFN, Concat), lest
+        # what was loaded be overwritten; the functions that ``_init_weights`` calls see to that themselves.
+        super()._initialize_weights(module, is_custom_code=False)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -84,6 +98,11 @@ class SimMIMPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.state_null)
             if isinstance(module.state_read, GatedBroadcast):
                 init.constant_(module.state_gate, GatedBroadcast.START)
+        elif isinstance(module, VARIANTS):
+            # A user's own variant may say what its parameters start as; ours are above.
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
 
 
 def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAttention:

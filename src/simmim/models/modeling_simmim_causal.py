@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
 
     def __init__(self, config: SimMIMConfig) -> None:
+        config = copy.deepcopy(config)  # it may be that of another model, too
         config.is_encoder_decoder = False
         super().__init__(config)
         if config.copy_head:

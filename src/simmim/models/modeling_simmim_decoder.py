@@ -181,7 +181,9 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             hidden, kept.past = layer(*inputs, kept.past, use_cache=True, maps=maps)
             cache.offload(number)
         elif self.gradient_checkpointing and self.training and maps is None:
-            hidden, _ = self._gradient_checkpointing_func(layer.__call__, *inputs)
+            hidden, memory, *others = inputs
+            # What gets a gradient is passed by itself: reentrant checkpointing does not look into tuples.
+            hidden = self._gradient_checkpointing_func(lambda x, *read: layer(x, read, *others)[0], hidden, *memory)
         else:
             hidden, _ = layer(*inputs, maps=maps)
         return hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
     _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
 
     def __init__(self, config: SimMIMConfig) -> None:
+        config = copy.deepcopy(config)  # it may be that of another model, too
         config.is_encoder_decoder = True
         super().__init__(config)
         self.encoder = SimMIMModel(config, add_pooling_layer=False)
@@ -84,6 +86,15 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         assert isinstance(value, nn.Embedding)
         self.encoder.set_input_embeddings(value)
         self.decoder.embed_tokens = value
+
+    def _resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        own = None
+        if not self.config.tie_word_embeddings:  # the decoder's rows are its own, not the encoder's
+            own = self._get_resized_embeddings(self.decoder.embed_tokens, *args, **kwargs)
+        resized = super()._resize_token_embeddings(*args, **kwargs)
+        if own is not None:
+            self.decoder.embed_tokens = own
+        return resized
 
     def forward(
         self,

@@ -119,7 +119,8 @@ class DecoderBlock(nn.Module):
         """
         normed = self.attention_norm(hidden_states)
         if use_cache or past is not None:
-            attended, past = self.attention.extend(normed, attention_mask, layout=layout, past=past, maps=maps)
+            # Called, not only its ``extend``: what loads a layer's parameters late (accelerate) hooks into the call.
+            attended, past = self.attention(normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps)
         else:
             attended = self.attention(normed, layout=layout, maps=maps)
         hidden_states = hidden_states + self.dropout(attended)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 __all__ = ["by_rows"]
 
-LIMIT = 1 << 23
-"""Most numbers of a part: 32 MiB in float32."""
+LIMIT = 1 << 21
+"""Most numbers of a part: 8 MiB in float32."""
 
 
 def by_rows(function: Callable[..., Tensor], *tensors: Shaped[Tensor, "R ..."], width: int) -> Shaped[Tensor, "R ..."]:

@@ -229,9 +229,10 @@ class SegmentCache:
         """Keep (and repeat, and reorder) the documents of these numbers, as beam search does."""
         self._map(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
 
-    def to(self, device: torch.device | str) -> None:
-        """Move everything to a device."""
+    def to(self, device: torch.device | str) -> SegmentCache:
+        """Move everything to a device; return the cache itself, with which accelerate, which moves inputs, goes on."""
         self._map(lambda tensor: tensor.to(device))
+        return self
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> None:
         for name, value in vars(self).items():

@@ -56,7 +56,7 @@ class LSTMEncoder(SegmentEncoder):
     """A bidirectional LSTM over each segment (Hochreiter and Schmidhuber, 1997), E/2 channels a direction, then o_proj.
 
     Both directions begin anew in every segment. State-dict keys are torch's: ``lstm.weight_ih_l0`` and so on, and
-    ``o_proj``. Half precision is computed in float32: CPUs have no kernel for it. Cost: 8·E² a token, L steps in turn.
+    ``o_proj``. Cost: 14·E² FLOPs a token, L steps in turn; ``torch.compile`` breaks its graph here.
 
     Raises:
         ConfigError: the hidden size is odd.
@@ -76,19 +76,11 @@ class LSTMEncoder(SegmentEncoder):
         order = (slots + (~layout.mask) * len(slots)).argsort(dim=1)
         front = segments.gather(1, order[..., None].expand_as(segments))
         lengths = layout.mask.sum(1).clamp(min=1)
-        exact = torch.promote_types(segments.dtype, torch.float32)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            front.to(exact), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        weights = {name: weight.to(exact) for name, weight in self.lstm.named_parameters()}
-        encoded = (
-            torch.func.functional_call(self.lstm, weights, (packed,))[0]
-            if exact != segments.dtype
-            else (self.lstm(packed)[0])
-        )
+        packed = nn.utils.rnn.pack_padded_sequence(front, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        encoded, _ = self.lstm(packed)
         front, _ = nn.utils.rnn.pad_packed_sequence(encoded, batch_first=True, total_length=len(slots))
         back = front.gather(1, order.argsort(dim=1)[..., None].expand_as(front))
-        out: Tensor = self.o_proj(back.to(segments.dtype))
+        out: Tensor = self.o_proj(back)
         return out
 
 
@@ -96,7 +88,8 @@ class LSTMEncoder(SegmentEncoder):
 class CNNEncoder(SegmentEncoder):
     """A gated convolution over each segment (Dauphin et al., arXiv 1612.08083), then o_proj.
 
-    o_proj(a ⊙ σ(b)) with [a; b] = conv(x), kernel 5, zeros beyond the segment's ends. Cost: 22·E² a token.
+    o_proj(a ⊙ σ(b)) with [a; b] = conv(x), kernel 5, zeros beyond the segment's ends. Cost: 22·E² FLOPs a
+    token.
     """
 
     KERNEL = 5

@@ -132,22 +132,28 @@ class SMIAttention(nn.Module):
         attention_mask: Shaped[Tensor, "B N"] | None = None,
         *,
         layout: SegmentLayout | None = None,
+        past: SegmentCache | None = None,
+        use_cache: bool = False,
         maps: AttentionMaps | None = None,
-    ) -> Float[Tensor, "B N E"]:
+    ) -> Float[Tensor, "B N E"] | tuple[Float[Tensor, "B N E"], SegmentCache]:
         """Attend.
 
         Args:
             hidden_states: ``[B, N, E]``.
             attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
             layout: what ``layout()`` or ``SegmentLayout.packed`` returned for this batch, instead of a mask.
+            past: what came before these tokens (causal only).
+            use_cache: return a cache, too.
             maps: gets the attention weights, which are made only then: N·K numbers a head.
 
         Returns:
-            ``[B, N, E]``; zero at padding.
+            ``[B, N, E]``, zero at padding; after a past, or with ``use_cache``, what ``extend`` returns.
 
         Raises:
             ShapeError: a shape is not as above.
         """
+        if use_cache or past is not None:
+            return self.extend(hidden_states, attention_mask, layout=layout, past=past, maps=maps)
         return self._parallel(hidden_states, attention_mask, layout, maps, use_cache=False)[0]
 
     def prefill(

@@ -20,8 +20,8 @@ from simmim.ops.segments import SegmentLayout
 
 __all__ = ["decode_attention", "exchange_states", "parts", "segment_attention"]
 
-GATHER_LIMIT = 1 << 25
-"""Most numbers (keys and values) gathered at a time where no gradient is wanted: 128 MiB in float32."""
+GATHER_LIMIT = 1 << 22
+"""Most numbers (keys and values) gathered at a time where no gradient is wanted: 16 MiB in float32."""
 
 States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
 Null = tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]]

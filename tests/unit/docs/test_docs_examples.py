@@ -15,7 +15,7 @@ from typer.main import get_command
 import simmim
 from simmim import SimMIMConfig
 from simmim.cli.main import app
-from simmim.nn import AGGREGATORS, STATE_POOLINGS, STATE_READS
+from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
 from simmim.train.run_config import load_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -27,6 +27,8 @@ ENGLISH = [
 ]
 PAGES = [*ENGLISH, *(chinese for page in ENGLISH if (ROOT / (chinese := page.replace("docs/", "docs/zh/"))).exists())]
 PAGES = sorted({*PAGES, "README.zh-CN.md", "CONTRIBUTING.zh-CN.md", "docs/index.md"})
+
+REGISTRIES = (STATE_READS, STATE_REACHES, STATE_POOLINGS, SEGMENT_ENCODERS, AGGREGATORS, MEMORIES)
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -51,10 +53,9 @@ def having(language: str) -> list[str]:
 @pytest.fixture
 def _registries() -> Iterator[None]:
     """Forget what an example registers."""
-    registries = (AGGREGATORS, STATE_POOLINGS, STATE_READS)
-    before = [dict(registry) for registry in registries]
+    before = [dict(registry) for registry in REGISTRIES]
     yield
-    for registry, entries in zip(registries, before, strict=True):
+    for registry, entries in zip(REGISTRIES, before, strict=True):
         registry.clear()
         registry.update(entries)
 
@@ -128,13 +129,15 @@ def test_chinese_pages_show_the_same_code(page: str) -> None:
 @pytest.mark.parametrize("page", ["docs/guide/options.md", "docs/zh/guide/options.md"])
 def test_every_option_is_described_and_its_default_is_bold(page: str) -> None:
     config = SimMIMConfig()
-    for registry in (STATE_READS, STATE_POOLINGS, AGGREGATORS):
+    sections = dict(re.findall(r"^## `(\w+)`(.*?)(?=^## )", read(page), flags=re.DOTALL | re.MULTILINE))
+    for registry in REGISTRIES:
+        section = sections.pop(registry.setting)
         for value in registry:
-            assert f"`{value}`" in read(page)
-        assert f"**`{getattr(config, registry.setting)}`**" in read(page)
-    for name in ("segment_length", "neighbours", "segment_shift", "state_null", "rotary", "copy_head"):
-        [heading] = re.findall(rf"^## `{name}`.*$", read(page), flags=re.MULTILINE)
-        assert f"**{getattr(config, name)}**".lower() in heading
+            bold = "**" if value == getattr(config, registry.setting) else ""
+            assert f"| {bold}`{value}`{bold} |" in section
+    for name in ("segment_length", "neighbours", "segment_shift", "state_null", "memory_top_k", "rotary", "copy_head"):
+        assert f"**{getattr(config, name)}**".lower() in sections.pop(name).splitlines()[0]
+    assert not sections
 
 
 @pytest.mark.parametrize("page", ["docs/guide/errors.md", "docs/zh/guide/errors.md"])
@@ -147,6 +150,25 @@ def test_quoted_messages_are_those_of_the_code(page: str) -> None:
     for message in messages:
         for piece in message.split("…"):
             assert piece.strip() in code
+
+
+def contracts(page: str) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Return the numbers of the contracts, and for each the test files and the tests in them that a page names."""
+    rows = re.findall(r"^\| (\d) \| .+ \| (.+) \|$", read(page), flags=re.MULTILINE)
+    parts = [(number, re.findall(r"`([\w/]+\.py)`((?:[^`]|`test_\w+`)*)", tests)) for number, tests in rows]
+    return [(number, [(file, re.findall(r"`(\w+)`", names)) for file, names in files]) for number, files in parts]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CONTRIBUTING.zh-CN.md"])
+def test_contracts_name_tests_that_exist(page: str) -> None:
+    assert [number for number, _ in contracts(page)] == list("123456789")
+    assert contracts(page) == contracts("CONTRIBUTING.md")
+    for number, files in contracts(page):
+        assert files
+        for file, names in files:
+            code = read(f"tests/{file}")
+            assert names, f"contract {number}: {file}"
+            assert all(re.search(rf"^ *def {name}\(", code, flags=re.MULTILINE) for name in names), f"{file}: {names}"
 
 
 @pytest.mark.parametrize(("language", "name"), [("en", "smi-attention.svg"), ("zh", "smi-attention.zh.svg")])

@@ -14,6 +14,7 @@ from transformers import AutoModel, Trainer, TrainingArguments
 from simmim import (
     ConfigError,
     ShapeError,
+    SimMIMForMaskedLM,
     SimMIMForSequenceClassification,
     SimMIMForTokenClassification,
     SimMIMModel,
@@ -238,7 +239,7 @@ def test_the_vocabulary_can_be_resized(head: type[Classifier], texts: tuple[Tens
 
 @pytest.mark.parametrize("head", HEADS)
 def test_dropout_is_the_configurations_and_rests_outside_training(head: type[Classifier]) -> None:
-    model = model_of(head, dropout=0.25)
+    model = model_of(head, dropout=0.25, num_hidden_layers=0)  # without layers no dropout but the classifier's
     assert model.dropout.p == 0.25
     ids = torch.randint(4, 50, (1, 30))
     assert torch.equal(model(ids).logits, model(ids).logits)
@@ -301,3 +302,35 @@ def test_wrong_labels_of_tokens_are_refused(texts: tuple[Tensor, Tensor]) -> Non
         model(*texts, labels=torch.tensor([0, 1, 2]))
     with pytest.raises(ShapeError, match="classes from 0 to 3, or -100 for no loss, got 49"):
         model(*texts, labels=torch.full((3, 37), 49))
+
+
+def test_an_own_aggregator_starts_as_its_reset_parameters_says(tmp_path: Path) -> None:
+    """In a new model, and where a checkpoint lacks it; loaded weights stay as they are."""
+
+    @AGGREGATORS.register("started")
+    class Started(Aggregator):
+        def __init__(self, hidden_size: int) -> None:
+            super().__init__(hidden_size)
+            self.share = torch.nn.Parameter(torch.empty(hidden_size))
+            self.reset_parameters()
+
+        def reset_parameters(self) -> None:
+            torch.nn.init.constant_(self.share, 0.25)
+
+        def forward(self, left: Tensor, right: Tensor, both: Tensor) -> Tensor:
+            return self.share * left + (1 - self.share) * right
+
+    try:
+        config = small_config(aggregator="started")
+        SimMIMForMaskedLM(config).save_pretrained(tmp_path / "without")
+        lacks = SimMIMForSequenceClassification.from_pretrained(tmp_path / "without")
+        for model in (SimMIMForSequenceClassification(config), lacks):
+            share = model.get_parameter("encoder.hierarchy.aggregator.share")
+            assert bool((share == 0.25).all())
+        with torch.no_grad():
+            share.fill_(0.75)
+        model.save_pretrained(tmp_path / "trained")
+        trained = SimMIMForSequenceClassification.from_pretrained(tmp_path / "trained")
+        assert bool((trained.get_parameter("encoder.hierarchy.aggregator.share") == 0.75).all())
+    finally:
+        del AGGREGATORS["started"]
