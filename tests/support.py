@@ -110,7 +110,7 @@ def small_config(**changes: Any) -> SimMIMConfig:
     return SimMIMConfig(**{**sizes, "num_hidden_layers": 2, "num_decoder_layers": 2, **changes})
 
 
-HEADS: tuple[type[SimMIMPreTrainedModel], ...] = (
+MODELS: tuple[type[SimMIMPreTrainedModel], ...] = (
     *(SimMIMModel, SimMIMForMaskedLM, SimMIMForSequenceClassification, SimMIMForTokenClassification),
     *(SimMIMForConditionalGeneration, SimMIMForCausalLM),
 )
@@ -132,7 +132,7 @@ def family(*, attentive: bool = False) -> list[tuple[type[SimMIMPreTrainedModel]
     reads_memory = ("gated-pyramid-memory", "two-level-copying")
     return [
         (head, name)
-        for head in HEADS
+        for head in MODELS
         for name in VARIANTS
         if (name not in reads_memory or head is SimMIMForConditionalGeneration)
         and (name not in ("lstm", "cnn") or not (attentive or head is SimMIMForCausalLM))
