@@ -17,6 +17,7 @@ from simmim.nn import HierarchicalEncoder, SMIAttention
 from simmim.nn.aggregators import Aggregator, Attention, Concat, WeightedSum
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import EncoderBlock
+from simmim.nn.chunks import by_tokens
 from simmim.nn.hierarchy import Pyramid
 from simmim.nn.memory import Memory
 from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
@@ -216,6 +217,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
             )
         packing = _Packing.of(attention_mask, *embedded.shape[:2])
         hidden = packing.pack(embedded)
+        del embedded  # or it would be held through all layers
         layouts = self._layouts(packing, hidden)
         states, maps = [], []
         for i, layer in enumerate(self.layers):
@@ -231,7 +233,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
                 hidden = self._gradient_checkpointing_func(layer.__call__, hidden, layout)
             else:
                 hidden = layer(hidden, layout)
-        last = packing.spread(self.norm(hidden))
+        last = packing.spread(by_tokens(self.norm, hidden))
         pyramid = None
         if self.hierarchy is not None:
             first = layouts[0]

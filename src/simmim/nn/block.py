@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.nn.chunks import by_rows
+from simmim.nn.chunks import by_tokens
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
@@ -24,13 +24,10 @@ class GatedFFN(nn.Module):
         self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
         self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
 
-    def forward(self, hidden_states: Float[Tensor, "B N E"]) -> Float[Tensor, "B N E"]:
+    def forward(self, hidden_states: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
         """Map every token."""
-        rows = hidden_states.flatten(0, -2)
-        return by_rows(self._map, rows, width=3 * self.gate_proj.out_features).view_as(hidden_states)
-
-    def _map(self, rows: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(nn.functional.silu(self.gate_proj(rows)) * self.up_proj(rows))
+        gated = nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
+        out: Tensor = self.down_proj(gated)
         return out
 
 
@@ -60,9 +57,10 @@ class EncoderBlock(nn.Module):
     ) -> Float[Tensor, "B N E"]:
         """Apply the block to the tokens that the layout maps; ``maps`` gets the attention's weights."""
         wanted = {} if maps is None else {"maps": maps}
-        attended = self.attention(self.attention_norm(hidden_states), layout=layout, **wanted)
-        hidden_states = hidden_states + self.dropout(attended)
-        return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states)))
+        normed = by_tokens(self.attention_norm, hidden_states)
+        hidden_states = hidden_states + self.dropout(self.attention(normed, layout=layout, **wanted))
+        del normed  # a long document's tokens are not held twice
+        return hidden_states + self.dropout(by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states))
 
 
 class DecoderBlock(nn.Module):
@@ -117,7 +115,7 @@ class DecoderBlock(nn.Module):
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.
         """
-        normed = self.attention_norm(hidden_states)
+        normed = by_tokens(self.attention_norm, hidden_states)
         if use_cache or past is not None:
             # Called, not only its ``extend``: what loads a layer's parameters late (accelerate) hooks into the call.
             attended, past = self.attention(normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps)
@@ -127,4 +125,6 @@ class DecoderBlock(nn.Module):
         if self.cross_attention is not None:
             read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
             hidden_states = hidden_states + self.dropout(read)
-        return hidden_states + self.dropout(self.ffn(self.ffn_norm(hidden_states))), past
+        return hidden_states + self.dropout(
+            by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states)
+        ), past

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-__all__ = ["by_rows"]
+__all__ = ["by_rows", "by_tokens"]
 
 LIMIT = 1 << 21
 """Most numbers of a part: 8 MiB in float32."""
@@ -34,3 +34,8 @@ def by_rows(function: Callable[..., Tensor], *tensors: Shaped[Tensor, "R ..."], 
         out[start : start + size] = part
     assert out is not None
     return out
+
+
+def by_tokens(function: Callable[[Tensor], Tensor], tokens: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
+    """Return ``function(tokens)`` for a function that treats every token alike, such as a norm or an FFN."""
+    return by_rows(function, tokens.flatten(0, -2), width=8 * tokens.shape[-1]).view_as(tokens)
