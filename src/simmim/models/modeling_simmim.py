@@ -25,7 +25,7 @@ from simmim.nn.state_pooling import AttentionPooling, StatePooling
 from simmim.nn.state_read import GatedBroadcast, StateFFN
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 
-__all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "embed", "layer_attention"]
+__all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "embed", "layer_attention", "layouts_in_turn"]
 
 
 @dataclass
@@ -133,6 +133,30 @@ def _segment_encoder(config: SimMIMConfig, layer: int) -> nn.Module:
     return SEGMENT_ENCODERS.find(config.segment_encoder)(config.hidden_size)
 
 
+def layouts_in_turn(
+    config: SimMIMConfig, hidden: Tensor, mask: Tensor | None, *, packed: bool = False, causal: bool = False
+) -> list[SegmentLayout]:
+    """Return the layouts that the layers take in turn.
+
+    Args:
+        config: says how long segments are, and how far every other layer's borders move.
+        hidden: ``[B, N, E]`` what is to be cut.
+        mask: ``[B, N]`` true for tokens; None if all are.
+        packed: the masked documents stand one after the other in ``hidden``.
+        causal: for a decoder.
+    """
+    length, shifts = config.segment_length, [0, config.segment_shift] if config.segment_shift else [0]
+    if packed and mask is not None:
+        return [SegmentLayout.packed(mask.sum(1), length, segment_shift=shift, causal=causal) for shift in shifts]
+    device, (batch, tokens, _) = hidden.device, hidden.shape
+    return [
+        SegmentLayout.build(
+            batch, tokens, length, attention_mask=mask, segment_shift=shift, causal=causal, device=device
+        )
+        for shift in shifts
+    ]
+
+
 def embed(embedding: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
     """Return ``[B, N, E]`` from exactly one of token ids and ready embeddings."""
     if (input_ids is None) == (inputs_embeds is None):
@@ -218,7 +242,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
         packing = _Packing.of(attention_mask, *embedded.shape[:2])
         hidden = packing.pack(embedded)
         del embedded  # or it would be held through all layers
-        layouts = self._layouts(packing, hidden)
+        layouts = layouts_in_turn(self.config, hidden, packing.mask, packed=packing.packs)
         states, maps = [], []
         for i, layer in enumerate(self.layers):
             if wants_states:
@@ -250,18 +274,6 @@ class SimMIMModel(SimMIMPreTrainedModel):
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict
         return output if wants_dict else output.to_tuple()
-
-    def _layouts(self, packing: _Packing, hidden: Tensor) -> list[SegmentLayout]:
-        """Return the layouts that the layers take in turn."""
-        shifts = [0, self.config.segment_shift] if self.config.segment_shift else [0]
-        length, mask = self.config.segment_length, packing.mask
-        if mask is not None and packing.packs:
-            return [SegmentLayout.packed(mask.sum(1), length, segment_shift=s) for s in shifts]
-        batch, tokens, _ = hidden.shape
-        return [
-            SegmentLayout.build(batch, tokens, length, attention_mask=mask, segment_shift=s, device=hidden.device)
-            for s in shifts
-        ]
 
 
 @dataclass(frozen=True)

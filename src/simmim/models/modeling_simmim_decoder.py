@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.utils.generic import ModelOutput
@@ -13,12 +12,12 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.modeling_simmim import SimMIMPreTrainedModel, embed, layer_attention
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel, embed, layer_attention, layouts_in_turn
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
-from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMDecoder", "SimMIMDecoderOutput"]
 
@@ -112,7 +111,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         past = self._cache(past_key_values, use_cache)
         memory = self._memory(encoder_hidden_states, encoder_attention_mask, batch, past)
         goes_on = past is not None and past.get_seq_length() > 0
-        layouts = [None] if goes_on else self._layouts(mask, batch, tokens, hidden.device)
+        layouts = [None] if goes_on else layouts_in_turn(self.config, hidden, mask, causal=True)
         maps = [AttentionMaps() for _ in self.layers] if output_attentions else None
         states = []
         for i in range(len(self.layers)):
@@ -187,14 +186,3 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         else:
             hidden, _ = layer(*inputs, maps=maps)
         return hidden
-
-    def _layouts(self, mask: Tensor | None, batch: int, tokens: int, device: torch.device) -> list[SegmentLayout]:
-        """Return the layouts that the layers take in turn."""
-        shifts = [0, self.config.segment_shift] if self.config.segment_shift else [0]
-        length = self.config.segment_length
-        return [
-            SegmentLayout.build(
-                batch, tokens, length, attention_mask=mask, segment_shift=shift, causal=True, device=device
-            )
-            for shift in shifts
-        ]

@@ -6,8 +6,6 @@ D head width, E = H*D, K segments chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -15,11 +13,9 @@ from torch import Tensor, nn
 
 from simmim.errors import ConfigError
 from simmim.nn.attention_maps import AttentionMaps
+from simmim.ops.smi import parts
 
 __all__ = ["CrossAttention", "TwoLevelCrossAttention"]
-
-GATHER_LIMIT = 1 << 22
-"""Most numbers (keys and values) gathered at a time where no gradient is wanted: 16 MiB in float32."""
 
 
 class CrossAttention(nn.Module):
@@ -91,7 +87,7 @@ class TwoLevelCrossAttention(CrossAttention):
     Cost: N·(S + K·L), where the chosen segments are gathered, which moves 2·K·L·D numbers for each query of a head.
     Fewer segments than pay for that are all scored and the others' weights left at zero, which costs N·M: where
     gradients are wanted (all that is gathered must be kept for them) up to 2·D·K segments, else up to 8·K (measured).
-    Without gradients, gathered numbers are bounded by ``GATHER_LIMIT``.
+    Without gradients, gathered numbers are bounded by ``simmim.ops.smi.GATHER_LIMIT``.
 
     Args:
         hidden_size: E.
@@ -167,7 +163,7 @@ def _read_chosen(
     held = (document + chosen).flatten(0, 2)
     found = (head + chosen).flatten(0, 2)
     read = []
-    for part in _parts(len(found), 2 * chosen.shape[-1] * length * width):
+    for part in parts(len(found), 2 * chosen.shape[-1] * length * width):
 
         def gather(tokens: Tensor, rows: Tensor) -> Tensor:
             return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)
@@ -177,13 +173,6 @@ def _read_chosen(
         weights = weights * shares.flatten(0, 2)[part, :, None]
         read.append(torch.einsum("rkl,rkld->rd", weights, gather(values.flatten(0, 2), found[part])))
     return torch.cat(read).unflatten(0, (batch, heads, -1))
-
-
-def _parts(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows into parts whose gathered numbers are limited; one part where gradients are wanted."""
-    size = rows if torch.is_grad_enabled() else max(1, GATHER_LIMIT // width)
-    for start in range(0, rows, size):
-        yield slice(start, start + size)
 
 
 def _scores(q: Float[Tensor, "B H N D"], k: Float[Tensor, "B H K D"]) -> Float[Tensor, "B H N K"]:

@@ -12,6 +12,7 @@ from simmim.errors import ShapeError
 from simmim.nn.aggregators import AGGREGATORS
 from simmim.nn.chunks import by_rows
 from simmim.ops.pyramid import pair_up
+from simmim.ops.segments import first_rows
 
 __all__ = ["HierarchicalEncoder", "Level", "Pyramid"]
 
@@ -105,10 +106,7 @@ class HierarchicalEncoder(nn.Module):
         # A document without tokens has no top: an empty one stands in.
         nodes = torch.cat((level.nodes, segments.new_zeros(1, *segments.shape[1:])))
         held = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
-        first = level.counts.cumsum(0) - level.counts
-        if level.rows is not None:
-            first = torch.arange(len(counts), device=counts.device) * level.rows
-        first = first.masked_fill(level.counts == 0, len(level.nodes))
+        first = first_rows(level.counts, level.rows).masked_fill(level.counts == 0, len(level.nodes))
         top, top_mask = nodes.index_select(0, first), held.index_select(0, first)
         size = top_mask.sum(1).clamp(min=1).to(top.dtype)
         return Pyramid(tuple(levels), top, top_mask, top.sum(1) / size[:, None])

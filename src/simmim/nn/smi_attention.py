@@ -299,7 +299,9 @@ class SMIAttention(nn.Module):
         seen = (1 + (1 if self.causal else 2) * self.neighbours) * layout.segment_length
         seen += 0 if reach is None else reach.mask.shape[1]
         out = None
-        for rows in parts(layout, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]:
+        for rows in (
+            parts(layout.segments, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]
+        ):
             q = rotate(self.split(self.q_proj(x[rows])), None if turn is None else (turn[0][rows], turn[1][rows]))
             attended = segment_attention(
                 q,

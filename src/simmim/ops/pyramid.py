@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.segments import SegmentLayout, first_rows
 
 __all__ = ["Pairing", "StatePyramid", "pair_up"]
 
@@ -81,12 +81,9 @@ class StatePyramid:
         while width > 1:
             pairing = pair_up(counts, rows)
             counts, rows, width = pairing.counts, pairing.rows, (width + 1) // 2
-            before = (
-                counts.cumsum(0) - counts if rows is None else torch.arange(len(counts), device=counts.device) * rows
-            )
             pairings.append(pairing)
             all_counts.append(counts)
-            starts.append(before + total)
+            starts.append(first_rows(counts, rows) + total)
             total += len(pairing.left)
         return cls(tuple(pairings), torch.stack(all_counts), torch.stack(starts))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from simmim.errors import ConfigError, ShapeError
 
-__all__ = ["SegmentLayout", "check_attention_mask", "segment_origin"]
+__all__ = ["SegmentLayout", "check_attention_mask", "first_rows", "segment_origin"]
 
 
 def segment_origin(segment_length: int, segment_shift: int) -> int:
@@ -53,6 +53,13 @@ def check_attention_mask(attention_mask: Tensor, batch: int, length: int) -> Boo
             f"got {list(attention_mask.shape)}; pass the tokenizer's two-dimensional mask, not an additive one"
         )
     return attention_mask.bool()
+
+
+def first_rows(counts: Int[Tensor, " B"], rows: int | None) -> Int[Tensor, " B"]:
+    """Return the row of each document's first segment or node, where all take ``rows`` rows, or each its count."""
+    if rows is None:
+        return counts.cumsum(0) - counts
+    return torch.arange(len(counts), device=counts.device) * rows
 
 
 def _origins(lengths: Tensor, segment_length: int, shifted: int, causal: bool) -> Tensor:
@@ -223,9 +230,7 @@ class SegmentLayout:
     @property
     def first(self) -> Int[Tensor, " B"]:
         """Row of each document's first segment."""
-        if self.rows is not None:
-            return torch.arange(len(self.counts), device=self.counts.device) * self.rows
-        return self.counts.cumsum(0) - self.counts
+        return first_rows(self.counts, self.rows)
 
     @property
     def positions(self) -> Int[Tensor, "S L"]:

@@ -29,16 +29,16 @@ See = Callable[[Tensor], Tensor]
 """Gets attention weights and returns those to go on with."""
 
 
-def parts(layout: SegmentLayout, width: int) -> Iterator[slice]:
-    """Cut the segments into parts whose gathered keys are of limited size; one part where gradients are wanted.
+def parts(rows: int, width: int) -> Iterator[slice]:
+    """Cut rows into parts whose gathered keys are of limited size; one part where gradients are wanted.
 
     Args:
-        layout: the segments.
-        width: numbers that are gathered for one segment.
+        rows: how many there are: segments, or queries.
+        width: numbers that are gathered for one of them.
     """
-    size = layout.segments if torch.is_grad_enabled() else max(1, GATHER_LIMIT // max(1, width))
-    for start in range(0, layout.segments, max(1, size)):
-        yield slice(start, min(start + size, layout.segments))
+    size = rows if torch.is_grad_enabled() else max(1, GATHER_LIMIT // max(1, width))
+    for start in range(0, rows, max(1, size)):
+        yield slice(start, min(start + size, rows))
 
 
 def segment_attention(
@@ -92,7 +92,12 @@ def segment_attention(
         return _attend(q, k[rows], v[rows], None, is_causal=causal)
     steps = [-d for d in range(1, neighbours + 1)]
     steps += [] if causal else list(range(1, neighbours + 1))
-    key_mask = _key_mask(layout, rows, causal, steps, reach, null is not None)
+    if len(q) == layout.segments:
+        # Layers that share a layout share the mask; a part's is not worth its memory.
+        kind = ("key mask", causal, neighbours, type(reach), null is not None)
+        key_mask = layout.memo(kind, lambda: _key_mask(layout, rows, causal, steps, reach, null is not None))
+    else:
+        key_mask = _key_mask(layout, rows, causal, steps, reach, null is not None)
     keys = _gather(k, layout, rows, steps, reach, None if states is None else states[0], null and null[0])
     values = _gather(v, layout, rows, steps, reach, None if states is None else states[1], null and null[1])
     return _attend(q, keys, values, key_mask, see=see)
