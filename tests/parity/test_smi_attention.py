@@ -131,12 +131,41 @@ def test_a_step_at_a_time_equals_the_parallel_pass() -> None:
             torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m, o=options: f"{o}: {m}")
 
 
-def test_nothing_is_gathered_at_once_that_need_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without gradients the keys are gathered in parts; the parts give what the whole gives."""
-    layer = random_layer(**DEFAULT)
+@pytest.mark.parametrize("reach", ["all", "pyramid"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_nothing_is_gathered_at_once_that_need_not_be(
+    monkeypatch: pytest.MonkeyPatch, reach: str, causal: bool
+) -> None:
+    """The keys are gathered in parts, forward and backward; the parts give what autograd makes of the whole."""
+    layer = random_layer(**DEFAULT | {"state_reach": reach, "causal": causal, "state_null": True})
     hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
-    whole = layer(hidden, mask)
-    monkeypatch.setattr("simmim.ops.smi.GATHER_LIMIT", 2 * HIDDEN * 3 * LENGTH)
-    with torch.no_grad():
-        parts = layer(hidden, mask)
+    hidden.requires_grad_()
+    inputs = (hidden, *layer.parameters())
+    weight = torch.linspace(-1, 1, hidden.numel(), dtype=hidden.dtype).view_as(hidden)
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.compiler.is_compiling", lambda: True)  # which leaves everything to autograd
+        whole = layer(hidden, mask)
+        expected = torch.autograd.grad((whole * weight).sum(), inputs)
+    monkeypatch.setattr("simmim.ops.gathered.GATHER_LIMIT", 2 * HIDDEN * 3 * LENGTH)
+    parts = layer(hidden, mask)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.autograd.grad((parts * weight).sum(), inputs), expected, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(hidden, mask), whole, rtol=0, atol=1e-12)
+
+
+def test_training_keeps_no_gathered_keys() -> None:
+    """What autograd keeps of a layer is that of its tokens, and not their neighbours' keys again."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    layer = random_layer(**DEFAULT)
+    hidden = torch.randn(1, 32 * LENGTH, HIDDEN, dtype=torch.float64, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(hidden)
+    weights = sum(parameter.nbytes for parameter in layer.parameters())
+    # Input, query, key, value and output, with two factors of the rotation each for queries and keys, and small things.
+    assert sum(kept.values()) - weights < 12 * hidden.nbytes

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from simmim.errors import ConfigError
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.ops.smi import parts
+from simmim.ops.gathered import parts
 
 __all__ = ["CrossAttention", "TwoLevelCrossAttention"]
 
@@ -87,7 +87,7 @@ class TwoLevelCrossAttention(CrossAttention):
     Cost: N·(S + K·L), where the chosen segments are gathered, which moves 2·K·L·D numbers for each query of a head.
     Fewer segments than pay for that are all scored and the others' weights left at zero, which costs N·M: where
     gradients are wanted (all that is gathered must be kept for them) up to 2·D·K segments, else up to 8·K (measured).
-    Without gradients, gathered numbers are bounded by ``simmim.ops.smi.GATHER_LIMIT``.
+    Without gradients, gathered numbers are bounded by ``simmim.ops.gathered.GATHER_LIMIT``.
 
     Args:
         hidden_size: E.

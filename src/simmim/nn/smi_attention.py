@@ -17,7 +17,8 @@ from simmim.nn.state_reach import STATE_REACHES
 from simmim.nn.state_read import STATE_READS, StateFFN
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout, check_attention_mask, segment_origin
-from simmim.ops.smi import Null, States, parts, segment_attention
+from simmim.ops.gathered import parts
+from simmim.ops.smi import Null, States, segment_attention
 
 __all__ = ["SMIAttention"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from simmim.ops.pyramid import StatePyramid
@@ -24,8 +24,8 @@ class Reach(ABC):
     mask: Bool[Tensor, "S C"]
 
     @abstractmethod
-    def gather(self, states: Float[Tensor, "M H D"], rows: slice) -> Float[Tensor, "R C H D"]:
-        """Put the states that each of these segments reads side by side."""
+    def source(self, states: Float[Tensor, "M H D"]) -> tuple[Float[Tensor, "U _ H D"], Int[Tensor, "S *C"]]:
+        """Return the states as rows to be read, and which of them each segment reads (``simmim.ops.gathered``)."""
 
     @abstractmethod
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
@@ -44,13 +44,11 @@ class EverySegment(Reach):
         self.mask = layout.readable(causal)
         self._row_in_table = layout.document * layout.max_segments + layout.rank
 
-    def gather(self, states: Float[Tensor, "M H D"], rows: slice) -> Float[Tensor, "R C H D"]:
-        """Put the states of each segment's document side by side: one view if there is only one document."""
-        document = self.layout.document[rows]
+    def source(self, states: Float[Tensor, "M H D"]) -> tuple[Float[Tensor, "U _ H D"], Int[Tensor, "S *C"]]:
+        """Return each document's states: all in one row if there is only one document."""
         if len(self.layout.counts) == 1:
-            return states.expand(len(document), *states.shape)
-        index = self.layout.table[document]
-        return states.index_select(0, index.flatten()).view(*index.shape, *states.shape[1:])
+            return states[None], self.layout.document
+        return states[:, None], self.layout.table[self.layout.document]
 
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
         """Multiply document by document: one matrix product each."""
@@ -78,15 +76,14 @@ class PyramidNodes(Reach):
     def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid) -> None:
         self._nodes, self.mask = pyramid.cover(layout, causal)
 
-    def gather(self, states: Float[Tensor, "M H D"], rows: slice) -> Float[Tensor, "R C H D"]:
-        """Put the nodes that each segment reads side by side."""
-        index = self._nodes[rows]
-        return states.index_select(0, index.flatten()).view(*index.shape, *states.shape[1:])
+    def source(self, states: Float[Tensor, "M H D"]) -> tuple[Float[Tensor, "U _ H D"], Int[Tensor, "S *C"]]:
+        """Return the nodes, one a row."""
+        return states[:, None], self._nodes
 
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
         """Multiply with the gathered keys."""
-        return torch.einsum("shd,schd->shc", q, self.gather(k, slice(None)))
+        return torch.einsum("shd,schd->shc", q, k[self._nodes])
 
     def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
         """Sum the gathered values."""
-        return torch.einsum("shc,schd->shd", weights, self.gather(v, slice(None)))
+        return torch.einsum("shc,schd->shd", weights, v[self._nodes])

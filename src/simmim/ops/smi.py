@@ -8,37 +8,23 @@ K = (1 + neighbours)*L (+ neighbours*L when bidirectional) + C.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from simmim.ops.gathered import Piece, fused_attention, gather, gathered_attention
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout
 
-__all__ = ["decode_attention", "exchange_states", "parts", "segment_attention"]
-
-GATHER_LIMIT = 1 << 22
-"""Most numbers (keys and values) gathered at a time where no gradient is wanted: 16 MiB in float32."""
+__all__ = ["decode_attention", "exchange_states", "segment_attention"]
 
 States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
 Null = tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]]
 See = Callable[[Tensor], Tensor]
 """Gets attention weights and returns those to go on with."""
-
-
-def parts(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows into parts whose gathered keys are of limited size; one part where gradients are wanted.
-
-    Args:
-        rows: how many there are: segments, or queries.
-        width: numbers that are gathered for one of them.
-    """
-    size = rows if torch.is_grad_enabled() else max(1, GATHER_LIMIT // max(1, width))
-    for start in range(0, rows, max(1, size)):
-        yield slice(start, min(start + size, rows))
 
 
 def segment_attention(
@@ -89,7 +75,7 @@ def segment_attention(
         and (layout.full or (causal and not layout.lead))
     ):
         # No empty slot that a token could see: the plain attention of a transformer.
-        return _attend(q, k[rows], v[rows], None, is_causal=causal)
+        return fused_attention(q, k[rows], v[rows], None, is_causal=causal)
     steps = [-d for d in range(1, neighbours + 1)]
     steps += [] if causal else list(range(1, neighbours + 1))
     if len(q) == layout.segments:
@@ -98,9 +84,21 @@ def segment_attention(
         key_mask = layout.memo(kind, lambda: _key_mask(layout, rows, causal, steps, reach, null is not None))
     else:
         key_mask = _key_mask(layout, rows, causal, steps, reach, null is not None)
-    keys = _gather(k, layout, rows, steps, reach, None if states is None else states[0], null and null[0])
-    values = _gather(v, layout, rows, steps, reach, None if states is None else states[1], null and null[1])
-    return _attend(q, keys, values, key_mask, see=see)
+    keys, values = [k], [v]
+    pieces = [Piece(0, None), *(Piece(0, layout.neighbour(step)[0]) for step in steps)]
+    if reach is not None:
+        assert states is not None
+        for sources, vectors in ((keys, states[0]), (values, states[1])):
+            source, row = reach.source(vectors)
+            sources.append(source)
+        pieces.append(Piece(1, row))
+    if null is not None:
+        pieces.append(Piece(len(keys), None))
+        keys.append(null[0][:, None])
+        values.append(null[1][:, None])
+    if see is None:
+        return gathered_attention(q, keys, values, pieces, key_mask, rows)
+    return _seen_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), key_mask, see)
 
 
 def exchange_states(
@@ -142,42 +140,16 @@ def decode_attention(
     see: See | None = None,
 ) -> Float[Tensor, "B H D"]:
     """Let one token of each document attend to the keys that it may read; ``see`` gets the weights ``[B, H, 1, K]``."""
-    return _attend(q[:, None], k, v, allowed[:, None], see=see)[:, 0]
-
-
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, is_causal: bool = False, see: See | None = None
-) -> Tensor:
-    """Fused attention on ``[S, L, H, D]`` queries and ``[S, K, H, D]`` keys and values; mask ``[S, 1 or L, K]``."""
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    mask = None if mask is None else mask[:, None].expand(-1, -1, q.shape[2], -1)
     if see is None:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
-    else:
-        assert mask is not None
-        scores = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(~mask, float("-inf"))
-        out = see(torch.softmax(scores, dim=-1)) @ v
-    return out.transpose(1, 2)
+        return fused_attention(q[:, None], k, v, allowed[:, None])[:, 0]
+    return _seen_attention(q[:, None], k, v, allowed[:, None], see)[:, 0]
 
 
-def _gather(
-    tokens: Tensor,
-    layout: SegmentLayout,
-    rows: slice,
-    steps: list[int],
-    reach: Reach | None,
-    states: Tensor | None,
-    null: Tensor | None,
-) -> Tensor:
-    """Put side by side what the tokens of these segments may read, keys or values alike."""
-    found = [tokens[rows]]
-    found += [tokens.index_select(0, layout.neighbour(step)[0][rows]) for step in steps]
-    if reach is not None:
-        assert states is not None
-        found.append(reach.gather(states, rows))
-    if null is not None:
-        found.append(null[rows, None])
-    return torch.cat(found, dim=1) if len(found) > 1 else found[0]
+def _seen_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, see: See) -> Tensor:
+    """Attend as ``fused_attention`` does, and show the weights."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    scores = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(~mask[:, None], float("-inf"))
+    return (see(torch.softmax(scores, dim=-1)) @ v).transpose(1, 2)
 
 
 def _key_mask(

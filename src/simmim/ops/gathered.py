@@ -1,0 +1,190 @@
+"""Attention of segments to keys gathered from several places, which training gathers again rather than keeps.
+
+Letters: S segments, L tokens of a segment, H heads, D head width, K keys that a segment reads, U rows of a source, C keys
+of such a row. A segment reads its row of each of its pieces, side by side; pieces may share a source, as a segment and
+its neighbours do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["Piece", "fused_attention", "gather", "gathered_attention", "parts"]
+
+GATHER_LIMIT = 1 << 22
+"""Most numbers (keys and values) gathered at a time, unless autograd is to keep them: 16 MiB in float32."""
+
+Sources = Sequence[Float[Tensor, "_ _ H D"]]
+
+
+class Piece(NamedTuple):
+    """Some of the keys that segments read.
+
+    Attributes:
+        source: its number among the sources.
+        row: ``[S]`` the row of the source that each segment reads, or ``[S, C]`` rows of one key; None if row i is
+            segment i's.
+    """
+
+    source: int
+    row: Int[Tensor, "S *C"] | None
+
+
+def parts(rows: int, width: int) -> Iterator[slice]:
+    """Cut rows into parts whose gathered keys are of limited size; one part where gradients are wanted.
+
+    Args:
+        rows: how many there are: segments, or queries.
+        width: numbers that are gathered for one of them.
+    """
+    size = max(1, rows) if torch.is_grad_enabled() else max(1, GATHER_LIMIT // max(1, width))
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def gather(sources: Sources, pieces: Sequence[Piece], rows: slice = slice(None)) -> Float[Tensor, "R K H D"]:
+    """Put side by side what these segments read."""
+    found = []
+    for source, row in pieces:
+        if row is None:
+            found.append(sources[source][rows])
+        else:
+            index = row[rows]
+            read = sources[source].index_select(0, index.flatten())
+            found.append(read.view(len(index), -1, *read.shape[2:]))
+    return torch.cat(found, dim=1) if len(found) > 1 else found[0]
+
+
+def gathered_attention(
+    q: Float[Tensor, "R L H D"],
+    keys: Sources,
+    values: Sources,
+    pieces: Sequence[Piece],
+    mask: Bool[Tensor, "R _ K"],
+    rows: slice = slice(None),
+) -> Float[Tensor, "R L H D"]:
+    """Let the tokens of these segments attend to what they gather, in one softmax.
+
+    With gradients, on a CPU, keys are gathered part by part, and again in the backward pass: what is kept is what
+    attention to the own segment alone would keep. Elsewhere autograd keeps them, and without gradients nothing is kept.
+    The kernel is the same, torch's fused attention.
+
+    Args:
+        q: queries.
+        keys: sources of keys.
+        values: sources of values, of the same shapes.
+        pieces: what each segment reads, in the order of the mask.
+        mask: true where a token may read a key; one row for all tokens of a segment, or one each.
+        rows: the segments that ask.
+    """
+    tensors = (q, *keys, *values)
+    if torch.is_autocast_enabled(q.device.type):
+        tensors = tuple(tensor.to(torch.get_autocast_dtype(q.device.type)) for tensor in tensors)
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if wanted and q.device.type == "cpu" and len(q) == len(keys[0]) and not torch.compiler.is_compiling():
+        out: Tensor = _GatheredAttention.apply(mask, pieces, *tensors)[0]
+        return out
+    q, keys, values = tensors[0], tensors[1 : 1 + len(keys)], tensors[1 + len(keys) :]
+    return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask)
+
+
+def fused_attention(
+    q: Float[Tensor, "S L H D"],
+    k: Float[Tensor, "S K H D"],
+    v: Float[Tensor, "S K H D"],
+    mask: Bool[Tensor, "S _ K"] | None,
+    *,
+    is_causal: bool = False,
+) -> Float[Tensor, "S L H D"]:
+    """Return softmax(q kᵀ / √D) v, head by head; the matrix of weights is never stored."""
+    allowed = None if mask is None else mask[:, None].expand(-1, -1, q.shape[1], -1)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=is_causal).transpose(1, 2)
+
+
+class _GatheredAttention(torch.autograd.Function):
+    """Torch's fused attention on CPUs, with keys that the backward pass gathers anew."""
+
+    @staticmethod
+    def forward(mask: Tensor, pieces: Sequence[Piece], q: Tensor, *sources: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = _halves(sources)
+        out, norm = torch.empty_like(q), None
+        for rows in parts(len(q), _width(mask, q)):
+            k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
+            part, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                *_by_head(q[rows], k, v), attn_mask=_bias(mask[rows], q)
+            )
+            out[rows] = part.transpose(1, 2)
+            norm = sums.new_empty(len(q), *sums.shape[1:]) if norm is None else norm
+            norm[rows] = sums
+        assert norm is not None
+        return out, norm
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        mask, pieces, q, *sources = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(mask, q, *output, *sources)
+        ctx.pieces = pieces
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        mask, q, out, norm, *sources = ctx.saved_tensors
+        keys, values = _halves(sources)
+        grads = [torch.zeros_like(source) for source in sources]
+        grad_keys, grad_values = _halves(grads)
+        grad_q = torch.empty_like(q)
+        for rows in parts(len(q), _width(mask, q)):
+            k, v = gather(keys, ctx.pieces, rows), gather(values, ctx.pieces, rows)
+            part, grad_k, grad_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                *_by_head(grad_out[rows], q[rows], k, v, out[rows]),
+                norm[rows],
+                0.0,
+                False,
+                attn_mask=_bias(mask[rows], q),
+            )
+            grad_q[rows] = part.transpose(1, 2)
+            _scatter(grad_k.transpose(1, 2), grad_keys, ctx.pieces, rows)
+            _scatter(grad_v.transpose(1, 2), grad_values, ctx.pieces, rows)
+        return None, None, grad_q, *grads
+
+
+def _scatter(grad: Tensor, sources: Sequence[Tensor], pieces: Sequence[Piece], rows: slice) -> None:
+    """Add the gradient of what ``gather`` returned to those of its sources."""
+    start = 0
+    for number, row in pieces:
+        source = sources[number]
+        width = source.shape[1] if row is None else source.shape[1] * row[:1].numel()
+        part, start = grad[:, start : start + width], start + width
+        if row is None:
+            source[rows] += part
+        else:
+            source.index_add_(0, row[rows].flatten(), part.reshape(-1, *source.shape[1:]))
+
+
+def _halves(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Divide the sources into those of keys and those of values."""
+    return tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+
+
+def _width(mask: Tensor, q: Tensor) -> int:
+    """Return how many numbers one segment gathers: keys and values."""
+    return 2 * mask.shape[-1] * q.shape[2:].numel()
+
+
+def _by_head(*tensors: Tensor) -> list[Tensor]:
+    return [tensor.transpose(1, 2) for tensor in tensors]
+
+
+def _bias(mask: Tensor, q: Tensor) -> Tensor:
+    """Return the mask as what the kernel adds to the scores: ``[R, 1, L, K]``."""
+    bias = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
+    return bias[:, None].expand(-1, -1, q.shape[1], -1)
