@@ -89,7 +89,7 @@ def test_constant_values_come_back(
         causal=causal,
         neighbours=neighbours,
         reach=reads,
-        states=states if reads else None,
+        states=(reads.arrange(states[0]), reads.arrange(states[1])) if reads else None,
         null=slot if null else None,
     )
     held = layout.to_tokens(out)[mask]

@@ -157,8 +157,8 @@ def layouts_in_turn(
     ]
 
 
-def embed(embedding: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-    """Return ``[B, N, E]`` from exactly one of token ids and ready embeddings."""
+def one_of(input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """Return token ids ``[B, N]`` or ready embeddings ``[B, N, E]``, exactly one of which must be given."""
     if (input_ids is None) == (inputs_embeds is None):
         raise ShapeError(
             "input_ids, inputs_embeds: expected exactly one of them, got "
@@ -171,8 +171,7 @@ def embed(embedding: nn.Embedding, input_ids: Tensor | None, inputs_embeds: Tens
         raise ShapeError(
             f"input_ids: expected [batch, tokens], got {list(input_ids.shape)}; add a batch dimension with [None]"
         )
-    embedded: Tensor = embedding(input_ids)
-    return embedded
+    return input_ids
 
 
 class SimMIMModel(SimMIMPreTrainedModel):
@@ -231,7 +230,6 @@ class SimMIMModel(SimMIMPreTrainedModel):
             ShapeError: a shape is not as above.
             ConfigError: attention maps are asked for of layers that have no attention.
         """
-        embedded = embed(self.embed_tokens, input_ids, inputs_embeds)
         wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_maps = self.config.output_attentions if output_attentions is None else output_attentions
         if wants_maps and self.config.segment_encoder != "smi":
@@ -239,9 +237,11 @@ class SimMIMModel(SimMIMPreTrainedModel):
                 f"output_attentions: expected False with segment_encoder={self.config.segment_encoder!r}, got True: "
                 "its layers have no attention; only 'smi' has"
             )
-        packing = _Packing.of(attention_mask, *embedded.shape[:2])
-        hidden = packing.pack(embedded)
-        del embedded  # or it would be held through all layers
+        given = one_of(input_ids, inputs_embeds)
+        packing = _Packing.of(attention_mask, *given.shape[:2])
+        hidden = packing.pack(given)
+        if inputs_embeds is None:
+            hidden = self.embed_tokens(hidden)
         layouts = layouts_in_turn(self.config, hidden, packing.mask, packed=packing.packs)
         states, maps = [], []
         for i, layer in enumerate(self.layers):
@@ -283,10 +283,12 @@ class _Packing:
     Attributes:
         mask: ``[B, N]`` which tokens exist; None if all do.
         packs: the documents are packed; under ``torch.compile``, where no shape may depend on the mask, padding stays.
+        place: ``[T]`` where the packed tokens stand in the batch; None if nothing moves.
     """
 
     mask: Tensor | None
     packs: bool
+    place: Tensor | None = None
 
     @classmethod
     def of(cls, attention_mask: Tensor | None, batch: int, tokens: int) -> _Packing:
@@ -294,19 +296,21 @@ class _Packing:
         mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
         if torch.compiler.is_compiling():
             return cls(mask, packs=False)
-        return cls(None if mask is None or bool(mask.all()) else mask, packs=True)
+        if mask is None or bool(mask.all()):
+            return cls(None, packs=True)
+        return cls(mask, packs=True, place=mask.flatten().nonzero()[:, 0])
 
     def pack(self, tokens: Tensor) -> Tensor:
         """``[B, N, ...] -> [1, T, ...]``, or the same with zeros at padding."""
         if self.mask is None:
             return tokens
-        if self.packs:
-            return tokens[self.mask][None]
+        if self.place is not None:
+            return tokens.flatten(0, 1).index_select(0, self.place)[None]
         return tokens.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (tokens.dim() - 2)), 0)
 
     def spread(self, packed: Tensor) -> Tensor:
         """Undo ``pack``: zero at padding."""
-        if self.mask is None or not self.packs:
+        if self.mask is None or self.place is None:
             return self.pack(packed)
-        mask = self.mask.view(*self.mask.shape, *[1] * (packed.dim() - 2))
-        return packed.new_zeros(*self.mask.shape, *packed.shape[2:]).masked_scatter(mask, packed)
+        tokens = packed.new_zeros(self.mask.numel(), *packed.shape[2:])
+        return tokens.index_copy(0, self.place, packed[0]).view(*self.mask.shape, *packed.shape[2:])

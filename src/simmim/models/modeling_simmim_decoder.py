@@ -12,7 +12,7 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.modeling_simmim import SimMIMPreTrainedModel, embed, layer_attention, layouts_in_turn
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel, layer_attention, layouts_in_turn, one_of
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
@@ -105,7 +105,9 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         Raises:
             ShapeError: a shape is not as above, or the cache is not of this decoder's kind.
         """
-        hidden = embed(self.embed_tokens, input_ids, inputs_embeds)
+        hidden = one_of(input_ids, inputs_embeds)
+        if inputs_embeds is None:
+            hidden = self.embed_tokens(hidden)
         batch, tokens, _ = hidden.shape
         mask = None if attention_mask is None else check_attention_mask(attention_mask[:, -tokens:], batch, tokens)
         past = self._cache(past_key_values, use_cache)

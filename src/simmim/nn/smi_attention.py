@@ -15,9 +15,9 @@ from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import STATE_POOLINGS
 from simmim.nn.state_reach import STATE_REACHES
 from simmim.nn.state_read import STATE_READS, StateFFN
+from simmim.ops.gathered import parts
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout, check_attention_mask, segment_origin
-from simmim.ops.gathered import parts
 from simmim.ops.smi import Null, States, segment_attention
 
 __all__ = ["SMIAttention"]
@@ -299,6 +299,9 @@ class SMIAttention(nn.Module):
         turn = self.turn_of(layout, x.dtype)
         seen = (1 + (1 if self.causal else 2) * self.neighbours) * layout.segment_length
         seen += 0 if reach is None else reach.mask.shape[1]
+        arranged = None
+        if reach is not None and states is not None:
+            arranged = reach.arrange(states[0]), reach.arrange(states[1])
         out = None
         for rows in (
             parts(layout.segments, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]
@@ -312,7 +315,7 @@ class SMIAttention(nn.Module):
                 causal=self.causal,
                 neighbours=self.neighbours,
                 reach=reach,
-                states=states,
+                states=arranged,
                 null=null,
                 see=see,
             )

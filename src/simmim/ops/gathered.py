@@ -1,8 +1,8 @@
 """Attention of segments to keys gathered from several places, which training gathers again rather than keeps.
 
-Letters: S segments, L tokens of a segment, H heads, D head width, K keys that a segment reads, U rows of a source, C keys
-of such a row. A segment reads its row of each of its pieces, side by side; pieces may share a source, as a segment and
-its neighbours do.
+Letters: S segments, L tokens of a segment, H heads, D head width, K keys that a segment reads, U rows of a source, C
+keys of such a row. A segment reads its row of each of its pieces, side by side; pieces may share a source, as a segment
+and its neighbours do.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ class Reach(ABC):
     """Says for every segment which states it reads; ``mask [S, C]`` is true where there is such a state."""
 
     mask: Bool[Tensor, "S C"]
+    row: Int[Tensor, "S *C"]
 
     @abstractmethod
-    def source(self, states: Float[Tensor, "M H D"]) -> tuple[Float[Tensor, "U _ H D"], Int[Tensor, "S *C"]]:
-        """Return the states as rows to be read, and which of them each segment reads (``simmim.ops.gathered``)."""
+    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "U _ H D"]:
+        """Put states into rows, of which every segment reads those that ``row`` says (``simmim.ops.gathered``)."""
 
     @abstractmethod
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
@@ -41,14 +42,12 @@ class EverySegment(Reach):
 
     def __init__(self, layout: SegmentLayout, causal: bool) -> None:
         self.layout = layout
-        self.mask = layout.readable(causal)
+        self.mask, self.row = layout.readable(causal), layout.document
         self._row_in_table = layout.document * layout.max_segments + layout.rank
 
-    def source(self, states: Float[Tensor, "M H D"]) -> tuple[Float[Tensor, "U _ H D"], Int[Tensor, "S *C"]]:
-        """Return each document's states: all in one row if there is only one document."""
-        if len(self.layout.counts) == 1:
-            return states[None], self.layout.document
-        return states[:, None], self.layout.table[self.layout.document]
+    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "B C H D"]:
+        """Put each document's states into one row."""
+        return self.layout.by_document(states)
 
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
         """Multiply document by document: one matrix product each."""
@@ -74,16 +73,16 @@ class PyramidNodes(Reach):
     """
 
     def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid) -> None:
-        self._nodes, self.mask = pyramid.cover(layout, causal)
+        self.row, self.mask = pyramid.cover(layout, causal)
 
-    def source(self, states: Float[Tensor, "M H D"]) -> tuple[Float[Tensor, "U _ H D"], Int[Tensor, "S *C"]]:
-        """Return the nodes, one a row."""
-        return states[:, None], self._nodes
+    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "M 1 H D"]:
+        """Put each node into a row of its own."""
+        return states[:, None]
 
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
         """Multiply with the gathered keys."""
-        return torch.einsum("shd,schd->shc", q, k[self._nodes])
+        return torch.einsum("shd,schd->shc", q, k[self.row])
 
     def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
         """Sum the gathered values."""
-        return torch.einsum("shc,schd->shd", weights, v[self._nodes])
+        return torch.einsum("shc,schd->shd", weights, v[self.row])

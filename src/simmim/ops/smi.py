@@ -22,6 +22,7 @@ from simmim.ops.segments import SegmentLayout
 __all__ = ["decode_attention", "exchange_states", "segment_attention"]
 
 States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
+Arranged = tuple[Float[Tensor, "U C H D"], Float[Tensor, "U C H D"]]
 Null = tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]]
 See = Callable[[Tensor], Tensor]
 """Gets attention weights and returns those to go on with."""
@@ -37,7 +38,7 @@ def segment_attention(
     causal: bool = False,
     neighbours: int = 0,
     reach: Reach | None = None,
-    states: States | None = None,
+    states: Arranged | None = None,
     null: Null | None = None,
     see: See | None = None,
 ) -> Float[Tensor, "R L H D"]:
@@ -55,7 +56,7 @@ def segment_attention(
         causal: tokens read no later token, segment or state.
         neighbours: whole segments read before the own one (bidirectional: also after).
         reach: which states each segment reads; None for none.
-        states: keys and values of the states.
+        states: keys and values of the states, as ``reach.arrange`` returned them.
         null: key and value of the slot that reads nothing, for each segment; None for none.
         see: gets the weights ``[R, H, L, K]``, keys in the order own segment, segments before, segments after, states,
             null slot; where it is None they are never made.
@@ -88,10 +89,9 @@ def segment_attention(
     pieces = [Piece(0, None), *(Piece(0, layout.neighbour(step)[0]) for step in steps)]
     if reach is not None:
         assert states is not None
-        for sources, vectors in ((keys, states[0]), (values, states[1])):
-            source, row = reach.source(vectors)
-            sources.append(source)
-        pieces.append(Piece(1, row))
+        keys.append(states[0])
+        values.append(states[1])
+        pieces.append(Piece(1, reach.row))
     if null is not None:
         pieces.append(Piece(len(keys), None))
         keys.append(null[0][:, None])
