@@ -25,7 +25,7 @@ from simmim.nn.state_pooling import AttentionPooling, StatePooling
 from simmim.nn.state_read import GatedBroadcast, StateFFN
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 
-__all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "embed", "layer_attention", "layouts_in_turn"]
+__all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "layer_attention", "layouts_in_turn", "one_of"]
 
 
 @dataclass
