@@ -88,7 +88,9 @@ def gathered_attention(
     if torch.is_autocast_enabled(q.device.type):
         tensors = tuple(tensor.to(torch.get_autocast_dtype(q.device.type)) for tensor in tensors)
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if wanted and q.device.type == "cpu" and len(q) == len(keys[0]) and not torch.compiler.is_compiling():
+    # ``sdpa_kernel`` may have chosen another kernel; flash attention is what torch calls its fused one on CPUs too.
+    fused = q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled()
+    if wanted and fused and len(q) == len(keys[0]) and not torch.compiler.is_compiling():
         out: Tensor = _GatheredAttention.apply(mask, pieces, *tensors)[0]
         return out
     q, keys, values = tensors[0], tensors[1 : 1 + len(keys)], tensors[1 + len(keys) :]
