@@ -154,6 +154,19 @@ def test_nothing_is_gathered_at_once_that_need_not_be(
         torch.testing.assert_close(layer(hidden, mask), whole, rtol=0, atol=1e-12)
 
 
+def test_training_under_autocast_is_that_of_the_plain_kernel() -> None:
+    """bfloat16 by autocast: same type, and the same numbers as where autograd keeps everything, to rounding."""
+    layer = random_layer(torch.float32, **DEFAULT)
+    hidden = torch.randn(2, 5 * LENGTH + 1, HIDDEN)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = layer(hidden)
+        with sdpa_kernel(SDPBackend.MATH):
+            plain = layer(hidden)
+    assert ours.dtype == plain.dtype
+    ours.float().mean().backward()
+    torch.testing.assert_close(ours, plain, rtol=2e-2, atol=2e-2)
+
+
 def test_training_keeps_no_gathered_keys() -> None:
     """What autograd keeps of a layer is that of its tokens, and not their neighbours' keys again."""
     kept: dict[int, int] = {}

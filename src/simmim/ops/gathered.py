@@ -85,16 +85,15 @@ def gathered_attention(
         rows: the segments that ask.
     """
     tensors = (q, *keys, *values)
-    if torch.is_autocast_enabled(q.device.type):
-        tensors = tuple(tensor.to(torch.get_autocast_dtype(q.device.type)) for tensor in tensors)
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     # ``sdpa_kernel`` may have chosen another kernel; flash attention is what torch calls its fused one on CPUs too.
-    fused = q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled()
-    if wanted and fused and len(q) == len(keys[0]) and not torch.compiler.is_compiling():
-        out: Tensor = _GatheredAttention.apply(mask, pieces, *tensors)[0]
-        return out
-    q, keys, values = tensors[0], tensors[1 : 1 + len(keys)], tensors[1 + len(keys) :]
-    return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask)
+    fused = q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled() and not torch.compiler.is_compiling()
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if not (fused and wanted and len(q) == len(keys[0])):
+        return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask)
+    if torch.is_autocast_enabled("cpu"):  # which knows torch's attention, but not ours
+        tensors = tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
+    out: Tensor = _GatheredAttention.apply(mask, pieces, *tensors)[0]
+    return out
 
 
 def fused_attention(
