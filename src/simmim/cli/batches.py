@@ -1,4 +1,4 @@
-"""Summarises many documents: reads some, puts those of like length together, and gives out each batch when it is done."""
+"""Summarises many documents: reads some, puts those of like length together, and gives out a batch when it is done."""
 
 from __future__ import annotations
 

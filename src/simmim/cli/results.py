@@ -1,4 +1,4 @@
-"""Keeps results in a file of JSON lines, each safe on disk before the next batch, so that a run can go on where it ended."""
+"""Keeps results in a file of JSON lines, each batch safe on disk before the next, so that a run can be resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 
 def json_line(record: Record) -> bytes:
-    """Return a record as a line of UTF-8; what UTF-8 cannot hold, such as half a character of a file's name, is escaped."""
+    """Return a record as a line of UTF-8; what that cannot hold, such as a broken name of a file, is escaped."""
     try:
         return (json.dumps(record, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
@@ -49,6 +49,7 @@ class ResultsFile:
         self._new = not path.exists()
         self._last: dict[str, Record] = {}
         self._superseded = False
+        self._whole = 0  # bytes that end with a whole line
         if not self._new and not overwrite:
             self._read()
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -63,11 +64,10 @@ class ResultsFile:
 
     def _read(self) -> None:
         """Read what earlier runs have finished; a line without its end was never finished."""
-        self._whole = 0
         with self.path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 if not line.endswith(b"\n"):
-                    if number == 1 and not line.startswith(b'{"name": '):
+                    if number == 1 and not b'{"name": '.startswith(line[:9]):
                         raise DataError(_foreign(self.path, number))
                     break
                 self._whole += len(line)
@@ -125,7 +125,7 @@ class ResultsFile:
             self._last[record["name"]] = {"sha256": record["sha256"], "error": record.get("error")}
 
     def close(self) -> None:
-        """Close the file, without lines of documents that have changed since; one that was made for nothing is removed."""
+        """Close the file; drop lines of documents that have changed since, or the file if it was made for nothing."""
         empty = os.fstat(self._handle).st_size == 0
         os.close(self._handle)
         if empty and self._new:

@@ -70,8 +70,7 @@ def summarize(
         typer.echo(f"note: {note}", err=True)
     failures = [str(error) for error in found.errors]
     if found.names:
-        arguments = (found.names, model, output, overwrite, as_json, encoding, settings)
-        failures += _run(*arguments)
+        failures += _run(found.names, model, output, overwrite, as_json, encoding, settings)
     for failure in failures:
         complain(failure)
     if failures:
@@ -98,12 +97,12 @@ def _check(settings: dict[str, Any], encoding: str | None, output: Path | None, 
         raise ConfigError("--json, --output: expected one of them; the file of --output holds JSON lines")
     if output is not None and not _is_folder(output) and output.suffix != ".jsonl":
         raise ConfigError(
-            f"--output: expected a file that ends in .jsonl, or a folder that exists already, got {output}"
+            f"--output: expected a file that ends in .jsonl, or a folder (that exists, or without an ending), got {output}"
         )
 
 
 def _is_folder(output: Path) -> bool:
-    return output.is_dir()
+    return output.is_dir() or not (output.suffix or output.exists())
 
 
 def _run(
@@ -174,8 +173,8 @@ def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) 
             notes = [document.extracted.note] if document.extracted.note else []
             if not summary.complete:
                 notes.append(f"stopped at {limit} tokens; --max-new-tokens allows more")
-            figures = {"source_tokens": summary.source_tokens, "seconds": summary.seconds}
-            show_card(document.name, document.extracted.text, summary.text, notes, **figures)
+            source, tokens, seconds = document.extracted.text, summary.source_tokens, summary.seconds
+            show_card(document.name, source, summary.text, notes, source_tokens=tokens, seconds=seconds)
     return failures
 
 

@@ -45,7 +45,7 @@ def fetch_model(name: str) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a name for what a saved model computes: its folder's name and a digest of configuration, tokens and weights.
+    """Return a name for what a saved model computes: its folder's, and a digest of configuration, tokens and weights.
 
     Args:
         folder: as for `load_model`.

@@ -81,7 +81,7 @@ def batches(lengths: Sequence[int], batch_size: int, token_budget: int | None = 
 
 @torch.inference_mode()
 def write_summaries(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]], **settings: Any
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], **settings: Any
 ) -> list[Summary]:
     """Write the summaries of one batch.
 
@@ -95,7 +95,7 @@ def write_summaries(
         A summary of each document, in their order.
     """
     began = time.perf_counter()
-    inputs = tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt").to(model.device)
+    inputs = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(model.device)
     generate: Any = model.generate  # PreTrainedModel does not declare it
     rows: list[list[int]] = generate(**inputs, **settings).tolist()
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True)

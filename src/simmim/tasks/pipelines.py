@@ -47,7 +47,8 @@ def pipeline(
     if isinstance(model, str) and not folder.exists():
         folder = fetch_model(model)
     network, tokenizer = load_model(folder, _device_name(device))
-    return SummarizationPipeline(model=network, tokenizer=tokenizer, task=task, device=network.device, **settings)
+    parts: dict[str, Any] = {"model": network, "tokenizer": tokenizer, "device": network.device}
+    return SummarizationPipeline(task=task, **parts, **settings)
 
 
 def _device_name(device: int | str | None) -> str | None:

@@ -19,25 +19,21 @@ class SummarizationPipeline(Pipeline):
     Texts are read whole: one that is longer than the model can read is refused, not cut.
     """
 
-    _load_tokenizer = True
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
     _pipeline_calls_generate = True
 
-    def __call__(self, inputs: Any, **settings: Any) -> Any:
+    def __call__(self, inputs: Any, *args: Any, **settings: Any) -> Any:
         """Write summaries.
 
         Args:
             inputs: a text, a list of texts, or a generator of texts, which is read as results are taken.
+            *args: none; transformers declares them.
             **settings: `batch_size` (texts at a time; 1 where nothing is said), and whatever `generate` of transformers
                 takes: `max_new_tokens`, `min_new_tokens`, `num_beams`, `length_penalty`, `no_repeat_ngram_size`, ...
 
         Returns:
-            A list with a dictionary for each text: `summary_text`; `complete`, false where a limit ended the summary and
-            not the model; `source_tokens`, the tokens of the text. With `num_return_sequences` above 1 a list of such
-            dictionaries for each text of a list. For a generator, an iterator over the lists of each text.
+            A list with a dictionary for each text: `summary_text`; `complete`, false where a limit ended the summary
+            and not the model; `source_tokens`, the tokens of the text. With `num_return_sequences` above 1 a list of
+            such dictionaries for each text of a list. For a generator, an iterator over the lists of each text.
 
         Raises:
             DataError: an input is no text, blank, or longer than the model can read.
@@ -46,9 +42,9 @@ class SummarizationPipeline(Pipeline):
         if isinstance(inputs, (list, tuple)):
             if not inputs:
                 return []
-            results = super().__call__(list(inputs), **settings)
+            results = super().__call__(list(inputs), *args, **settings)
             return [found[0] for found in results] if all(len(found) == 1 for found in results) else results
-        return super().__call__(inputs, **settings)
+        return super().__call__(inputs, *args, **settings)
 
     def _sanitize_parameters(self, **settings: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         return {}, settings, {}
@@ -65,7 +61,7 @@ class SummarizationPipeline(Pipeline):
             raise DataError(f"inputs: expected at most {limit:,} tokens, which this model can read, got {found:,}")
         return {name: encoded[name] for name in ("input_ids", "attention_mask")}
 
-    def _forward(self, input_tensors: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    def _forward(self, input_tensors: dict[str, Any], **settings: Any) -> ModelOutput:
         if "max_length" in settings:  # else the limit that the model was saved with would win
             settings = {"max_new_tokens": None, **settings}
         if "min_length" in settings:
@@ -75,7 +71,7 @@ class SummarizationPipeline(Pipeline):
         if isinstance(rows, ModelOutput):
             rows = rows["sequences"]
         mask = input_tensors["attention_mask"]
-        return {"rows": rows.unflatten(0, (len(mask), -1)), "source_tokens": mask.sum(1)}
+        return ModelOutput(rows=rows.unflatten(0, (len(mask), -1)), source_tokens=mask.sum(1))
 
     def postprocess(self, model_outputs: Any, **_: Any) -> list[dict[str, Any]]:
         """Turn the tokens written about one text into its summaries."""
