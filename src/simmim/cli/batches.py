@@ -112,7 +112,8 @@ def _summarize_window(
     from simmim.tasks.generation import batches
 
     tokenizer = loaded[1]
-    ids = tokenizer([document.extracted.text for document in window if isinstance(document.extracted, Extracted)])
+    texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
+    ids = tokenizer(texts, verbose=False)  # what is too long for a model we say ourselves
     tokens: list[list[int]] = ids["input_ids"]
     for places in batches([len(row) for row in tokens], _BATCH, _TOKENS // settings["num_beams"]):
         yield _summarize_batch([window[i] for i in places], [tokens[i] for i in places], loaded, settings)

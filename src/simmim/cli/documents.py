@@ -51,8 +51,7 @@ def check_encoding(encoding: str) -> None:
         ConfigError: there is none of that name.
     """
     try:
-        codecs.lookup(encoding)
-        b"".decode(encoding)
+        "a".encode(encoding)
     except LookupError as error:
         raise ConfigError(f"--encoding: expected a text encoding such as latin-1, got {encoding!r}") from error
 

@@ -97,7 +97,7 @@ def _check(settings: dict[str, Any], encoding: str | None, output: Path | None, 
         raise ConfigError("--json, --output: expected one of them; the file of --output holds JSON lines")
     if output is not None and not _is_folder(output) and output.suffix != ".jsonl":
         raise ConfigError(
-            f"--output: expected a file that ends in .jsonl, or a folder (that exists, or without an ending), got {output}"
+            f"--output: expected a file that ends in .jsonl, or a folder (that exists, or has no ending), got {output}"
         )
 
 

@@ -55,7 +55,7 @@ class SummarizationPipeline(Pipeline):
         if not isinstance(input_, str) or not input_.strip():
             got = "a blank one" if isinstance(input_, str) else type(input_).__name__
             raise DataError(f"inputs: expected texts (str) with something to summarise, got {got}")
-        encoded = self.tokenizer(input_, return_tensors="pt")
+        encoded = self.tokenizer(input_, return_tensors="pt", verbose=False)
         found, limit = encoded["input_ids"].shape[1], self.tokenizer.model_max_length
         if found > limit:
             raise DataError(f"inputs: expected at most {limit:,} tokens, which this model can read, got {found:,}")
