@@ -145,7 +145,7 @@ def test_a_thousand_documents_survive_two_kills(tmp_path):
     check(read(path), 990, done.stderr)
     assert read(path) == read(tmp_path / "whole.jsonl")
     again = subprocess.run(command("killed.jsonl"), capture_output=True, **options)
-    assert "0 summaries written, 1,000 documents were done before" in again.stderr
+    assert "summaries written: 0; documents done before: 1,000" in again.stderr
     check(read(path), 990, again.stderr)
 
 

@@ -201,8 +201,8 @@ def _write(outcomes: Iterator[list[Outcome | None]], results: ResultsFile, names
             before += sum(outcome is None for outcome in batch)
             progress.advance(bar, len(batch))
     errors = [error for name in names if (error := results.error(name)) is not None]
-    known = f", {before:,} documents were done before" if before else ""
-    typer.echo(f"{results.path}: {written:,} summaries written{known}", err=True)
+    known = f"; documents done before: {before:,}" if before else ""
+    typer.echo(f"{results.path}: summaries written: {written:,}{known}", err=True)
     if cut:
         typer.echo(f'{cut:,} stopped at {limit} tokens ("complete": false); --max-new-tokens allows more', err=True)
     return errors
