@@ -142,8 +142,7 @@ def test_a_folder_is_written_and_gone_on_with(summarize, text, tmp_path):
         (tmp_path / "docs" / f"{name}.txt").write_text(f"the {name} editor")
     first = summarize(tmp_path / "docs", "--output", out)
     assert (first.exit_code, first.stdout) == (0, "")
-    assert first.stderr.startswith(f"{out}/results.jsonl: summaries written: 3
-")
+    assert first.stderr.startswith(f"{out}/results.jsonl: summaries written: 3\n")
     assert len(list(out.rglob("*.summary.txt"))) == 3
     (tmp_path / "docs" / "b.txt").write_text("changed")
     (tmp_path / "docs" / "d.txt").write_text("")
