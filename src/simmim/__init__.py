@@ -12,6 +12,7 @@ from simmim.models import (
     pretrained_path,
 )
 from simmim.nn import HierarchicalEncoder, SMIAttention
+from simmim.tasks.pipelines import pipeline
 
 __version__ = "0.1.0"
 
@@ -30,5 +31,6 @@ __all__ = [
     "SimMIMForSequenceClassification",
     "SimMIMForTokenClassification",
     "SimMIMModel",
+    "pipeline",
     "pretrained_path",
 ]

@@ -46,8 +46,10 @@ def fails_with(place, message, *arguments):
         (b" \n\n\t", "bad.txt: expected a text, the file is blank"),
         (b"\x7fELF\x02\x01\0\0", "bad.txt: expected text in UTF-8, got a binary file (NUL byte at offset 6)"),
         (b"caf\xe9 au lait", "bad.txt: expected text in UTF-8, got byte 0xe9 at offset 3"),
+        (b"\xff\xfet\0", "bad.txt: expected text in UTF-8, got the byte order mark of UTF-16"),
+        (b"%PDF-1.7 nonsense", "bad.txt: expected a PDF, cannot read it: "),
     ],
-    ids=["empty", "blank", "binary", "not utf-8"],
+    ids=["empty", "blank", "binary", "not utf-8", "utf-16", "broken pdf"],
 )
 def test_a_bad_text(place, content, message):
     (place / "bad.txt").write_bytes(content)
@@ -58,8 +60,26 @@ def test_a_missing_text(place):
     fails_with(place, "absent.txt: expected a text file, cannot read it: No such file", "summarize", "absent.txt")
 
 
-def test_a_folder_instead_of_a_text(place):
-    fails_with(place, "model: expected a text file, cannot read it: Is a directory", "summarize", "model")
+def test_a_folder_without_documents(place):
+    (place / "pictures").mkdir()
+    fails_with(place, "pictures: expected a folder with documents (.txt ", "summarize", "pictures")
+
+
+def test_a_pattern_that_matches_nothing(place):
+    fails_with(
+        place, "docs/**/*.pdf: expected a pattern that matches files, it matches none", "summarize", "docs/**/*.pdf"
+    )
+
+
+@pytest.mark.parametrize("out", ["absent/out.jsonl", "good.txt/out.jsonl", "good.txt/out"])
+def test_summaries_that_cannot_be_written(place, out):
+    fails_with(place, f"{out}: cannot ", "summarize", "good.txt", "--model", "model", "--output", out)
+
+
+def test_results_of_other_settings(place):
+    arguments = ["summarize", "good.txt", "--model", "model", "--output", "out.jsonl"]
+    assert CliRunner().invoke(app, [*arguments, "--max-new-tokens", "3"]).exit_code == 0
+    fails_with(place, "out.jsonl: holds results with max_new_tokens=3, this run has max_new_tokens=64", *arguments)
 
 
 @pytest.mark.parametrize("command", ["summarize", "evaluate"])

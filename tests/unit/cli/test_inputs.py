@@ -1,68 +1,104 @@
-"""Tests that a text is read whole or refused with what is wrong with it."""
+"""Tests which files arguments stand for, and that what cannot be read is said."""
 
+import hashlib
 import io
+import os
 import sys
 
 import pytest
 
-from simmim.cli.inputs import read_text
+from simmim.cli.inputs import find_documents, read_content
 from simmim.errors import DataError
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Give a function that writes bytes and returns the path."""
-
-    def to_file(content):
-        (tmp_path / "text.txt").write_bytes(content)
-        return str(tmp_path / "text.txt")
-
-    return to_file
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        (b"one\n", "one\n"),
-        ("é – 漢".encode(), "é – 漢"),
-        (b"\xef\xbb\xbfone", "one"),
-        (b"one\r\ntwo\rthree", "one\ntwo\nthree"),
-        (b"x" * 3_000_000, "x" * 3_000_000),
-    ],
-    ids=["plain", "wide", "byte order mark", "line ends", "long"],
-)
-def test_a_text_is_read_whole(write, content, text):
-    assert read_text(write(content)) == text
+def tree(tmp_path, monkeypatch):
+    """Stand beside a folder with documents and other files in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in "docs/b.txt docs/a.md docs/sub/c.PDF docs/sub/deep/d.html docs/p.png docs/Makefile".split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("text")
+    (tmp_path / "docs/.git").mkdir()
+    (tmp_path / "docs/.git/e.txt").write_text("text")
+    return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "text.txt: expected a text, the file is empty"),
-        (b" \n\t\r\n ", "text.txt: expected a text, the file is blank"),
-        (b"\xef\xbb\xbf", "text.txt: expected a text, the file is empty"),
-        (b"ab\0c", r"text.txt: .*binary file \(NUL byte at offset 2\)"),
-        (b"ab\xffc", "text.txt: .*got byte 0xff at offset 2; convert"),
-        (b"\xef\xbb\xbfab\xe9", "text.txt: .*got byte 0xe9 at offset 5; convert"),
-        (b"caf\xc3", "text.txt: .*got byte 0xc3 at offset 3; convert"),
-    ],
-    ids=["empty", "blank", "only a mark", "binary", "not utf-8", "not utf-8 after a mark", "cut in a character"],
-)
-def test_what_is_no_text_is_refused(write, content, message):
-    with pytest.raises(DataError, match=message):
-        read_text(write(content))
+DOCUMENTS = ["docs/a.md", "docs/b.txt", "docs/sub/c.PDF", "docs/sub/deep/d.html"]
+
+
+def test_a_folder_stands_for_its_documents_and_says_what_it_leaves_out(tree):
+    found = find_documents(["docs"])
+    assert (found.names, found.errors) == (DOCUMENTS, [])
+    assert found.notes == [
+        "docs: left out what is no document by its name: 1 × no suffix, 1 × .png; name files to read them"
+    ]
+    assert find_documents(["./docs/"]).names == DOCUMENTS
+
+
+def test_what_is_written_into_a_folder_is_not_read_from_it(tree):
+    (tree / "docs/out").mkdir()
+    (tree / "docs/out/a.md.summary.txt").write_text("text")
+    (tree / "docs/results.jsonl").write_text("")
+    assert find_documents(["docs"], leave_out=tree / "docs/out").names == DOCUMENTS
+    assert "jsonl" not in find_documents(["docs"], leave_out=tree / "docs/results.jsonl").notes[0]
+
+
+def test_patterns_reach_files_folders_and_any_depth(tree):
+    assert find_documents(["docs/*.txt"]).names == ["docs/b.txt"]
+    assert find_documents(["docs/**/*.[Ph]*"]).names == ["docs/sub/c.PDF", "docs/sub/deep/d.html"]
+    assert find_documents(["docs/s*"]).names == DOCUMENTS[2:]
+    assert find_documents([str(tree / "docs" / "?.md")]).names == [str(tree / "docs/a.md")]
+
+
+def test_a_name_with_brackets_is_a_file_where_there_is_one(tree):
+    (tree / "a[1].txt").write_text("text")
+    (tree / "a1.txt").write_text("text")
+    assert find_documents(["a[1].txt"]).names == ["a[1].txt"]
+
+
+def test_every_file_comes_once_and_whatever_its_name(tree):
+    assert find_documents(["docs/Makefile", "docs/*", "docs", "-", "./docs/b.txt", "-"]).names == [
+        "docs/Makefile",
+        "docs/a.md",
+        "docs/b.txt",
+        "docs/p.png",
+        *DOCUMENTS[2:],
+        "-",
+    ]
+
+
+def test_arguments_that_name_nothing_are_errors(tree):
+    (tree / "none").mkdir()
+    (tree / "none/p.png").write_text("")
+    found = find_documents(["none", "*.pdf", "docs/*.txt"])
+    assert found.names == ["docs/b.txt"]
+    assert str(found.errors[0]).startswith("none: expected a folder with documents (.txt .text")
+    assert str(found.errors[1]) == "*.pdf: expected a pattern that matches files, it matches none"
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tree, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_documents(["docs"])
+    assert found.names == DOCUMENTS[:3]
+    assert [str(error) for error in found.errors] == ["docs/sub/deep: cannot read the folder: Permission denied"]
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(DataError, match="absent: .*No such file"):
-        read_text(str(tmp_path / "absent"))
+        read_content(str(tmp_path / "absent"))
     with pytest.raises(DataError, match="Is a directory"):
-        read_text(str(tmp_path))
+        read_content(str(tmp_path))
 
 
 def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
-    assert read_text("-") == "from a pipe"
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-    with pytest.raises(DataError, match="standard input: .* empty"):
-        read_text("-")
+    found = read_content("-")
+    assert found.content == b"from a pipe"
+    assert found.sha256 == hashlib.sha256(b"from a pipe").hexdigest()

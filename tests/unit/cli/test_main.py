@@ -13,10 +13,10 @@ def raising(monkeypatch):
     """Give a function that makes `simmim summarize` raise an error."""
 
     def arrange(error):
-        def fail(path):
+        def fail(*arguments):
             raise error
 
-        monkeypatch.setattr("simmim.cli.summarize.read_text", fail)
+        monkeypatch.setattr("simmim.cli.batches.read_content", fail)
         return CliRunner().invoke(main.app, ["summarize", "x"])
 
     return arrange
@@ -40,7 +40,7 @@ def test_wrong_usage_is_exit_code_2(arguments):
 
 
 def test_an_error_of_the_library_is_one_line(raising, monkeypatch):
-    monkeypatch.setattr("simmim.cli.summarize.DataError", KeyError)  # so that it is not caught file by file
+    monkeypatch.setattr("simmim.cli.batches.DataError", KeyError)  # so that it is not caught file by file
     result = raising(DataError("first line\n  second line"))
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "error: first line second line\n")
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
-from simmim.cli.checkpoints import load_model
 from simmim.errors import CheckpointError, ConfigError
+from simmim.tasks.checkpoints import fetch_model, fingerprint, load_model
 
 
 @pytest.fixture
@@ -106,3 +106,32 @@ def test_pickled_weights_are_never_loaded(copy):
     (copy / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model.safetensors"):
         load_model(copy)
+
+
+def test_a_device_that_is_not_there_is_refused(tiny_model):
+    for device in ("nonsense", "cuda:97", "meta"):
+        with pytest.raises(ConfigError, match=f"device: expected one of cpu.*, got '{device}'"):
+            load_model(tiny_model, device)
+    assert load_model(tiny_model, "cpu")[0].device.type == "cpu"
+
+
+def test_a_model_that_cannot_be_fetched_is_named():
+    with pytest.raises(CheckpointError, match="got 'nobody/nothing', which is no folder and cannot be fetched: .+"):
+        fetch_model("nobody/nothing")
+    with pytest.raises(CheckpointError, match="got '../no name', which is no folder and cannot be fetched: .+"):
+        fetch_model("../no name")
+
+
+def test_a_fingerprint_tells_models_apart(copy, tiny_model, tmp_path):
+    before = fingerprint(copy)
+    assert before.startswith("model@")
+    assert fingerprint(tiny_model) == before
+    (copy / "versions.json").write_text("{}")
+    (copy / "README.md").write_text("new")
+    assert fingerprint(copy) == before
+    weights = load_file(copy / "model.safetensors")
+    weights["decoder.norm.weight"][0] += 1
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    assert fingerprint(copy) != before
+    with pytest.raises(CheckpointError, match="absent does not exist"):
+        fingerprint(tmp_path / "absent")

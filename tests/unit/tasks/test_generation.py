@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from simmim.cli.checkpoints import load_model
-from simmim.cli.generation import summaries
+from simmim.tasks.checkpoints import load_model
+from simmim.tasks.generation import batches, summaries
 
 DOCUMENTS = ["editor", "server client fast " * 12, "python network", "image " * 30, "sound text small library"]
 
@@ -65,3 +65,11 @@ def test_the_longest_come_first_so_that_memory_is_tried_first(loaded):
     order = [place for place, _ in summaries(*loaded, DOCUMENTS, beams=1, max_new_tokens=1, batch_size=2)]
     assert order[0] in (1, 3)
     assert order[-1] == 0
+
+
+def test_batches_hold_every_document_once_within_the_budget():
+    lengths = [5, 400, 3, 90, 100, 3, 7, 1, 50]
+    made = list(batches(lengths, batch_size=3, token_budget=200))
+    assert made == [[1], [4, 3], [8, 6, 0], [2, 5, 7]]
+    assert [len(batch) for batch in batches(lengths, batch_size=4)] == [4, 4, 1]
+    assert list(batches([], 4)) == []

@@ -1,0 +1,66 @@
+"""Shows summaries in a terminal: name, beginning of the text, summary, and what it cost."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["peak_memory", "printable", "show_card"]
+
+_BEGINNING = 240  # characters of a text that are shown beside its summary
+_JOINERS = "\u200c\u200d\u200e\u200f"  # belong to words of Persian, Hindi, Hebrew and others, and steer nothing else
+
+
+def show_card(name: str, text: str, summary: str, notes: list[str], *, source_tokens: int, seconds: float) -> None:
+    """Print a document's summary.
+
+    Args:
+        name: its file.
+        text: its text, whose beginning is shown.
+        summary: its summary.
+        notes: what is to be said about it.
+        source_tokens: its length.
+        seconds: how long it took.
+    """
+    beginning = printable(text[: 8 * _BEGINNING])
+    if len(beginning) > _BEGINNING or len(text) > 8 * _BEGINNING:
+        beginning = beginning[:_BEGINNING] + "…"
+    card = Table.grid(padding=(0, 2))
+    card.add_row("text", Text(beginning))
+    card.add_row("summary", Text(printable(summary) or "(the model wrote nothing)", style="green"))
+    for note in notes:
+        card.add_row("note", Text(note))
+    memory = peak_memory()
+    figures = f"{source_tokens:,} tokens in, {seconds:.2f} s"
+    card.add_row("cost", figures if memory is None else f"{figures}, peak memory {memory:,.0f} MiB")
+    console = Console(highlight=False)
+    console.print(Text(printable(name), style="bold"))
+    console.print(Padding(card, (0, 0, 1, 2)))
+
+
+def printable(text: str) -> str:
+    """Put a text on one line and take out what would steer a terminal.
+
+    Args:
+        text: any text, of any direction of writing.
+    """
+    kept = (
+        character if character in _JOINERS or unicodedata.category(character)[0] not in "CZ" else " "
+        for character in text
+    )
+    return " ".join("".join(kept).split())
+
+
+def peak_memory() -> float | None:
+    """Return the most memory that this process has held so far, in MiB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

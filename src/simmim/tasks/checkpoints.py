@@ -1,0 +1,158 @@
+"""Loads a saved model with its tokenizer, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+import simmim.models  # noqa: F401  (makes the Auto classes know the model)
+from simmim.errors import CheckpointError, ConfigError
+
+__all__ = ["fetch_model", "fingerprint", "load_model"]
+
+_PARTS = ("*.json", "*.safetensors")
+
+
+def fetch_model(name: str) -> Path:
+    """Fetch a model from the Hugging Face hub, unless it is in the cache already.
+
+    Args:
+        name: its name there, such as `organisation/model`.
+
+    Returns:
+        The folder that it was put into.
+
+    Raises:
+        CheckpointError: it cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_PARTS)))
+    except Exception as error:  # of the name, the network, the hub or the disk
+        reason = str(error).strip().split("\n", 1)[0]
+        raise CheckpointError(
+            f"model: expected the folder of a saved model or the name of one on the hub, got {name!r}, "
+            f"which is no folder and cannot be fetched: {reason}"
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a name for what a saved model computes: its folder's, and a digest of configuration, tokens and weights.
+
+    Args:
+        folder: as for `load_model`.
+
+    Raises:
+        CheckpointError: the folder, its configuration or its tokenizer is missing.
+    """
+    _check_folder(folder)
+    digest = hashlib.sha256()
+    for path in sorted(path for part in _PARTS for path in folder.glob(part) if path.name != "versions.json"):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
+
+
+def load_model(
+    folder: Path, device: torch.device | str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model for use.
+
+    Args:
+        folder: what `save_pretrained` of a model and its tokenizer wrote; nothing is fetched from anywhere.
+        device: where it is to compute; None takes the accelerator where there is one.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer.
+
+    Raises:
+        CheckpointError: the folder or a part of it is missing or damaged.
+        ConfigError: `config.json` holds a value that the model does not know, or there is no such device.
+    """
+    _check_folder(folder)
+    place = _find_device(device)
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises errors of many kinds
+            raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
+        try:
+            model, report = AutoModelForSeq2SeqLM.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, which we refuse in our own words
+            )
+        except Exception as error:
+            raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
+    _check_weights(folder, report)
+    # Half precision saves room in the file; many processors compute in it slowly.
+    return (model.float() if place.type == "cpu" else model.to(place)).eval(), tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(f"model: expected the folder of a saved model, {folder} does not exist or is no folder")
+    for name in ("config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: expected a saved model, {name} is missing")
+
+
+def _find_device(device: torch.device | str | None) -> torch.device:
+    """Return the device of a name, which must be there."""
+    present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device is None:
+        return present or torch.device("cpu")
+    known = ["cpu", *([present.type] if present else [])]
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    if found is None or found.type not in known or (found.index or 0) >= max(1, torch.accelerator.device_count()):
+        raise ConfigError(f"device: expected one of {', '.join(known)} on this machine, got {str(device)!r}")
+    return found
+
+
+def _check_weights(folder: Path, report: dict[str, Any]) -> None:
+    """Refuse weights that would leave a part of the model as it was drawn at random, or that it has no place for."""
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(key if isinstance(key, str) else key[0] for key in report[problem])
+        if keys:
+            raise CheckpointError(
+                f"{folder}: the weights do not fit config.json: {len(keys)} {problem.replace('_', ' ')}, {keys[0]} "
+                "for one; use the config.json that was saved with them"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from reporting what we check and report ourselves."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # a bar for reading one file says nothing
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the error that an error was raised from, which says what is wrong."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,116 @@
+"""Lets a model write the summaries of documents, in batches of like length."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Summary", "batches", "is_complete", "summaries", "write_summaries"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Holds what a model wrote about a document.
+
+    Attributes:
+        text: the summary.
+        source_tokens: tokens of the document, all of which the model read.
+        complete: whether the model ended the summary itself, before the limit on new tokens.
+        seconds: its share of the time that its batch took.
+    """
+
+    text: str
+    source_tokens: int
+    complete: bool
+    seconds: float
+
+
+def summaries(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Sequence[str],
+    *,
+    beams: int,
+    max_new_tokens: int,
+    batch_size: int = 1,
+) -> Iterator[tuple[int, Summary]]:
+    """Write a summary of each document, the longest first.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        documents: the texts, read in full.
+        beams: width of the beam search; 1 is greedy.
+        max_new_tokens: where a summary ends at the latest.
+        batch_size: documents at a time.
+
+    Yields:
+        The place of a document among `documents`, and its summary.
+    """
+    ids = [tokenizer(document)["input_ids"] for document in documents]
+    settings = {"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens}
+    for places in batches([len(document) for document in ids], batch_size):
+        written = write_summaries(model, tokenizer, [ids[place] for place in places], **settings)
+        yield from zip(places, written, strict=True)
+
+
+def batches(lengths: Sequence[int], batch_size: int, token_budget: int | None = None) -> Iterator[list[int]]:
+    """Put documents of like length together, the longest first, so that what needs most memory is tried first.
+
+    Args:
+        lengths: tokens of each document.
+        batch_size: documents of a batch at most.
+        token_budget: tokens of a batch at most, padding included; one document alone may have more. None sets no limit.
+
+    Yields:
+        The places of a batch's documents among `lengths`.
+    """
+    order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
+    while order:
+        size = batch_size
+        if token_budget is not None:
+            size = min(size, max(1, token_budget // max(1, lengths[order[0]])))
+        yield order[:size]
+        order = order[size:]
+
+
+@torch.inference_mode()
+def write_summaries(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], **settings: Any
+) -> list[Summary]:
+    """Write the summaries of one batch.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        ids: the tokens of each document.
+        **settings: what `generate` of transformers takes.
+
+    Returns:
+        A summary of each document, in their order.
+    """
+    began = time.perf_counter()
+    inputs = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(model.device)
+    generate: Any = model.generate  # PreTrainedModel does not declare it
+    rows: list[list[int]] = generate(**inputs, **settings).tolist()
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    seconds = (time.perf_counter() - began) / len(ids)
+    return [
+        Summary(text.strip(), len(document), is_complete(tokenizer, row), seconds)
+        for document, row, text in zip(ids, rows, texts, strict=True)
+    ]
+
+
+def is_complete(tokenizer: PreTrainedTokenizerBase, row: Sequence[int]) -> bool:
+    """Return whether a model ended what it wrote itself.
+
+    Args:
+        tokenizer: its tokenizer.
+        row: the tokens, the start token (which some models have the end token for) included.
+    """
+    return tokenizer.eos_token_id in row[1:]

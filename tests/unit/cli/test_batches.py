@@ -1,0 +1,86 @@
+"""Tests that what fails in a batch is said of the document that it fails for, and of no other."""
+
+import pytest
+
+from simmim.cli import batches
+from simmim.cli.batches import Outcome, read_documents, summarize_documents
+from simmim.errors import DataError
+from simmim.tasks.checkpoints import load_model
+from simmim.tasks.generation import Summary
+
+SETTINGS = {"do_sample": False, "num_beams": 1, "max_new_tokens": 2}
+
+
+@pytest.fixture
+def run(tiny_model, tmp_path):
+    """Give a function that summarises documents of so many words."""
+    model, tokenizer = load_model(tiny_model)
+
+    def summarise(*words, **limits):
+        names = []
+        for number, count in enumerate(words):
+            names.append(str(tmp_path / f"{number}.txt"))
+            (tmp_path / f"{number}.txt").write_text("fast " * count)
+        for name, value in limits.items():
+            setattr(tokenizer, name, value)
+        documents = read_documents(names, None, lambda name, sha256: False)
+        return list(summarize_documents(documents, lambda: (model, tokenizer), SETTINGS))
+
+    summarise.model = model
+    return summarise
+
+
+def kinds(made):
+    return {outcome.document.place: type(outcome.summary) for batch in made for outcome in batch}
+
+
+def test_batches_are_of_like_length_within_the_budget(run, monkeypatch):
+    monkeypatch.setattr(batches, "_TOKENS", 40)
+    made = run(3, 100, 4, 3, 5, 90)
+    assert [[outcome.document.place for outcome in batch] for batch in made] == [
+        [1],
+        [5],
+        [4, 2],
+        [0, 3],
+    ]  # three tokens a word, and the end
+    assert set(kinds(made).values()) == {Summary}
+
+
+def test_a_window_is_bounded_and_nothing_is_lost(run, monkeypatch):
+    monkeypatch.setattr(batches, "_DOCUMENTS", 2)
+    assert [len(batch) for batch in run(3, 4, 5, 6, 7)] == [2, 2, 1]
+    monkeypatch.setattr(batches, "_DOCUMENTS", 100)
+    monkeypatch.setattr(batches, "_CHARACTERS", 30)
+    assert sorted(kinds(run(3, 4, 5, 6, 7))) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_document_too_large_for_memory_does_not_stop_the_others(run, monkeypatch, error):
+    real = type(run.model).generate
+
+    def generate(self, input_ids, **settings):
+        if input_ids.shape[1] > 50:
+            raise error
+        return real(self, input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(type(run.model), "generate", generate)
+    made = run(3, 60, 5)
+    assert kinds(made) == {0: Summary, 1: DataError, 2: Summary}
+    [failure] = [str(o.summary) for batch in made for o in batch if isinstance(o.summary, DataError)]
+    assert "1.txt: expected a document that fits into memory, not enough for 181 tokens" in failure
+
+
+def test_another_error_of_the_model_is_not_hidden(run, monkeypatch):
+    def generate(self, **settings):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(type(run.model), "generate", generate)
+    with pytest.raises(RuntimeError, match="a fault"):
+        run(3)
+
+
+def test_a_model_with_a_limit_refuses_what_is_longer(run):
+    made = run(3, 60, 80, 5, model_max_length=50)
+    assert kinds(made) == {0: Summary, 1: DataError, 2: DataError, 3: Summary}
+    assert isinstance(made[0][0], Outcome)
+    assert "2.txt: expected at most 50 tokens, which this model can read, got 241" in str(made[0][0].summary)
