@@ -127,9 +127,38 @@ def test_a_step_at_a_time_equals_the_parallel_pass() -> None:
         expected = layer(hidden, mask)
         for start in (0, 1, LENGTH, 2 * LENGTH + 1):
             first, cache = layer.prefill(hidden[:, :start], mask[:, :start])
-            rest, _ = layer.extend(hidden[:, start:], mask[:, start:], past=cache)
-            actual = torch.cat((first, rest), dim=1)
+            rest = []
+            for t in range(start, hidden.shape[1]):
+                rest.append(layer.step(hidden[:, t : t + 1], cache, mask[:, t : t + 1]))
+            actual = torch.cat((first, *rest), dim=1)
             torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m, o=options: f"{o}: {m}")
+
+
+@pytest.mark.parametrize("cuts", [(1,), (LENGTH,), (2 * LENGTH + 1, 2 * LENGTH + 3), (0, 4, 5, 5, 3 * LENGTH)], ids=str)
+def test_parts_make_the_whole(cuts: tuple[int, ...]) -> None:
+    """Contract 4 part by part: a text in parts, each at once, ragged and with holes, gives what it gives whole.
+
+    Its cache, too, goes on as that of single steps does, and a gradient flows through it.
+    """
+    for options in some_options():
+        if not options["causal"]:
+            continue
+        layer = random_layer(**options)
+        hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
+        hidden.requires_grad_()
+        expected = layer(hidden, mask)
+        first, cache = layer.prefill(hidden[:, :1], mask[:, :1])
+        parts, start = [first], 1
+        for end in (*(cut + 1 for cut in cuts), WIDTH - 2):
+            part, cache = layer.extend(hidden[:, start:end], mask[:, start:end], past=cache)
+            parts.append(part)
+            start = end
+        parts += [layer.step(hidden[:, t : t + 1], cache, mask[:, t : t + 1]) for t in range(start, WIDTH)]
+        actual = torch.cat(parts, dim=1)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m, o=options: f"{o}: {m}")
+        assert cache.seen == WIDTH
+        wanted, got = (torch.autograd.grad(out.square().sum(), hidden)[0] for out in (expected, actual))
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9, msg=lambda m, o=options: f"{o}: {m}")
 
 
 @pytest.mark.parametrize("reach", ["all", "pyramid"])

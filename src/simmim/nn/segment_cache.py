@@ -75,16 +75,19 @@ class SegmentCache:
     ) -> SegmentCache:
         """Keep the window of every document of a parallel pass."""
         window = (1 + neighbours) * segment_length
-        next_position = layout.lengths + layout.origin
+        place = layout.lengths + layout.origin
+        before = torch.zeros_like(place) if layout.before is None else layout.before
+        next_position = place + before * segment_length
         needed = int(next_position.max()) + 1 if next_position.numel() else 0
         slots = torch.arange(min(window, -(-needed // ROOM) * ROOM), device=keys.device)
         last = next_position[:, None] - 1
-        # The newest position that falls on each slot, if it is one of the document's.
+        # The newest position that falls on each slot, if its token is here.
         position = last - (last - slots) % window
-        held = (position >= layout.origin[:, None]) & (layout.lengths[:, None] > 0)
         length = layout.segment_length
-        row = layout.first[:, None] + position.clamp(min=0) // length
-        flat = torch.where(held, row * length + position.clamp(min=0) % length, torch.zeros_like(row))
+        place = position - (before * segment_length)[:, None]
+        held = (place >= 0) & (place < layout.counts[:, None] * length)
+        flat = (layout.first[:, None] * length + place).masked_fill(~held, 0)
+        held = held & layout.held.flatten()[flat] if layout.segments else held
 
         def take(segments: Tensor) -> Tensor:
             if not segments.numel():
@@ -137,12 +140,47 @@ class SegmentCache:
         start = (self.number - self.neighbours) * self.segment_length
         return (self.slot_position >= 0) & (self.slot_position >= start[:, None])
 
+    def layout(self, tokens: int, attention_mask: Bool[Tensor, "B N"] | None = None) -> SegmentLayout:
+        """Lay out the next tokens, together with the segments that they read in full."""
+        if attention_mask is None:
+            attention_mask = torch.ones(len(self.position), tokens, dtype=torch.bool, device=self.position.device)
+        return SegmentLayout.continued(
+            self.position, self.slot_position, attention_mask, self.segment_length, self.neighbours
+        )
+
+    def put_before(
+        self, layout: SegmentLayout, keys: tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]
+    ) -> tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]:
+        """Put the keys and values that are kept into the slots of such a layout that stand before the new ones."""
+        slot, document, kept = layout.memo("kept slots", lambda: layout.kept_slots(self.slot_position, self.window))
+
+        def put(new: Tensor, old: Tensor) -> Tensor:
+            return new.flatten(0, 1).index_put((slot,), old[document, kept].to(new.dtype)).view_as(new)
+
+        return put(keys[0], self.keys), put(keys[1], self.values)
+
+    def pool(
+        self, pooling: StatePooling, layout: SegmentLayout, pooled: tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]
+    ) -> tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]:
+        """Add the tokens that have been pooled to the state of the segment under way."""
+        assert self.pooled is not None and self.weight is not None
+        more = pooled[0].to(self.pooled.dtype), pooled[1]
+        joined = pooling.merge((self.pooled[layout.document], self.weight[layout.document]), more)
+        goes_on = self.goes_on(layout)
+        state = torch.where(goes_on[:, None], joined[0].to(pooled[0].dtype), pooled[0])
+        return state, torch.where(goes_on, joined[1], pooled[1])
+
+    def goes_on(self, layout: SegmentLayout) -> Bool[Tensor, " S"]:
+        """Return which segments of such a layout are the one under way."""
+        return (layout.number == self.number[layout.document]) & ~self.begins[layout.document]
+
     def add_token(self, pooling: StatePooling, token: Float[Tensor, "B E"], real: Bool[Tensor, " B"]) -> None:
         """Add the next token to the state of its segment where ``real`` is true."""
         assert self.pooled is not None and self.weight is not None
         pooled = self.pooled.masked_fill(self.begins[:, None], 0)
         weight = self.weight.masked_fill(self.begins, pooling.empty)
-        new_pooled, new_weight = pooling.step((pooled, weight), token.to(pooled.dtype))
+        more = pooling(token[:, None].to(pooled.dtype), torch.ones_like(real)[:, None])
+        new_pooled, new_weight = pooling.merge((pooled, weight), more)
         self.pooled = torch.where(real[:, None], new_pooled, self.pooled)
         self.weight = torch.where(real, new_weight, self.weight)
 

@@ -181,18 +181,36 @@ class SMIAttention(nn.Module):
         past: SegmentCache | None = None,
         maps: AttentionMaps | None = None,
     ) -> tuple[Float[Tensor, "B N E"], SegmentCache]:
-        """Attend with the next N tokens of each document: in parallel without a past, else one after the other.
+        """Attend with the next N tokens of each document, all at once.
 
-        With a past, only the maps of the last token are kept.
+        Args:
+            hidden_states: ``[B, N, E]``.
+            attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, whose output is zero.
+            layout: what ``past.layout`` or, without a past, ``layout`` returned for these tokens.
+            past: what came before.
+            maps: gets the attention weights; with a past, tokens then go one after the other, and only the maps of the
+                last are kept.
+
+        Returns:
+            ``[B, N, E]``, and the cache to go on from, in the place of the past.
         """
         if past is None:
             return self.prefill(hidden_states, attention_mask, layout=layout, maps=maps)
+        batch, tokens, _ = hidden_states.shape
+        if tokens > 1 and maps is None and batch == len(past.position):
+            if layout is None:
+                mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+                layout = past.layout(tokens, mask)
+            out, cache = self._parallel(hidden_states, None, layout, None, use_cache=True, past=past)
+            assert cache is not None
+            cache.seen += past.seen
+            return out, cache
         steps = [slice(t, t + 1) for t in range(hidden_states.shape[1])]
-        out = [
+        outs = [
             self.step(hidden_states[:, t], past, None if attention_mask is None else attention_mask[:, t], maps=maps)
             for t in steps
         ]
-        return torch.cat([hidden_states[:, :0], *out], dim=1), past
+        return torch.cat([hidden_states[:, :0], *outs], dim=1), past
 
     def step(
         self,
@@ -231,6 +249,7 @@ class SMIAttention(nn.Module):
         maps: AttentionMaps | None,
         *,
         use_cache: bool,
+        past: SegmentCache | None = None,
     ) -> tuple[Tensor, SegmentCache | None]:
         if hidden_states.dim() != 3 or hidden_states.shape[-1] != self.hidden_size:
             raise ShapeError(
@@ -245,7 +264,7 @@ class SMIAttention(nn.Module):
             )
         if not layout.segments and not use_cache:
             return torch.zeros_like(hidden_states), None
-        out, cache = self.state_read.forward(self, layout.to_segments(hidden_states), layout, use_cache, maps)
+        out, cache = self.state_read.forward(self, layout.to_segments(hidden_states), layout, use_cache, maps, past)
         return layout.to_tokens(out), cache
 
     def split(self, x: Float[Tensor, "*T E"]) -> Float[Tensor, "*T H D"]:
@@ -271,17 +290,25 @@ class SMIAttention(nn.Module):
         q, k, v = (self.split(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj))
         return rotate(q, turn), rotate(k, turn), v
 
+    def pool(
+        self, x: Float[Tensor, "S L E"], layout: SegmentLayout, past: SegmentCache | None
+    ) -> tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]:
+        """Return the states of segments, and their weights; that of the segment under way goes on from the past."""
+        pooled: tuple[Tensor, Tensor] = self.state_pooling(x, layout.mask)
+        return pooled if past is None else past.pool(self.state_pooling, layout, pooled)
+
     def project_keys(
-        self, x: Float[Tensor, "S L E"], layout: SegmentLayout
+        self, x: Float[Tensor, "S L E"], layout: SegmentLayout, past: SegmentCache | None = None
     ) -> tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]:
-        """Return the keys and values of tokens."""
+        """Return the keys and values of tokens, and of those of the past that they read."""
         turn = self.turn_of(layout, x.dtype)
         keys = by_rows(
             lambda part, *turned: rotate(self.split(self.k_proj(part)), turned or None),
             *(x, *(turn or ())),
             width=4 * x.shape[1:].numel(),
         )
-        return keys, self.split(self.v_proj(x))
+        projected = keys, self.split(self.v_proj(x))
+        return projected if past is None else past.put_before(layout, projected)
 
     def read(
         self,

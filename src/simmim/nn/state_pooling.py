@@ -1,6 +1,6 @@
 """How a segment becomes its state (``state_pooling``): first, last, mean, attention.
 
-A pooling works on whole segments at once (``forward``), and token by token while decoding (``step``).
+A pooling works on whole segments (``forward``), and joins what it made of the parts of one (``merge``) while decoding.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ class StatePooling(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must define forward")
 
-    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
-        """Return the states after one more token; a segment not begun is zero and has weight ``empty``."""
-        raise TypeError(f"{type(self).__name__} must define step")
+    def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
+        """Return the states of segments from those of their first and their further tokens, in float32 or better.
+
+        A part that holds no token has weight ``empty``.
+        """
+        raise TypeError(f"{type(self).__name__} must define merge")
 
 
 STATE_POOLINGS: Registry[StatePooling] = Registry("state_pooling")
@@ -71,13 +74,12 @@ class LastPooling(StatePooling):
     def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
         """Return the last token of every segment."""
         last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
-        return tokens[torch.arange(len(tokens), device=tokens.device), last], torch.ones(
-            len(tokens), device=tokens.device
-        )
+        return tokens[torch.arange(len(tokens), device=tokens.device), last], mask.any(1).float()
 
-    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
-        """Return the new token."""
-        return token, torch.ones_like(pooled[1])
+    def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
+        """Return the later one."""
+        later = more[1] > 0
+        return torch.where(later[:, None], more[0], pooled[0]), torch.maximum(pooled[1], more[1])
 
 
 @STATE_POOLINGS.register("mean")
@@ -90,10 +92,11 @@ class MeanPooling(StatePooling):
         mean = tokens.masked_fill(~mask[..., None], 0).sum(1) / count.clamp(min=1).to(tokens.dtype)[:, None]
         return mean, count
 
-    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
-        """Return the running mean."""
-        mean, count = pooled[0], pooled[1] + 1
-        return mean + (token - mean) / count.to(mean.dtype)[:, None], count
+    def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
+        """Return the mean of all tokens."""
+        mean, count = pooled[0], pooled[1] + more[1]
+        share = more[1].to(mean.dtype) / count.clamp(min=1).to(mean.dtype)
+        return mean + (more[0] - mean) * share[:, None], count
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -118,11 +121,13 @@ class AttentionPooling(StatePooling):
         """Return the attended token of every segment."""
         score = self._score(tokens).masked_fill(~mask, torch.finfo(tokens.dtype).min)
         share = torch.softmax(score, dim=1)
-        return (share[:, None] @ tokens.masked_fill(~mask[..., None], 0))[:, 0], _exact(score).logsumexp(1)
+        weight = _exact(score).logsumexp(1).masked_fill(~mask.any(1), self.empty)
+        return (share[:, None] @ tokens.masked_fill(~mask[..., None], 0))[:, 0], weight
 
-    def step(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
-        """Return the running weighted mean."""
-        score = _exact(self._score(token))
-        total = torch.logaddexp(pooled[1], score)
-        share = (score - total).exp().to(pooled[0].dtype)
-        return pooled[0] + (token - pooled[0]) * share[:, None], total
+    def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
+        """Return the weighted mean of all tokens."""
+        # Finite, or two empty parts would make a NaN.
+        first, further = (weight.clamp(min=torch.finfo(weight.dtype).min / 2) for weight in (pooled[1], more[1]))
+        total = torch.logaddexp(first, further)
+        share = (further - total).exp().to(pooled[0].dtype)
+        return pooled[0] + (more[0] - pooled[0]) * share[:, None], total

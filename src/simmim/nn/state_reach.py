@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from simmim.nn.aggregators import AGGREGATORS
 from simmim.nn.registry import Registry
 from simmim.nn.segment_cache import SegmentCache
-from simmim.ops.pyramid import StatePyramid
+from simmim.ops.pyramid import CarriedPyramid, StatePyramid
 from simmim.ops.reach import EverySegment, PyramidNodes, Reach
 from simmim.ops.segments import SegmentLayout
 
@@ -35,19 +35,29 @@ class StateReach:
         """Add to the attention the parameters that this reach needs."""
 
     def states(
-        self, attention: SMIAttention, pooled: Float[Tensor, "S E"], layout: SegmentLayout
-    ) -> tuple[Float[Tensor, "M E"], Shaped[Tensor, " M"]]:
-        """Return the vectors of all states that anybody may read, and their numbers."""
-        return pooled, layout.rank
+        self,
+        attention: SMIAttention,
+        pooled: Float[Tensor, "S E"],
+        layout: SegmentLayout,
+        past: SegmentCache | None = None,
+    ) -> tuple[Float[Tensor, "V E"], Keys]:
+        """Return the vectors of new states, and keys and values of all states that anybody may read."""
+        keys = attention.project_states(pooled, layout.number)
+        if past is None:
+            return pooled, keys
+        assert past.state_keys is not None and past.state_values is not None
+        old = past.state_keys.flatten(0, 1), past.state_values.flatten(0, 1)
+        return pooled, (torch.cat((old[0], keys[0])), torch.cat((old[1], keys[1])))
 
-    def of(self, layout: SegmentLayout, causal: bool) -> Reach:
+    def of(self, layout: SegmentLayout, causal: bool, past: SegmentCache | None = None) -> Reach:
         """Say who reads which of these states; layers that share a layout share the answer."""
-        reach: Reach = layout.memo(("every segment", causal), lambda: EverySegment(layout, causal))
+        room = 0 if past is None or past.state_keys is None else past.state_keys.shape[1]
+        reach: Reach = layout.memo(("every segment", causal, room), lambda: EverySegment(layout, causal, room))
         return reach
 
-    def keep(self, cache: SegmentCache, layout: SegmentLayout, vectors: Float[Tensor, "M E"], keys: Keys) -> None:
+    def keep(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "V E"], keys: Keys) -> None:
         """Put into a cache what the tokens to come may read."""
-        cache.state_keys, cache.state_values = (layout.by_document(key) for key in keys)
+        cache.state_keys, cache.state_values = (reach.arrange(key) for key in keys)
 
     def finished(self, cache: SegmentCache, number: Int[Tensor, " B"]) -> Bool[Tensor, "B C"]:
         """Return which of a cache's states a token of the segment ``number`` reads."""
@@ -89,15 +99,45 @@ class PyramidStates(StateReach):
         attention.state_norm = nn.RMSNorm(attention.hidden_size, eps=1e-6)
 
     def states(
-        self, attention: SMIAttention, pooled: Float[Tensor, "S E"], layout: SegmentLayout
-    ) -> tuple[Float[Tensor, "M E"], Shaped[Tensor, " M"]]:
-        """Return the nodes of all levels, from level 0 up."""
-        nodes, numbers = [attention.state_norm(pooled)], [layout.rank.double()]
-        for pair in self._pyramid(layout).pairings:
+        self,
+        attention: SMIAttention,
+        pooled: Float[Tensor, "S E"],
+        layout: SegmentLayout,
+        past: SegmentCache | None = None,
+    ) -> tuple[Float[Tensor, "V E"], Keys]:
+        """Return the nodes of all levels, from level 0 up, with their keys and values."""
+        nodes, numbers = self._nodes(attention, attention.state_norm(pooled), layout, past)
+        return nodes, attention.project_states(nodes, numbers)
+
+    def _nodes(
+        self, attention: SMIAttention, leaves: Float[Tensor, "S E"], layout: SegmentLayout, past: SegmentCache | None
+    ) -> tuple[Float[Tensor, "M E"], Float[Tensor, " M"]]:
+        if past is not None:
+            return self._carried(attention, leaves, layout, past)
+        nodes, numbers = [leaves], [layout.rank.double()]
+        pyramid = self._pyramid(layout, None)
+        assert isinstance(pyramid, StatePyramid)
+        for pair in pyramid.pairings:
             below, number = nodes[-1], numbers[-1]
             merged = self._merge(attention, below[pair.left], below[pair.right], pair.paired)
             nodes.append(torch.where(pair.paired[:, None], merged, below[pair.left]))
             numbers.append((number[pair.left] + number[pair.right]) / 2)
+        return torch.cat(nodes), torch.cat(numbers)
+
+    def _carried(
+        self, attention: SMIAttention, leaves: Float[Tensor, "S E"], layout: SegmentLayout, past: SegmentCache
+    ) -> tuple[Float[Tensor, "M E"], Float[Tensor, " M"]]:
+        assert past.nodes is not None
+        made = leaves[layout.number >= past.number[layout.document]]
+        none = past.nodes.new_zeros(len(past.nodes), leaves.shape[1])
+        pyramid = self._pyramid(layout, past)
+        assert isinstance(pyramid, CarriedPyramid)
+        nodes, numbers = [], []
+        for height, level in enumerate(pyramid.levels):
+            carried = past.nodes[:, height] if height < past.nodes.shape[1] else none
+            nodes.append(torch.cat((carried, made))[level.nodes])
+            numbers.append((level.block.double() + 0.5) * 2.0**height - 0.5)
+            made = self._merge(attention, nodes[-1][level.left], nodes[-1][level.right], level.left >= 0)
         return torch.cat(nodes), torch.cat(numbers)
 
     @staticmethod
@@ -107,21 +147,28 @@ class PyramidStates(StateReach):
         )
         return merged[:, 0]
 
-    def of(self, layout: SegmentLayout, causal: bool) -> Reach:
+    def of(self, layout: SegmentLayout, causal: bool, past: SegmentCache | None = None) -> Reach:
         """Say which nodes cover the rest of the document for each segment."""
         reach: Reach = layout.memo(
-            ("pyramid nodes", causal), lambda: PyramidNodes(layout, causal, self._pyramid(layout))
+            ("pyramid nodes", causal), lambda: PyramidNodes(layout, causal, self._pyramid(layout, past))
         )
         return reach
 
     @staticmethod
-    def _pyramid(layout: SegmentLayout) -> StatePyramid:
-        pyramid: StatePyramid = layout.memo("pyramid", lambda: StatePyramid.of(layout))
+    def _pyramid(layout: SegmentLayout, past: SegmentCache | None) -> StatePyramid | CarriedPyramid:
+        def make() -> StatePyramid | CarriedPyramid:
+            if past is None:
+                return StatePyramid.of(layout)
+            assert layout.before is not None
+            return CarriedPyramid.of(past.number, layout.before + layout.counts - past.number)
+
+        pyramid: StatePyramid | CarriedPyramid = layout.memo("pyramid", make)
         return pyramid
 
-    def keep(self, cache: SegmentCache, layout: SegmentLayout, vectors: Float[Tensor, "M E"], keys: Keys) -> None:
+    def keep(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "V E"], keys: Keys) -> None:
         """Keep, for every level, the node that is part of the cover of the finished segments."""
-        index, exists = self._pyramid(layout).prefix(cache.number)
+        assert isinstance(reach, PyramidNodes)
+        index, exists = reach.pyramid.prefix(cache.number)
         levels = int(cache.number.max()).bit_length() if len(cache.number) else 0
         index, exists = index[:, :levels], exists[:, :levels]
 

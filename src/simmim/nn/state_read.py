@@ -63,9 +63,13 @@ class StateRead:
         layout: SegmentLayout,
         use_cache: bool,
         maps: AttentionMaps | None,
+        past: SegmentCache | None = None,
     ) -> Output:
-        """Attend on whole segments; return the output and, if asked for, the cache to go on from."""
-        keys = attention.project_keys(x, layout)
+        """Attend on whole segments; return the output and, if asked for, the cache to go on from.
+
+        With a past, which has made the layout, its tokens stand before the new ones, and are read, but do not ask.
+        """
+        keys = attention.project_keys(x, layout, past)
         out = attention.read(x, keys, layout, maps=maps)
         return out, attention.cache_of(layout, keys) if use_cache else None
 
@@ -119,22 +123,22 @@ class Attend(StateRead):
         layout: SegmentLayout,
         use_cache: bool,
         maps: AttentionMaps | None,
+        past: SegmentCache | None = None,
     ) -> Output:
         """Attend to tokens and states in one softmax."""
-        keys = attention.project_keys(x, layout)
-        null = attention.null_slot(layout.rank)
-        if layout.max_segments < 2 and not use_cache:
+        keys = attention.project_keys(x, layout, past)
+        null = attention.null_slot(layout.number)
+        if layout.longest < 2 and not use_cache:
             return attention.read(x, keys, layout, null=null, maps=maps), None
-        pooled = attention.state_pooling(x, layout.mask)
-        vectors, numbers = attention.state_reach.states(attention, pooled[0], layout)
-        states = attention.project_states(vectors, numbers)
-        reach = attention.state_reach.of(layout, attention.causal)
+        pooled = attention.pool(x, layout, past)
+        vectors, states = attention.state_reach.states(attention, pooled[0], layout, past)
+        reach = attention.state_reach.of(layout, attention.causal, past)
         out = attention.read(x, keys, layout, reach=reach, states=states, null=null, maps=maps)
         if not use_cache:
             return out, None
         cache = attention.cache_of(layout, keys)
         cache.keep_pooled(layout, pooled)
-        attention.state_reach.keep(cache, layout, vectors, states)
+        attention.state_reach.keep(cache, reach, vectors, states)
         return out, cache
 
     def step(
@@ -190,24 +194,28 @@ class Broadcast(StateRead):
         layout: SegmentLayout,
         use_cache: bool,
         maps: AttentionMaps | None,
+        past: SegmentCache | None = None,
     ) -> Output:
         """X_i = X̂_i + FFN(s_i + Σ_{j≠i} α_ij (s_j Wv))."""
-        local, cache = super().forward(attention, x, layout, use_cache, maps)
-        pooled = attention.state_pooling(local, layout.mask)
+        local, cache = super().forward(attention, x, layout, use_cache, maps, past)
+        pooled = attention.pool(local, layout, past)
         entering = FirstPooling.pick(local, layout.mask) if attention.causal else pooled[0]
-        vectors, numbers = attention.state_reach.states(attention, pooled[0], layout)
-        states = attention.project_states(vectors, numbers)
+        vectors, states = attention.state_reach.states(attention, pooled[0], layout, past)
+        reach = attention.state_reach.of(layout, attention.causal, past)
         heard = exchange_states(
-            attention.state_queries(entering, layout.rank),
+            attention.state_queries(entering, layout.number),
             states,
-            attention.state_reach.of(layout, attention.causal),
-            null=attention.null_slot(layout.rank),
+            reach,
+            null=attention.null_slot(layout.number),
             see=None if maps is None else maps.of_states(layout),
         )
         message = attention.state_ffn(entering + heard.flatten(-2))
+        if past is not None:
+            assert past.message is not None
+            message = torch.where(past.goes_on(layout)[:, None], past.message[layout.document], message)
         if cache is not None:
             cache.keep_pooled(layout, pooled)
-            attention.state_reach.keep(cache, layout, vectors, states)
+            attention.state_reach.keep(cache, reach, vectors, states)
             cache.message = cache.last_of(layout, message)
         return local + self.scale(attention, message)[:, None], cache
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from simmim.ops.segments import SegmentLayout, first_rows
 
-__all__ = ["Pairing", "StatePyramid", "pair_up"]
+__all__ = ["CarriedPyramid", "Carrying", "Pairing", "StatePyramid", "pair_up"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,4 +108,84 @@ class StatePyramid:
         after = number[:, None] >> levels
         exists = after % 2 == 1
         nodes = self.starts.T + after - 1
+        return torch.where(exists, nodes, torch.zeros_like(nodes)), exists
+
+
+@dataclass(frozen=True, eq=False)
+class Carrying:
+    """Says what one level of a ``CarriedPyramid`` holds, and how it makes the next.
+
+    Attributes:
+        nodes: ``[T]`` the level's nodes, as rows of the B carried ones followed by those made of the level below.
+        block: ``[T]`` which 2**h segments each node is of: the block-th of its document.
+        left, right: ``[U]`` for each node of the next level, its children in this one.
+    """
+
+    nodes: Int[Tensor, " T"]
+    block: Int[Tensor, " T"]
+    left: Int[Tensor, " U"]
+    right: Int[Tensor, " U"]
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedPyramid:
+    """The complete nodes over documents that go on, of which one node a level is carried from what came before.
+
+    It is counting in binary: ``number`` finished segments are covered by one node for each 1 in ``number``, and a level
+    begins with its carried node, if there is one, followed by the new ones. Its first block is thus always even, and
+    blocks meet in pairs from the first on.
+
+    Attributes:
+        levels: from level 0 up.
+        first: ``[P, B]`` the block that each document's level begins with.
+        starts: ``[P, B]`` number of each document's first node in each level, counted over all levels.
+        counts: ``[P, B]`` nodes of each document in each level.
+    """
+
+    levels: tuple[Carrying, ...]
+    first: Int[Tensor, "P B"]
+    starts: Int[Tensor, "P B"]
+    counts: Int[Tensor, "P B"]
+
+    @classmethod
+    def of(cls, number: Int[Tensor, " B"], counts: Int[Tensor, " B"]) -> CarriedPyramid:
+        """Build the pyramid over ``counts`` more segments after the first ``number``."""
+        documents = torch.arange(len(number), device=number.device)
+        levels: list[Carrying] = []
+        first, starts, all_counts, total, made = [], [], [], 0, counts
+        while not levels or bool((made > 0).any()) or bool((number > 0).any()):
+            carried = number % 2
+            held = carried + made
+            start, made_start = held.cumsum(0) - held, made.cumsum(0) - made
+            document = documents.repeat_interleave(held)
+            place = torch.arange(len(document), device=number.device) - start[document]
+            new = len(number) + (made_start - carried)[document] + place
+            nodes = torch.where(place < carried[document], document, new)
+            first.append(number - carried)
+            starts.append(start + total)
+            all_counts.append(held)
+            total += len(document)
+            made = held // 2
+            parent = documents.repeat_interleave(made)
+            left = start[parent] + 2 * (
+                torch.arange(len(parent), device=number.device) - (made.cumsum(0) - made)[parent]
+            )
+            levels.append(Carrying(nodes, first[-1][document] + place, left, left + 1))
+            number = number // 2
+        return cls(tuple(levels), torch.stack(first), torch.stack(starts), torch.stack(all_counts))
+
+    def cover(self, layout: SegmentLayout, causal: bool) -> tuple[Int[Tensor, "S P"], Bool[Tensor, "S P"]]:
+        """Return for every segment the nodes that cover what is before it: one a level, and whether there is one."""
+        assert causal, "only what is before a segment is carried"
+        return self._before(layout.number, layout.document)
+
+    def prefix(self, number: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:
+        """Return for every document and level the node that is part of the cover of its first ``number`` segments."""
+        return self._before(number, torch.arange(len(number), device=number.device))
+
+    def _before(self, number: Int[Tensor, " R"], document: Int[Tensor, " R"]) -> tuple[Tensor, Tensor]:
+        ancestor = number[:, None] >> torch.arange(len(self.levels), device=number.device)
+        place = ancestor - 1 - self.first.T[document]
+        exists = (ancestor % 2 == 1) & (place >= 0) & (place < self.counts.T[document])
+        nodes = self.starts.T[document] + place
         return torch.where(exists, nodes, torch.zeros_like(nodes)), exists

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from simmim.ops.pyramid import StatePyramid
+from simmim.ops.pyramid import CarriedPyramid, StatePyramid
 from simmim.ops.segments import SegmentLayout
 
 __all__ = ["EverySegment", "PyramidNodes", "Reach"]
@@ -38,26 +38,40 @@ class Reach(ABC):
 
 
 class EverySegment(Reach):
-    """The states of all other segments of the document (causal: of those before): C = S_max, column j is segment j."""
+    """The states of all other segments of the document (causal: of those before): C = S_max, column j is segment j.
 
-    def __init__(self, layout: SegmentLayout, causal: bool) -> None:
-        self.layout = layout
+    Args:
+        layout: the segments.
+        causal: read only what is before each segment.
+        room: columns for states of segments laid out earlier; such states come before the layout's own, document by
+            document.
+    """
+
+    def __init__(self, layout: SegmentLayout, causal: bool, room: int = 0) -> None:
+        self.layout, self._table = layout, layout.table
+        if layout.before is not None:
+            column = torch.arange(layout.longest, device=layout.rank.device)
+            old = torch.arange(len(layout.counts), device=column.device)[:, None] * room + column
+            new = len(layout.counts) * room + layout.first[:, None] + column - layout.before[:, None]
+            exists = column < (layout.before + layout.counts)[:, None]
+            finished = (layout.before + layout.origin // layout.segment_length)[:, None]
+            self._table = torch.where(column < finished, old, new).masked_fill(~exists, 0)
         self.mask, self.row = layout.readable(causal), layout.document
         self._row_in_table = layout.document * layout.max_segments + layout.rank
 
     def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "B C H D"]:
         """Put each document's states into one row."""
-        return self.layout.by_document(states)
+        return states.index_select(0, self._table.flatten()).view(*self._table.shape, *states.shape[1:])
 
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
         """Multiply document by document: one matrix product each."""
-        scores = torch.einsum("bihd,bjhd->bihj", self.layout.by_document(q), self.layout.by_document(k))
+        scores = torch.einsum("bihd,bjhd->bihj", self.layout.by_document(q), self.arrange(k))
         return scores.flatten(0, 1).index_select(0, self._row_in_table)
 
     def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
         """Multiply document by document: one matrix product each."""
         table = self.layout.by_document(weights)
-        mixed = torch.einsum("bihj,bjhd->bihd", table, self.layout.by_document(v))
+        mixed = torch.einsum("bihj,bjhd->bihd", table, self.arrange(v))
         return mixed.flatten(0, 1).index_select(0, self._row_in_table)
 
 
@@ -72,7 +86,8 @@ class PyramidNodes(Reach):
         pyramid: over the layout's segments.
     """
 
-    def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid) -> None:
+    def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid | CarriedPyramid) -> None:
+        self.pyramid = pyramid
         self.row, self.mask = pyramid.cover(layout, causal)
 
     def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "M 1 H D"]:

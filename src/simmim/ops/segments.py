@@ -10,6 +10,7 @@ a token.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,8 @@ class SegmentLayout:
         max_segments: S_max, the segments of the longest document.
         full: no slot is empty.
         lead: empty slots before the first token of every document, or of some.
+        before: ``[B]`` segments of each document that were laid out earlier and have no row here; None for none.
+        kept: ``[S, L]`` true where a slot holds a token of an earlier layout, whose key is read here; None for none.
     """
 
     batch: int
@@ -104,6 +107,8 @@ class SegmentLayout:
     max_segments: int
     full: bool
     lead: int = 0
+    before: Int[Tensor, " B"] | None = None
+    kept: Bool[Tensor, "S L"] | None = None
     _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -149,6 +154,47 @@ class SegmentLayout:
         return cls._ragged(lengths, origins, position, mask, segment_length)
 
     @classmethod
+    def continued(
+        cls,
+        position: Int[Tensor, " B"],
+        slot_position: Int[Tensor, "B W"],
+        attention_mask: Bool[Tensor, "B N"],
+        segment_length: int,
+        neighbours: int,
+    ) -> SegmentLayout:
+        """Lay out the next tokens of causal documents, from the first segment on that they read in full.
+
+        Args:
+            position: that of each document's next token.
+            slot_position: positions of the tokens whose keys are still here, each in the slot of its position modulo W.
+            attention_mask: true for tokens.
+            segment_length: L.
+            neighbours: segments before the own one that tokens read in full.
+        """
+        before = (position // segment_length - neighbours).clamp(min=0)
+        origin = position - before * segment_length
+        place = attention_mask.cumsum(1) - 1 + origin[:, None]
+        layout = cls._ragged(attention_mask.sum(1), origin, place, attention_mask, segment_length, before=before)
+        flat, _, _ = layout.kept_slots(slot_position, (1 + neighbours) * segment_length)
+        kept = torch.zeros_like(layout.mask).flatten().index_fill(0, flat, True).view_as(layout.mask)
+        return dataclasses.replace(layout, kept=kept)
+
+    def kept_slots(
+        self, slot_position: Int[Tensor, "B W"], window: int
+    ) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"], Int[Tensor, " K"]]:
+        """Return the flat slots here of tokens laid out earlier, and the document and slot that each is kept in."""
+        assert self.before is not None
+        room = slot_position.shape[1]
+        place = torch.arange(window, device=slot_position.device).expand(len(slot_position), -1)
+        position = place + self.before[:, None] * self.segment_length
+        slot = position % window
+        found = slot_position.gather(1, slot.clamp(max=max(0, room - 1))) if room else torch.full_like(slot, -1)
+        held = (place < self.origin[:, None]) & (slot < room) & (found == position)
+        flat = self.first[:, None] * self.segment_length + place
+        document = torch.arange(len(slot), device=slot.device)[:, None].expand_as(slot)
+        return flat[held], document[held], slot[held]
+
+    @classmethod
     def _dense(
         cls, batch: int, tokens: int, segment_length: int, origin: int, device: torch.device | None
     ) -> SegmentLayout:
@@ -182,13 +228,16 @@ class SegmentLayout:
         attention_mask: Bool[Tensor, "R N"],
         segment_length: int,
         longest: int | None = None,
+        before: Int[Tensor, " B"] | None = None,
     ) -> SegmentLayout:
         batch, device = lengths.numel(), lengths.device
         static = longest is not None
         if longest is None:
             longest = int((lengths + origins).max()) if batch else 0
-        length = max(1, min(segment_length, longest))
-        counts = torch.where(lengths > 0, (lengths + origins + length - 1) // length, torch.zeros_like(lengths))
+        length = segment_length if before is not None else max(1, min(segment_length, longest))
+        counts = (lengths + origins + length - 1) // length
+        if before is None:
+            counts = torch.where(lengths > 0, counts, torch.zeros_like(counts))
         documents = torch.arange(batch, device=device)
         if static:
             rows = -(-longest // length)
@@ -220,6 +269,7 @@ class SegmentLayout:
             max_segments=max_segments,
             full=False,
             lead=longest if static else (int(origins.max()) if batch else 0),
+            before=before,
         )
 
     @property
@@ -233,9 +283,28 @@ class SegmentLayout:
         return first_rows(self.counts, self.rows)
 
     @property
+    def number(self) -> Int[Tensor, " S"]:
+        """Number of each segment in its document, those laid out earlier included."""
+        return self.rank if self.before is None else self.rank + self.before[self.document]
+
+    @property
+    def longest(self) -> int:
+        """Segments of the longest document, those laid out earlier included."""
+        if self.before is None:
+            return self.max_segments
+        segments = self.before + self.counts
+        longest: int = self.memo("longest", lambda: int(segments.max()) if len(segments) else 0)
+        return longest
+
+    @property
+    def held(self) -> Bool[Tensor, "S L"]:
+        """True where a slot holds a token, new or kept."""
+        return self.mask if self.kept is None else self.mask | self.kept
+
+    @property
     def positions(self) -> Int[Tensor, "S L"]:
         """Position u of every slot in its document."""
-        return self.rank[:, None] * self.segment_length + torch.arange(self.segment_length, device=self.rank.device)
+        return self.number[:, None] * self.segment_length + torch.arange(self.segment_length, device=self.rank.device)
 
     def _invert(self) -> Int[Tensor, " slots"]:
         """Return the flat token of each slot, B*N for an empty one."""
@@ -289,9 +358,9 @@ class SegmentLayout:
 
     def readable(self, causal: bool) -> Bool[Tensor, "S S_max"]:
         """True where a segment may read the state of its document's j-th segment: j != i, or j < i if causal."""
-        column = torch.arange(self.max_segments, device=self.rank.device)
+        column = torch.arange(self.longest, device=self.rank.device)
         if causal:
-            return column < self.rank[:, None]
+            return column < self.number[:, None]
         return (column < self.counts[self.document][:, None]) & (column != self.rank[:, None])
 
     def memo(self, key: Any, make: Callable[[], Any]) -> Any:

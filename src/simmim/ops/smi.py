@@ -66,7 +66,7 @@ def segment_attention(
     """
     if not q.shape[0]:
         return torch.zeros_like(q)
-    if layout.max_segments < 2:
+    if layout.longest < 2:
         neighbours, reach = 0, None
     if (
         neighbours == 0
@@ -156,7 +156,7 @@ def _key_mask(
     layout: SegmentLayout, rows: slice, causal: bool, steps: list[int], reach: Reach | None, null: bool
 ) -> Bool[Tensor, "R _ K"]:
     """Say which gathered keys each slot may read; one row for all slots of a segment if they may read the same."""
-    held = layout.mask[rows]
+    held = layout.held[rows]
     own = held[:, None]
     if causal:
         slots = torch.arange(layout.segment_length, device=own.device)
@@ -169,7 +169,7 @@ def _key_mask(
     found = [own]
     for step in steps:
         neighbour, exists = layout.neighbour(step)
-        found.append((layout.mask[neighbour[rows]] & exists[rows][:, None])[:, None])
+        found.append((layout.held[neighbour[rows]] & exists[rows][:, None])[:, None])
     if reach is not None:
         found.append(reach.mask[rows][:, None])
     if null:
