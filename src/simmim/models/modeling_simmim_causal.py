@@ -9,17 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from simmim.errors import ConfigError
+from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, token_loss
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
 
 __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
+
+PREFILL_CHUNK = 1 << 14
+"""Tokens of a prompt that ``generate`` reads at once, unless ``prefill_chunk_size`` says otherwise."""
 
 
 @dataclass
@@ -66,6 +70,19 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
+
+    def _prepare_cache_for_generation(
+        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Give generation our cache, and have a long prompt read part by part, so that its memory is bounded."""
+        found = GenerationMixin._prepare_cache_for_generation(  # type: ignore[misc]  # transformers types self otherwise
+            self, generation_config, model_kwargs, *args, **kwargs
+        )
+        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+            model_kwargs["past_key_values"] = SimMIMCache(len(self.decoder.layers))
+        if generation_config.use_cache:
+            generation_config.prefill_chunk_size = _chunk_size(generation_config, **model_kwargs)
+        return found
 
     def forward(
         self,
@@ -136,6 +153,29 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
+
+
+def _chunk_size(
+    config: GenerationConfig,
+    attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    **kwargs: Any,
+) -> int | None:
+    """Return how many tokens of a prompt are read at once, or None for all."""
+    if attention_mask is None or inputs_embeds is not None:
+        return config.prefill_chunk_size
+    if config.prefill_chunk_size is None:
+        # What is returned of every token has to come from one pass.
+        wanted = config.output_attentions or config.output_hidden_states
+        if wanted or attention_mask.shape[-1] <= PREFILL_CHUNK or not bool(attention_mask[:, -1].all()):
+            return None
+        return PREFILL_CHUNK
+    if not bool(attention_mask[:, -1].all()):
+        raise ConfigError(
+            f"prefill_chunk_size: expected None with padding on the right, got {config.prefill_chunk_size}; pad "
+            'prompts on the left: tokenizer.padding_side = "left"'
+        )
+    return config.prefill_chunk_size
 
 
 def _repeat_at_padding(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -194,7 +194,7 @@ class SMIAttention(nn.Module):
         Returns:
             ``[B, N, E]``, and the cache to go on from, in the place of the past.
         """
-        if past is None:
+        if past is None or not past.seen:
             return self.prefill(hidden_states, attention_mask, layout=layout, maps=maps)
         batch, tokens, _ = hidden_states.shape
         if tokens > 1 and maps is None and batch == len(past.position):

@@ -169,6 +169,28 @@ def test_training_lowers_the_loss_and_checkpointing_changes_no_gradient(ids: Ten
 
 
 @pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_prompt_read_in_parts_gives_what_it_gives_whole(
+    preset: str, beams: int, ids: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long prompt, or any with ``prefill_chunk_size``, is read part by part, and the same text comes out."""
+    model = model_of(**PRESETS[preset])
+    mask = (torch.arange(TOKENS) < torch.tensor([TOKENS, 20, 9])[:, None]).flip(1)
+    calls: list[int] = []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape[1]))
+    settings = {"attention_mask": mask.long(), "max_new_tokens": 12, "do_sample": False, "num_beams": beams}
+    whole = model.generate(ids, **settings)
+    assert max(calls) == TOKENS
+    for chosen, chunk in (({"prefill_chunk_size": 11}, 11), ({}, 9)):
+        monkeypatch.setattr("simmim.models.modeling_simmim_causal.PREFILL_CHUNK", 9)
+        calls.clear()
+        torch.testing.assert_close(model.generate(ids, **settings, **chosen), whole)
+        assert max(calls) == chunk
+    with pytest.raises(ConfigError, match="on the left"):
+        model.generate(ids, **settings | {"attention_mask": mask.flip(1).long()}, prefill_chunk_size=11)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
 def test_sampling_respects_the_seed_and_needs_no_cache(beams: int, ids: Tensor) -> None:
     model = model_of()
     batch, mask = padded(ids, "left")
