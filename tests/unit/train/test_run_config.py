@@ -50,7 +50,7 @@ def test_values_arrive(write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modle": {}}, r"recipe.yaml: modle: no such key \(did you mean model\?\); allowed: data, model, output_dir"),
+        ({"modle": {}}, r"recipe.yaml: modle: no such key \(did you mean model\?\); allowed: batching, data, early_"),
         ({"data": {"corpsu": "x"}}, r"data.corpsu: no such key \(did you mean corpus\?\); allowed: corpus, max_source"),
         ({"tokenizer": {"size": 1}}, r"tokenizer.size: no such key.*; allowed: path, vocab_size"),
         ({"model": {"hidden": 8}}, r"model.hidden: no such key .*; allowed: aggregator, .*hidden_size"),
@@ -118,7 +118,7 @@ def test_a_missing_section_is_named(tmp_path):
 def test_a_recipe_is_a_mapping(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected a mapping with data, model, output_dir"):
+    with pytest.raises(ConfigError, match="expected a mapping with batching, data, early_stopping, model, output_dir"):
         load_recipe(path)
 
 
