@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from accelerate.state import AcceleratorState, GradientState
 from datasets import Dataset
 from rich.console import Console
 from transformers import (
@@ -60,6 +61,9 @@ def fit(
         max_tokens=max_tokens,
         max_examples=arguments.train_batch_size if max_tokens is None else None,
     )
+    # accelerate keeps the precision of the phase before for the whole process, and refuses another one
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
     with RunReporter(phase.log, console) as reporter, Interruption() as interruption:
         callbacks: list[TrainerCallback] = [EpochEnds(), reporter]
         if recipe.early_stopping is not None and validation_rows is not None:
