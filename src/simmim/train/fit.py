@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState  # type: ignore[import-untyped]  # ships no types
 from datasets import Dataset
 from rich.console import Console
 from transformers import (

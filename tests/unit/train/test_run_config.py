@@ -59,7 +59,10 @@ def test_values_arrive(write):
         ({"training": {"qqq": 1}}, "training.qqq: no such key; allowed: .*Seq2SeqTrainingArguments"),
         ({"training": {"output_dir": "x"}}, "training.output_dir: the run sets this itself"),
         ({"batching": {"max_token": 8}}, r"batching.max_token: no such key \(did you mean max_tokens\?\)"),
-        ({"early_stopping": {"patient": 8}}, r"early_stopping.patient: no such key \(did you mean patience\?\)"),
+        (
+            {"early_stopping": {"patience": 1, "treshold": 8}},
+            r"early_stopping.treshold: no such key \(did you mean thre",
+        ),
         (
             {"pretraining": {"density": 8}},
             r"pretraining.density: no such key .*; allowed: mean_span, noise_density, tr",

@@ -123,9 +123,9 @@ def test_other_examples_and_other_packages_are_noticed(recipe, caplog):
 def test_a_full_disk_is_named(recipe):
     folder = RunFolder(recipe)
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(CheckpointError, match="run: cannot write: No space left on device. Make room"):
-        with folder.open(resume=False):
-            raise error
+    refused = pytest.raises(CheckpointError, match="run: cannot write: No space left on device. Make room")
+    with refused, folder.open(resume=False):
+        raise error
 
 
 def test_a_place_that_cannot_be_written_is_named(recipe, tmp_path):
