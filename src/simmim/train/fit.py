@@ -21,6 +21,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from simmim.train.batching import LengthBatches
 from simmim.train.epoch_ends import EpochEnds
 from simmim.train.interruption import Interruption
+from simmim.train.memory import FreedMemory
 from simmim.train.recoverable import RecoverableTrainer
 from simmim.train.reporting import RunReporter
 from simmim.train.run_folder import Phase
@@ -65,7 +66,7 @@ def fit(
     AcceleratorState._reset_state()
     GradientState._reset_state()
     with RunReporter(phase.log, console) as reporter, Interruption() as interruption:
-        callbacks: list[TrainerCallback] = [EpochEnds(), reporter]
+        callbacks: list[TrainerCallback] = [EpochEnds(), FreedMemory(), reporter]
         if recipe.early_stopping is not None and validation_rows is not None:
             stopping = recipe.early_stopping
             callbacks.append(EarlyStoppingCallback(stopping.patience, float(stopping.threshold)))

@@ -30,10 +30,19 @@ def write_failures_named(path: Path, checkpoints: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise CheckpointError(
-            f"{path}: cannot write it: {reason}. Make room or mend the disk. {what_is_left(checkpoints)}"
+            f"{path}: cannot write it: {_reason(error)}. Make room or mend the disk. {what_is_left(checkpoints)}"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, where torch hides it behind an error of its own; else what the library said."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return str(error).split("\n")[0]
 
 
 def what_is_left(checkpoints: Path) -> str:

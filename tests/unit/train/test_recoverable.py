@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMForConditionalGeneration
+from simmim.train.batching import LengthBatches
 from simmim.train.interruption import RunInterrupted
 from simmim.train.recoverable import DivergedError, RecoverableTrainer
 from simmim.train.run_config import load_recipe
@@ -97,6 +98,21 @@ def test_the_rows_that_are_named_are_those_of_the_batch(recipe, monkeypatch):
     tokenizer = transformers.AutoTokenizer.from_pretrained(Path(recipe.output_dir, "tokenizer"))
     lengths = sorted(len(tokenizer(json.loads(lines[row - 1])["document"])["input_ids"]) for row in rows)
     assert lengths == seen[1]
+
+
+def test_after_a_resume_the_rows_are_still_those_of_the_batch(recipe, monkeypatch, tiny_run):
+    with monkeypatch.context() as patch:
+        with_callback(patch, stop_at(2, signal.SIGTERM))
+        with pytest.raises(RunInterrupted):
+            train(recipe)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_run / "tokenizer")
+    documents = [json.loads(line)["document"] for line in Path(recipe.data.train).read_text().splitlines()]
+    lengths = [len(tokenizer(document)["input_ids"]) for document in documents]
+    fourth = LengthBatches(lengths, seed=0, max_examples=4).batches(0)[3]
+    at_loss(monkeypatch, 1, lambda loss: loss * float("nan"))
+    with pytest.raises(DivergedError, match="step 4: ") as caught:
+        train(recipe, resume=True)
+    assert f"rows {', '.join(str(row + 1) for row in sorted(fourth))} (counted" in str(caught.value)
 
 
 def test_a_gradient_that_is_no_number_stops_the_run(recipe, monkeypatch):
@@ -228,6 +244,8 @@ def test_old_checkpoints_go_and_the_best_stays(recipe):
     run = changed(recipe, max_steps=12, save_total_limit=2, load_best_model_at_end=True, metric_for_best_model="loss")
     model = train(changed(run, greater_is_better=True))  # the loss falls, so the first is the best
     assert checkpoints(run) == ["checkpoint-12", "checkpoint-2"]
+    best = state_of(run, 12)["best_model_checkpoint"]
+    assert best == str(Path(run.output_dir, "checkpoints", "checkpoint-2"))
     assert_same_weights(model, Path(run.output_dir, "checkpoints", "checkpoint-2"))
 
 
@@ -289,19 +307,26 @@ def test_pretraining_comes_first_and_hands_its_weights_over(pretrained_recipe, m
 def test_pretraining_reads_train_documents_alone(pretrained_recipe, monkeypatch):
     from simmim.train import trainer
 
-    seen = []
+    seen, epochs = [], []
 
     class Spy(trainer.SpanCorruption):
+        def set_epoch(self, epoch):
+            epochs.append(epoch)
+            super().set_epoch(epoch)
+
         def __call__(self, rows):
             seen.extend(tuple(row["input_ids"]) for row in rows)
             return super().__call__(rows)
 
     monkeypatch.setattr(trainer, "SpanCorruption", Spy)
-    train(pretrained_recipe)
+    section = pretrained_recipe.pretraining
+    longer = dataclasses.replace(section, training={**section.training, "max_steps": 9})  # an epoch has 8
+    train(dataclasses.replace(pretrained_recipe, pretraining=longer))
+    assert epochs == [0, 1]
     tokenizer = transformers.AutoTokenizer.from_pretrained(Path(pretrained_recipe.output_dir, "tokenizer"))
     lines = Path(pretrained_recipe.data.train).read_text().splitlines()
     known = {tuple(tokenizer(json.loads(line)["document"])["input_ids"]) for line in lines}
-    assert len(seen) >= 6 * 4
+    assert len(seen) >= 9 * 4
     assert set(seen) <= known
 
 
