@@ -56,17 +56,21 @@ def lines(run):
     return sum(log.read_text().count("\n") for log in logs if log.exists())
 
 
-def kill_somewhere(process, run, drawn):
-    """Kill a process after some steps, every other time while it saves; return whether it lived so long."""
+def kill_somewhere(process, run, drawn, *, while_saving):
+    """Kill a process after some steps, or in the next save after them; return whether it lived so long."""
     wanted = lines(run) + drawn.randint(0, 12)
-    while_saving = drawn.random() < 0.5
     end = time.monotonic() + 120
     while process.poll() is None and lines(run) < wanted:
         assert time.monotonic() < end
         time.sleep(0.002)
     time.sleep(0 if while_saving else drawn.uniform(0, 0.2))
-    while while_saving and process.poll() is None and not drafts(run):
+    while while_saving and process.poll() is None:
         assert time.monotonic() < end
+        if drafts(run):
+            process.send_signal(signal.SIGSTOP)  # so that it cannot finish the save meanwhile
+            if drafts(run):
+                break
+            process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGKILL)
     output = process.communicate()[0]
     assert process.returncode in (0, -signal.SIGKILL), output
@@ -89,8 +93,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path, 
     recipe = write_recipe(tmp_path, make_recipe, "killed")
     drawn = random.Random(0)
     while_saving = 0
-    for _ in range(KILLS):
-        if not kill_somewhere(start(recipe, killed), killed, drawn):
+    for number in range(KILLS):
+        if not kill_somewhere(start(recipe, killed), killed, drawn, while_saving=number % 2 == 0):
             break
         while_saving += bool(drafts(killed))
     last = start(recipe, killed)
