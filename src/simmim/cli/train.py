@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from simmim.cli.messages import complain
 
 __all__ = ["train"]
 
@@ -18,15 +22,34 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. --set training.max_steps=10."),
     ] = None,
 ) -> None:
-    """Train a model and save it under the recipe's output_dir."""
+    """Train a model and save it under the recipe's output_dir.
+
+    SIGTERM or Ctrl-C saves a checkpoint after the step and leaves with 143 or 130; a second Ctrl-C leaves at once.
+    """
+    overrides = override or []
+    again = shlex.join(["simmim", "train", str(recipe), "--resume", *(f"--set={setting}" for setting in overrides)])
+    try:
+        _run(recipe, overrides, resume, again)
+    except KeyboardInterrupt:
+        complain(f"stopped at once; if the run has begun, go on from its last checkpoint with: {again}")
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def _run(recipe: Path, overrides: list[str], resume: bool, again: str) -> None:
     # these take seconds to import
     import datasets
     from transformers.utils.logging import disable_progress_bar
 
+    from simmim.train.interruption import RunInterrupted
     from simmim.train.run_config import load_recipe
     from simmim.train.trainer import train as run
 
     # the run has a bar of its own
     datasets.disable_progress_bars()
     disable_progress_bar()
-    typer.echo(run(load_recipe(recipe, override or []), resume=resume))
+    try:
+        typer.echo(run(load_recipe(recipe, overrides), resume=resume))
+    except RunInterrupted as error:
+        name = signal.Signals(error.signal_number).name
+        complain(f"stopped by {name}; saved {error.checkpoint}, go on with: {again}")
+        raise typer.Exit(128 + error.signal_number) from None

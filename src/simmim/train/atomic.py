@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["replaced_file", "replaced_folder"]
+__all__ = ["remove_folder", "remove_leftovers", "replaced_file", "replaced_folder"]
+
+_SUFFIX = ".draft"
 
 
 @contextmanager
@@ -34,6 +37,7 @@ def replaced_file(path: Path) -> Iterator[TextIO]:
         draft = workshop / path.name
         with draft.open("w", encoding="utf-8") as stream:
             yield stream
+        _flush(draft)
         draft.replace(path)
 
 
@@ -54,16 +58,43 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         draft = workshop / path.name
         draft.mkdir()
         yield draft
+        for written in draft.rglob("*"):
+            if written.is_file():
+                _flush(written)
         if path.exists():
             path.rename(workshop / "replaced")
         draft.rename(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that it is gone at once: nobody ever sees half of it.
+
+    Raises:
+        OSError: the folder cannot be moved away.
+    """
+    with _workshop(path) as workshop:
+        path.rename(workshop / path.name)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote into a folder have left in it."""
+    for leftover in folder.glob(f".*{_SUFFIX}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the contents of a file on the disk before its name is, should the machine stop."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 @contextmanager
 def _workshop(path: Path) -> Iterator[Path]:
     """Make a folder of our own beside a path, on the same file system, that goes when the block ends."""
     try:
-        workshop = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True)
+        workshop = tempfile.TemporaryDirectory(
+            prefix=f".{path.name}-", suffix=_SUFFIX, dir=path.parent, ignore_cleanup_errors=True
+        )
     except OSError as error:
         # the temporary name means nothing to the user
         raise OSError(error.errno, f"cannot write here: {error.strerror}", str(path)) from error

@@ -5,22 +5,27 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import json
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, Field, StrictInt, StrictStr, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig
+from simmim.train.sections import (
+    BatchingSection,
+    DataSection,
+    EarlyStoppingSection,
+    PretrainingSection,
+    Recipe,
+    TokenizerSection,
+)
 from simmim.train.yaml_reader import parse_yaml, read_yaml
 
-__all__ = ["DataSection", "Recipe", "TokenizerSection", "load_recipe"]
-
-_STRICT = ConfigDict(extra="forbid")
-_Count = Annotated[StrictInt, Field(gt=0)]
+__all__ = ["load_recipe", "resolved_recipe"]
 
 # What the recipe says elsewhere, the tokenizer decides or the run owns: no keys of `model` and `training`.
 _MODEL_OWNED = frozenset(
@@ -34,84 +39,23 @@ _TRAINING_OWNED = frozenset(
         *("output_dir", "seed", "data_seed", "resume_from_checkpoint", "do_train", "do_eval", "do_predict"),
         *("disable_tqdm", "include_num_input_tokens_seen", "local_rank"),
         *("remove_unused_columns", "label_names", "length_column_name"),
+        *("train_sampling_strategy", "dataloader_drop_last", "restore_callback_states_from_checkpoint"),
     }
 )
+# The first phase is not evaluated, and its spans change from epoch to epoch, which lasting workers would not see.
+_PRETRAINING_OWNED = _TRAINING_OWNED | {
+    *("eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "load_best_model_at_end"),
+    *("metric_for_best_model", "greater_is_better", "dataloader_persistent_workers"),
+}
+_STRATEGIES = frozenset({"eval_strategy", "logging_strategy", "save_strategy"})
+_SECTIONS: dict[str, type] = {
+    "data": DataSection,
+    "tokenizer": TokenizerSection,
+    "batching": BatchingSection,
+    "early_stopping": EarlyStoppingSection,
+    "pretraining": PretrainingSection,
+}
 _LISTED = 40  # more keys than these are not listed in an error: they are those of transformers, and a hundred
-
-
-@dataclass(frozen=True, config=_STRICT)
-class DataSection:
-    """Says which examples a model learns from: a corpus by name, or files of one's own.
-
-    Args:
-        corpus: the name of a corpus, `debian-descriptions` for instance; then no files are given.
-        train: JSON lines with `document` and `summary`, to learn from.
-        validation: the same, to measure the loss on while training.
-        test: the same, to measure with once at the end; training never reads it.
-        max_source_tokens: cut every document to so many tokens; None keeps all of it, however long.
-        max_target_tokens: cut every summary to so many tokens; None keeps all of it.
-    """
-
-    corpus: StrictStr | None = None
-    train: StrictStr | None = None
-    validation: StrictStr | None = None
-    test: StrictStr | None = None
-    max_source_tokens: _Count | None = None
-    max_target_tokens: _Count | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a section that names both a corpus and files, or neither."""
-        files = [name for name in ("train", "validation", "test") if getattr(self, name) is not None]
-        if self.corpus is not None and files:
-            raise ValueError(f"expected either corpus or files, got corpus and {', '.join(files)}; remove one of them")
-        if self.corpus is None and not {"train", "validation"} <= set(files):
-            raise ValueError(f"expected corpus, or both train and validation, got {', '.join(files) or 'none of them'}")
-
-
-@dataclass(frozen=True, config=_STRICT)
-class TokenizerSection:
-    """Says where the tokenizer comes from: trained on the train split, or a folder that holds one.
-
-    Args:
-        vocab_size: how many tokens a tokenizer trained for this run knows.
-        path: the folder of a tokenizer to use as it is.
-    """
-
-    vocab_size: _Count | None = None
-    path: StrictStr | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a section that gives both ways, or neither."""
-        if (self.vocab_size is None) == (self.path is None):
-            raise ValueError("expected exactly one of vocab_size and path")
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Recipe:
-    """Holds everything that a training run depends on.
-
-    Args:
-        data: the examples.
-        tokenizer: the tokenizer.
-        output_dir: the folder of the run, relative to the working directory.
-        model: keyword arguments of `SimMIMConfig`; the tokenizer decides the vocabulary and the special tokens.
-        training: keyword arguments of `transformers.Seq2SeqTrainingArguments`.
-        seed: the seed of everything random.
-    """
-
-    data: DataSection
-    tokenizer: TokenizerSection
-    output_dir: StrictStr
-    model: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
-    training: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
-    seed: StrictInt = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as it would stand in a file, without the keys that are not set."""
-        entries = dataclasses.asdict(self)
-        for section in ("data", "tokenizer"):
-            entries[section] = {key: value for key, value in entries[section].items() if value is not None}
-        return entries
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -138,8 +82,51 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from error
     _check_model(recipe.model, source)
-    _check_training(recipe.training, source)
+    _check_training(recipe.training, f"{source}: training", _TRAINING_OWNED)
+    if recipe.pretraining is not None:
+        _check_training(recipe.pretraining.training, f"{source}: pretraining.training", _PRETRAINING_OWNED)
     return recipe
+
+
+def resolved_recipe(
+    recipe: Recipe,
+    model: SimMIMConfig,
+    training: Seq2SeqTrainingArguments,
+    pretraining: Seq2SeqTrainingArguments | None,
+) -> dict[str, Any]:
+    """Fill every default into a recipe.
+
+    Args:
+        recipe: the recipe as it was given.
+        model: what its section `model` became.
+        training: what its section `training` became.
+        pretraining: what its section `pretraining.training` became, if it has one.
+
+    Returns:
+        A recipe that leaves nothing to a default, as it would stand in a file.
+    """
+    entries = dataclasses.asdict(recipe)
+    chosen = model.to_dict()
+    entries["model"] = {
+        key: chosen[key] for key in sorted(set(SimMIMConfig.__annotations__) - _MODEL_OWNED) if key in chosen
+    }
+    entries["training"] = _settings(training, _TRAINING_OWNED)
+    if pretraining is not None:
+        entries["pretraining"]["training"] = _settings(pretraining, _PRETRAINING_OWNED)
+    if recipe.batching.max_tokens is not None:
+        for section in (entries, entries["pretraining"] or {}):
+            section.get("training", {}).pop("per_device_train_batch_size", None)
+    return entries
+
+
+def _settings(arguments: Seq2SeqTrainingArguments, owned: frozenset[str]) -> dict[str, Any]:
+    """Return the arguments that a recipe may give, with plain values."""
+    values = json.loads(arguments.to_json_string())
+    return {key: value for key, value in values.items() if key in _training_keys() - owned}
+
+
+def _training_keys() -> set[str]:
+    return {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.init}
 
 
 def _override(entries: dict[str, Any], override: str) -> None:
@@ -167,15 +154,17 @@ def _check_model(settings: dict[str, Any], source: str) -> None:
         raise ConfigError(f"{source}: model: {' '.join(str(error).split())}") from error
 
 
-def _check_training(settings: dict[str, Any], source: str) -> None:
+def _check_training(settings: dict[str, Any], source: str, owned: frozenset[str]) -> None:
     """Refuse what Seq2SeqTrainingArguments does not know, and values of another type than it declares."""
     hints = get_type_hints(Seq2SeqTrainingArguments)
-    allowed = {field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.init} - _TRAINING_OWNED
+    allowed = _training_keys() - owned
     for key, value in settings.items():
-        if key in _TRAINING_OWNED:
-            raise ConfigError(f"{source}: training.{key}: the run sets this itself; remove it")
+        if key in owned:
+            raise ConfigError(f"{source}.{key}: the run sets this itself; remove it")
         if key not in allowed:
-            raise ConfigError(_unknown(f"{source}: training.{key}", key, allowed))
+            raise ConfigError(_unknown(f"{source}.{key}", key, allowed))
+        if key in _STRATEGIES and value is False:  # YAML's reading of a bare no
+            settings[key] = value = "no"
         adapter: TypeAdapter[Any] = TypeAdapter(
             hints[key], config=ConfigDict(strict=True, arbitrary_types_allowed=True)
         )
@@ -183,7 +172,7 @@ def _check_training(settings: dict[str, Any], source: str) -> None:
             adapter.validate_python(value)
         except ValidationError as error:
             expected = inspect.formatannotation(hints[key])
-            raise ConfigError(f"{source}: training.{key}: expected {expected}, got {_shown(value)}") from error
+            raise ConfigError(f"{source}.{key}: expected {expected}, got {_shown(value)}") from error
 
 
 def _explain(error: ValidationError, source: str) -> str:
@@ -192,7 +181,7 @@ def _explain(error: ValidationError, source: str) -> str:
     location = [str(part) for part in first["loc"]]
     where = f"{source}: {'.'.join(location)}" if location else source
     if first["type"] == "unexpected_keyword_argument":
-        section = {"data": DataSection, "tokenizer": TokenizerSection}.get(location[0], Recipe)
+        section = _SECTIONS.get(location[0], Recipe)
         return _unknown(where, location[-1], _keys(section))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in ("missing", "missing_argument"):

@@ -1,10 +1,9 @@
-"""Trains a model from a recipe with transformers' Seq2SeqTrainer."""
+"""Trains a model from a recipe: on masked spans first where it says so, then on the task."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import datasets
 import torch
@@ -13,8 +12,6 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForSeq2Seq,
     PreTrainedTokenizerBase,
-    PrinterCallback,
-    Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     set_seed,
 )
@@ -23,10 +20,14 @@ from simmim.data.corpora import load_corpus, load_examples
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration
+from simmim.tasks.denoising import SpanCorruption
 from simmim.tasks.summarisation import tokenize_examples
-from simmim.train.reporting import RunReporter
-from simmim.train.run_config import DataSection, Recipe
+from simmim.train.arguments import pretraining_arguments, task_arguments
+from simmim.train.fit import fit
+from simmim.train.provenance import data_manifest
+from simmim.train.run_config import resolved_recipe
 from simmim.train.run_folder import RunFolder
+from simmim.train.sections import DataSection, Recipe
 
 __all__ = ["train"]
 
@@ -36,67 +37,87 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
 
     Args:
         recipe: what to train, on what and how.
-        resume: go on from the last checkpoint of the run in `recipe.output_dir`.
+        resume: go on from the last checkpoint of the run in `recipe.output_dir`, or from its beginning where it was
+            stopped before the first. On a CPU the weights become the same, bit for bit, as without the stop.
         console: where to show the progress; standard error where not given.
 
     Returns:
-        The folder of the finished model: weights (safetensors), tokenizer, recipe and package versions.
+        The folder of the finished model: weights (safetensors), tokenizer, recipe, versions and data manifest.
 
     Raises:
         ConfigError: a setting has a value that the trainer, the model or this machine refuses.
-        DataError: the examples cannot be read.
-        CheckpointError: the run's folder holds another run, or nothing to resume.
+        DataError: the examples cannot be read, or are not those that the run was started with.
+        CheckpointError: the run's folder holds another run or nothing to resume, or cannot be written.
+        DivergedError: a loss, gradient or weight is not finite.
+        RunInterrupted: the process was asked to stop; a checkpoint is saved.
     """
     console = console or Console(stderr=True)
     folder = RunFolder(recipe)
-    arguments = _training_arguments(recipe, folder)
-    checkpoint = folder.open(resume=resume)
-    set_seed(recipe.seed)
-    splits = _load_splits(recipe.data)
-    tokenizer = _make_tokenizer(recipe, splits["train"], checkpoint)
-    limits = {"max_source_tokens": recipe.data.max_source_tokens, "max_target_tokens": recipe.data.max_target_tokens}
-    splits = {name: tokenize_examples(split, tokenizer, **limits) for name, split in splits.items()}
-    model = SimMIMForConditionalGeneration(_model_config(recipe, tokenizer))
-    console.print(
-        f"{recipe.output_dir}: {model.num_parameters():,} parameters, {len(splits['train']):,} examples and "
-        f"{len(splits['validation']):,} for validation, on {arguments.device} in {_precision(arguments)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    with RunReporter(folder.log, console) as reporter:
-        trainer = Seq2SeqTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=splits["train"],
-            eval_dataset=splits["validation"],
-            processing_class=tokenizer,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
-            callbacks=[reporter],
+    arguments = task_arguments(recipe, folder.task)
+    first_arguments = pretraining_arguments(recipe, folder.pretraining)
+    with folder.open(resume=resume):
+        splits = _load_splits(recipe.data)
+        tokenizer = _make_tokenizer(recipe, splits["train"], folder)
+        config = _model_config(recipe, tokenizer)
+        resolved = resolved_recipe(recipe, config, arguments, first_arguments)
+        folder.record(data_manifest(recipe.data, splits), resolved, resume=resume)
+        limits = {key: getattr(recipe.data, key) for key in ("max_source_tokens", "max_target_tokens")}
+        splits = {name: tokenize_examples(split, tokenizer, **limits) for name, split in splits.items()}
+        set_seed(recipe.seed)
+        model = SimMIMForConditionalGeneration(config)
+        _say(
+            console,
+            f"{recipe.output_dir}: {model.num_parameters():,} parameters, {len(splits['train']):,} examples and "
+            f"{len(splits['validation']):,} for validation, on {arguments.device} in {_precision(arguments)}",
         )
-        trainer.remove_callback(PrinterCallback)  # the reporter says it better
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return folder.save(model, tokenizer)
+        if first_arguments is not None and folder.task.last_checkpoint() is None:
+            model = _pretrained(recipe, folder, model, first_arguments, splits["train"], tokenizer, console)
+        fit(
+            model,
+            arguments,
+            folder.task,
+            recipe,
+            train_rows=splits["train"],
+            validation_rows=splits["validation"],
+            collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+            tokenizer=tokenizer,
+            console=console,
+        )
+        return folder.save(folder.task, model, tokenizer)
 
 
-def _training_arguments(recipe: Recipe, folder: RunFolder) -> Seq2SeqTrainingArguments:
-    """Complete the recipe's settings with those that the run owns."""
-    defaults: dict[str, Any] = {
-        "train_sampling_strategy": "group_by_length",
-        # the trainer writes this into the model's configuration, and the model is saved to be used
-        "use_cache": True,
-        # without an accelerator the trainer would choose the CPU anyway, but refuse bf16 unless told so
-        "use_cpu": not torch.accelerator.is_available(),
-    }
-    owned: dict[str, Any] = {
-        "output_dir": str(folder.checkpoints),
-        "seed": recipe.seed,
-        "disable_tqdm": True,
-        "include_num_input_tokens_seen": "non_padding",
-    }
-    try:
-        return Seq2SeqTrainingArguments(**(defaults | recipe.training | owned))
-    except (ValueError, ImportError) as error:
-        raise ConfigError(f"training: {' '.join(str(error).split())}") from error
+def _pretrained(
+    recipe: Recipe,
+    folder: RunFolder,
+    model: SimMIMForConditionalGeneration,
+    arguments: Seq2SeqTrainingArguments,
+    rows: datasets.Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    console: Console,
+) -> SimMIMForConditionalGeneration:
+    """Return the model as the first phase leaves it, which runs unless it has run to its end before."""
+    assert recipe.pretraining is not None
+    if not folder.pretraining.model.exists():
+        _say(console, "pretraining on masked spans of the training documents")
+        section = recipe.pretraining
+        spans = {"noise_density": section.noise_density, "mean_span": section.mean_span}
+        fit(
+            model,
+            arguments,
+            folder.pretraining,
+            recipe,
+            train_rows=rows.remove_columns("labels"),
+            validation_rows=None,
+            collator=SpanCorruption(tokenizer, seed=recipe.seed, **spans),
+            tokenizer=tokenizer,
+            console=console,
+        )
+        folder.save(folder.pretraining, model, tokenizer)
+    _say(console, f"training on the task from the weights in {folder.pretraining.model}")
+    loaded: SimMIMForConditionalGeneration = SimMIMForConditionalGeneration.from_pretrained(
+        folder.pretraining.model, dtype=torch.float32, local_files_only=True
+    )
+    return loaded
 
 
 def _load_splits(data: DataSection) -> dict[str, datasets.Dataset]:
@@ -109,17 +130,27 @@ def _load_splits(data: DataSection) -> dict[str, datasets.Dataset]:
     return {"train": load_examples(data.train), "validation": load_examples(data.validation)}
 
 
-def _make_tokenizer(recipe: Recipe, examples: datasets.Dataset, checkpoint: Path | None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of the checkpoint or the recipe, or train one on documents and summaries."""
-    path = str(checkpoint) if checkpoint is not None else recipe.tokenizer.path
-    if path is None:
+def _make_tokenizer(recipe: Recipe, examples: datasets.Dataset, folder: RunFolder) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of the run or the recipe, or train one on documents and summaries; keep it with the run."""
+    if folder.tokenizer.exists():
+        return _load_tokenizer(folder.tokenizer)
+    if recipe.tokenizer.path is not None:
+        tokenizer = _load_tokenizer(Path(recipe.tokenizer.path))
+    else:
         assert recipe.tokenizer.vocab_size is not None
         texts = itertools.chain(examples["document"], examples["summary"])
-        return train_tokenizer(texts, recipe.tokenizer.vocab_size)
+        tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab_size)
+    folder.save_tokenizer(tokenizer)
+    return tokenizer
+
+
+def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"tokenizer.path: expected a folder with a tokenizer, cannot load {path!r}") from error
+        raise CheckpointError(
+            f"tokenizer.path: expected a folder with a tokenizer, cannot load {str(path)!r}"
+        ) from error
     return tokenizer
 
 
@@ -136,6 +167,10 @@ def _model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> SimMIMC
         decoder_start_token_id=start,
         **recipe.model,
     )
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def _precision(arguments: Seq2SeqTrainingArguments) -> str:

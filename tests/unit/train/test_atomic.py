@@ -2,7 +2,7 @@
 
 import pytest
 
-from simmim.train.atomic import replaced_file, replaced_folder
+from simmim.train.atomic import remove_folder, remove_leftovers, replaced_file, replaced_folder
 
 
 def names(folder):
@@ -67,3 +67,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, rep
 def test_a_file_does_not_replace_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError), replaced_file(tmp_path):
         pytest.fail("the block must not run")
+
+
+def test_a_folder_goes_at_once(tmp_path):
+    (tmp_path / "old" / "deep").mkdir(parents=True)
+    remove_folder(tmp_path / "old")
+    assert names(tmp_path) == []
+
+
+def test_drafts_of_killed_processes_go_and_nothing_else(tmp_path):
+    for name in (".out.json-x1.draft", ".hidden", "kept.draft"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".hidden", "kept.draft"]

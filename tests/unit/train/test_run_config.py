@@ -50,7 +50,7 @@ def test_values_arrive(write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modle": {}}, r"recipe.yaml: modle: no such key \(did you mean model\?\); allowed: data, model, output_dir"),
+        ({"modle": {}}, r"recipe.yaml: modle: no such key \(did you mean model\?\); allowed: batching, data, early_"),
         ({"data": {"corpsu": "x"}}, r"data.corpsu: no such key \(did you mean corpus\?\); allowed: corpus, max_source"),
         ({"tokenizer": {"size": 1}}, r"tokenizer.size: no such key.*; allowed: path, vocab_size"),
         ({"model": {"hidden": 8}}, r"model.hidden: no such key .*; allowed: aggregator, .*hidden_size"),
@@ -58,6 +58,17 @@ def test_values_arrive(write):
         ({"training": {"learnin_rate": 1}}, r"training.learnin_rate: no such key \(did you mean learning_rate\?\)"),
         ({"training": {"qqq": 1}}, "training.qqq: no such key; allowed: .*Seq2SeqTrainingArguments"),
         ({"training": {"output_dir": "x"}}, "training.output_dir: the run sets this itself"),
+        ({"batching": {"max_token": 8}}, r"batching.max_token: no such key \(did you mean max_tokens\?\)"),
+        (
+            {"early_stopping": {"patience": 1, "treshold": 8}},
+            r"early_stopping.treshold: no such key \(did you mean thre",
+        ),
+        (
+            {"pretraining": {"density": 8}},
+            r"pretraining.density: no such key .*; allowed: mean_span, noise_density, tr",
+        ),
+        ({"pretraining": {"training": {"qq": 1}}}, "pretraining.training.qq: no such key"),
+        ({"pretraining": {"training": {"eval_steps": 1}}}, "pretraining.training.eval_steps: the run sets this itself"),
     ],
 )
 def test_an_unknown_key_is_named_with_what_is_allowed(write, changes, message):
@@ -80,6 +91,10 @@ def test_an_unknown_key_is_named_with_what_is_allowed(write, changes, message):
         ({"training": {"learning_rate": "fast"}}, r"training.learning_rate: expected float, got 'fast' \(str\)"),
         ({"training": {"max_steps": True}}, r"training.max_steps: expected int, got True \(bool\)"),
         ({"training": {"bf16": 1}}, r"training.bf16: expected bool, got 1 \(int\)"),
+        ({"batching": {"max_tokens": 0}}, "batching.max_tokens: .*greater than 0, got 0"),
+        ({"early_stopping": {}}, "early_stopping.patience: this key is required and missing"),
+        ({"pretraining": {"noise_density": 1}}, "pretraining.noise_density: .*less than 1, got 1"),
+        ({"pretraining": {"mean_span": 0.5}}, "pretraining.mean_span: .*greater than or equal to 1, got 0.5"),
         ({"training": {"lr_scheduler_type": 3}}, "training.lr_scheduler_type: expected .*str, got 3"),
     ],
 )
@@ -118,7 +133,7 @@ def test_a_missing_section_is_named(tmp_path):
 def test_a_recipe_is_a_mapping(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected a mapping with data, model, output_dir"):
+    with pytest.raises(ConfigError, match="expected a mapping with batching, data, early_stopping, model, output_dir"):
         load_recipe(path)
 
 
@@ -151,3 +166,33 @@ def test_a_recipe_written_out_reads_back_the_same(write, tmp_path):
     again.write_text(yaml.safe_dump(recipe.to_dict()), encoding="utf-8")
     assert load_recipe(again) == recipe
     assert recipe.to_dict()["data"] == {"corpus": "debian-descriptions"}
+
+
+@pytest.mark.parametrize("key", ["eval_strategy", "save_strategy", "logging_strategy"])
+@pytest.mark.parametrize("value", ["no", "off", "'no'", "false"])
+def test_a_bare_no_is_a_strategy(tmp_path, key, value):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL) + f"training: {{{key}: {value}}}\n", encoding="utf-8")
+    assert load_recipe(path).training == {key: "no"}
+
+
+@pytest.mark.parametrize("section", ["training", "pretraining"])
+def test_a_batch_has_one_size(write, section):
+    size = {"per_device_train_batch_size": 4}
+    changes = {section: size if section == "training" else {"training": size}, "batching": {"max_tokens": 64}}
+    with pytest.raises(ConfigError, match="both say how large a batch is; remove one of them"):
+        load_recipe(write(**changes))
+
+
+def test_new_sections_arrive_and_are_written_out(write, tmp_path):
+    changes = {
+        "batching": {"max_tokens": 64},
+        "early_stopping": {"patience": 2, "threshold": 0.5},
+        "pretraining": {"training": {"max_steps": 3}},
+    }
+    recipe = load_recipe(write(**changes))
+    assert (recipe.batching.max_tokens, recipe.early_stopping.patience) == (64, 2)
+    assert (recipe.pretraining.noise_density, recipe.pretraining.mean_span) == (0.15, 3.0)
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(recipe.to_dict()), encoding="utf-8")
+    assert load_recipe(again) == recipe

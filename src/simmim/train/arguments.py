@@ -1,0 +1,81 @@
+"""Completes the training arguments of a recipe with those that the run owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Seq2SeqTrainingArguments
+
+from simmim.errors import ConfigError
+from simmim.train.run_folder import Phase
+from simmim.train.sections import Recipe
+
+__all__ = ["pretraining_arguments", "task_arguments"]
+
+
+def task_arguments(recipe: Recipe, phase: Phase) -> Seq2SeqTrainingArguments:
+    """Make the arguments of the training on the task.
+
+    Args:
+        recipe: its section `training` is completed.
+        phase: where the checkpoints go; a phase that has one is not evaluated once more at its start.
+
+    Raises:
+        ConfigError: a value is refused by transformers or this machine, or early stopping has nothing to go by.
+    """
+    settings = dict(recipe.training)
+    if recipe.early_stopping is not None:
+        settings.setdefault("metric_for_best_model", "loss")
+    if phase.last_checkpoint() is not None:
+        settings["eval_on_start"] = False
+    arguments = _complete(settings, recipe, phase, "training")
+    if recipe.early_stopping is not None and arguments.eval_strategy == "no":
+        raise ConfigError("early_stopping: expected training.eval_strategy steps or epoch to go by, got no")
+    if arguments.metric_for_best_model not in (None, "loss", "eval_loss"):
+        raise ConfigError(
+            f"training.metric_for_best_model: expected loss, the one that is measured while training, got "
+            f"{arguments.metric_for_best_model}"
+        )
+    return arguments
+
+
+def pretraining_arguments(recipe: Recipe, phase: Phase) -> Seq2SeqTrainingArguments | None:
+    """Make the arguments of the first phase; None if the recipe has none.
+
+    Args:
+        recipe: its section `pretraining.training` is completed.
+        phase: where the checkpoints go.
+
+    Raises:
+        ConfigError: a value is refused by transformers or this machine.
+    """
+    if recipe.pretraining is None:
+        return None
+    settings = {**recipe.pretraining.training, "eval_strategy": "no"}
+    return _complete(settings, recipe, phase, "pretraining.training", remove_unused_columns=False)
+
+
+def _complete(
+    settings: dict[str, Any], recipe: Recipe, phase: Phase, section: str, **more: Any
+) -> Seq2SeqTrainingArguments:
+    defaults: dict[str, Any] = {
+        # the trainer writes this into the model's configuration, and the model is saved to be used
+        "use_cache": True,
+        # without an accelerator the trainer would choose the CPU anyway, but refuse bf16 unless told so
+        "use_cpu": not torch.accelerator.is_available(),
+    }
+    owned: dict[str, Any] = {
+        "output_dir": str(phase.checkpoints),
+        "seed": recipe.seed,
+        "disable_tqdm": True,
+        "include_num_input_tokens_seen": "non_padding",
+        "restore_callback_states_from_checkpoint": True,
+    }
+    try:
+        arguments = Seq2SeqTrainingArguments(**(defaults | settings | owned | more))
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"{section}: {' '.join(str(error).split())}") from error
+    if arguments.world_size > 1:
+        raise ConfigError(f"{section}: expected one process, got {arguments.world_size}; start without a launcher")
+    return arguments

@@ -1,0 +1,89 @@
+"""Runs one phase of training: from where it stands to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from accelerate.state import AcceleratorState, GradientState  # type: ignore[import-untyped]  # ships no types
+from datasets import Dataset
+from rich.console import Console
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+)
+from transformers.integrations.integration_utils import TensorBoardCallback
+
+from simmim.train.batching import LengthBatches
+from simmim.train.epoch_ends import EpochEnds
+from simmim.train.interruption import Interruption
+from simmim.train.memory import FreedMemory
+from simmim.train.recoverable import RecoverableTrainer
+from simmim.train.reporting import RunReporter
+from simmim.train.run_folder import Phase
+from simmim.train.sections import Recipe
+
+__all__ = ["fit"]
+
+
+def fit(
+    model: PreTrainedModel,
+    arguments: Seq2SeqTrainingArguments,
+    phase: Phase,
+    recipe: Recipe,
+    *,
+    train_rows: Dataset,
+    validation_rows: Dataset | None,
+    collator: Callable[..., Any],
+    tokenizer: PreTrainedTokenizerBase,
+    console: Console,
+) -> None:
+    """Train a model in place, from the last checkpoint of the phase where there is one.
+
+    Args:
+        model: the model.
+        arguments: how to train it.
+        phase: where checkpoints and log go.
+        recipe: says how large a batch is, and when to stop early if the phase is validated.
+        train_rows: `input_ids` and `length` of each example, and what else the collator needs.
+        validation_rows: the same, to measure the loss on; None measures none.
+        collator: makes a batch of rows.
+        tokenizer: saved with every checkpoint.
+        console: where to show the progress.
+    """
+    max_tokens = recipe.batching.max_tokens
+    batches = LengthBatches(
+        train_rows["length"],
+        seed=recipe.seed,
+        max_tokens=max_tokens,
+        max_examples=arguments.train_batch_size if max_tokens is None else None,
+    )
+    # accelerate keeps the precision of the phase before for the whole process, and refuses another one
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    with RunReporter(phase.log, console) as reporter, Interruption() as interruption:
+        callbacks: list[TrainerCallback] = [EpochEnds(), FreedMemory(), reporter]
+        if recipe.early_stopping is not None and validation_rows is not None:
+            stopping = recipe.early_stopping
+            callbacks.append(EarlyStoppingCallback(stopping.patience, float(stopping.threshold)))
+        trainer = RecoverableTrainer(
+            batches=batches,
+            interruption=interruption,
+            model=model,
+            args=arguments,
+            train_dataset=train_rows,
+            eval_dataset=validation_rows,
+            processing_class=tokenizer,
+            data_collator=collator,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)  # the reporter says it better
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):
+                callback.logging_dir = str(phase.tensorboard)
+        checkpoint = phase.last_checkpoint()
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -1,0 +1,51 @@
+"""Says what a run was made from: the packages, and the examples with their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from simmim import __version__
+from simmim.data.corpora import load_manifest
+from simmim.train.sections import DataSection
+
+__all__ = ["data_manifest", "package_versions"]
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the version of Python and of each package that has a say in the weights."""
+    versions = {"python": platform.python_version(), "simmim": __version__}
+    return versions | {name: version(name) for name in _PACKAGES}
+
+
+def data_manifest(data: DataSection, splits: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Describe the examples of a run.
+
+    Args:
+        data: where they come from.
+        splits: the examples themselves, by the name of their split.
+
+    Returns:
+        The manifest of the corpus; for files of one's own the path, size in bytes, SHA-256 and rows of each split.
+    """
+    if data.corpus is not None:
+        return load_manifest(data.corpus)
+    return {name: _describe(Path(getattr(data, name)), split) for name, split in splits.items()}
+
+
+def _describe(path: Path, split: Dataset) -> dict[str, Any]:
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest() if path.is_dir() else stream.read())
+    size = sum(file.stat().st_size for file in files)
+    return {"path": str(path), "bytes": size, "sha256": digest.hexdigest(), "rows": len(split)}

@@ -1,0 +1,163 @@
+"""A Seq2SeqTrainer whose runs go on bit for bit from their last checkpoint, whatever stopped them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Seq2SeqTrainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import sort_checkpoints
+
+from simmim.errors import SimMIMError
+from simmim.train.atomic import remove_folder, replaced_folder
+from simmim.train.batching import LengthBatches
+from simmim.train.interruption import Interruption, RunInterrupted
+from simmim.train.write_failures import what_is_left, write_failures_named
+
+__all__ = ["DivergedError", "RecoverableTrainer"]
+
+_SHOWN_ROWS = 20
+
+
+class DivergedError(SimMIMError, ArithmeticError):
+    """A loss, a gradient or a weight is no finite number any more."""
+
+
+class RecoverableTrainer(Seq2SeqTrainer):
+    """Trains as transformers does, and guards what would be lost.
+
+    - Checkpoints appear whole or not at all, and disappear at once.
+    - A run that has reached its end does not take a step more when it is resumed.
+    - A loss, gradient or weight that is not finite stops the run before it is saved.
+    - A request to stop is answered between two steps, with a checkpoint.
+
+    Args:
+        batches: The batches of each epoch, as numbers of rows of `train_dataset`.
+        interruption: Says whether the process was asked to stop.
+        **kwargs: The arguments of `Seq2SeqTrainer`.
+    """
+
+    def __init__(self, *, batches: LengthBatches, interruption: Interruption, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        assert self.args.output_dir is not None
+        self._folder = Path(self.args.output_dir)
+        self._batches = batches
+        self._interruption = interruption
+        self._draft: Path | None = None
+        self._rows_to_come: Iterator[list[int]] = iter(())
+        self._rows_of_step: list[int] = []
+        # what transformers removes it removes file by file; here whole checkpoints go
+        self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches of token ids."""
+        args = self.args
+        assert self.train_dataset is not None
+        loader: DataLoader[Any] = DataLoader(
+            self._remove_unused_columns(self.train_dataset, description="training"),
+            batch_sampler=self._batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            persistent_workers=args.dataloader_persistent_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Add the gradients of a batch; stop if its loss is not finite."""
+        rows = next(self._rows_to_come)
+        self._rows_of_step += rows
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not loss.isfinite().all():
+            raise self._diverged("loss", float(loss), rows)
+        return loss
+
+    def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]  # it is called by keywords
+        """Run an epoch, or what a resumed run has left of it."""
+        if self._is_over():
+            self.control.should_training_stop = True
+            return
+        epoch = kwargs["epoch"]
+        done = kwargs["steps_trained_in_current_epoch"] if epoch == kwargs["epochs_trained"] else 0
+        self._rows_to_come = iter(self._batches.batches(epoch)[done:])
+        self._batches.set_epoch(epoch)
+        if hasattr(self.data_collator, "set_epoch"):
+            self.data_collator.set_epoch(epoch)
+        super()._run_epoch(**kwargs)
+
+    def _is_over(self) -> bool:
+        """Tell whether the checkpoint that was loaded is the end of its run."""
+        stoppers = [found for found in self.callback_handler.callbacks if isinstance(found, EarlyStoppingCallback)]
+        stopped = any(found.early_stopping_patience_counter >= found.early_stopping_patience for found in stoppers)
+        return stopped or self.state.global_step >= self.state.max_steps
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Return the gradient norm; stop before the step if it is not finite."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        rows, self._rows_of_step = self._rows_of_step, []
+        # the loss scaling of fp16 looks for the largest scale that overflows, and skips such steps
+        if self.accelerator.scaler is None and not torch.as_tensor(norm).isfinite():
+            raise self._diverged("gradient norm", float(norm), rows)
+        return norm
+
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Tensor, grad_norm: Any, model: nn.Module, *args: Any, **kwargs: Any
+    ) -> None:
+        """Log, evaluate and save where that is due; stop here if the process was asked to."""
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, *args, **kwargs)
+        signal_number = self._interruption.signal_number
+        if signal_number is not None:
+            if not self._checkpoint_path().exists():
+                self._save_checkpoint(model, None)
+            raise RunInterrupted(signal_number, str(self._checkpoint_path()))
+
+    def _checkpoint_path(self) -> Path:
+        return self._folder / f"checkpoint-{self.state.global_step}"
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._draft is None else str(self._draft)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint beside its place, put it there, and remove those that are too many."""
+        for name, weight in model.named_parameters():
+            if not weight.isfinite().all():
+                raise self._diverged(f"weight {name}", float("nan"), [])
+        path = self._checkpoint_path()
+        with write_failures_named(path, self._folder), replaced_folder(path) as draft:
+            self._draft = draft.parent
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._draft = None
+            if self.state.best_global_step:
+                best = path.with_name(f"checkpoint-{self.state.best_global_step}")
+                self.state.best_model_checkpoint = str(best) if best == path or best.exists() else None
+                self.state.save_to_json(os.path.join(draft, TRAINER_STATE_NAME))  # noqa: PTH118
+        self._remove_old_checkpoints(path)
+
+    def _remove_old_checkpoints(self, newest: Path) -> None:
+        limit = self._save_total_limit
+        if not limit or limit < 0:
+            return
+        kept = {newest, Path(self.state.best_model_checkpoint or newest)}
+        found = [Path(name) for name in sort_checkpoints(str(self._folder))]
+        spare = [path for path in found if path not in kept]
+        for path in spare[: max(0, len(found) - max(limit, len(kept)))]:
+            remove_folder(path)
+
+    def _diverged(self, what: str, value: float, rows: list[int]) -> DivergedError:
+        numbers = ", ".join(str(row + 1) for row in sorted(rows)[:_SHOWN_ROWS])
+        more = f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
+        look = f", or look at the training rows {numbers}{more} (counted from 1)" if rows else ""
+        return DivergedError(
+            f"step {self.state.global_step + 1 if rows else self.state.global_step}: the {what} is {value}, so the run "
+            f"stops and saves nothing of it. Try max_grad_norm 1 or less, bf16 off, a lower learning_rate (in a new "
+            f"run){look}. {what_is_left(self._folder)}"
+        )

@@ -1,0 +1,164 @@
+"""The sections of a recipe: what each may hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic.dataclasses import dataclass
+
+__all__ = [
+    "BatchingSection",
+    "DataSection",
+    "EarlyStoppingSection",
+    "PretrainingSection",
+    "Recipe",
+    "TokenizerSection",
+]
+
+_STRICT = ConfigDict(extra="forbid")
+_Count = Annotated[StrictInt, Field(gt=0)]
+_Number = StrictFloat | StrictInt
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataSection:
+    """Says which examples a model learns from: a corpus by name, or files of one's own.
+
+    Args:
+        corpus: the name of a corpus, `debian-descriptions` for instance; then no files are given.
+        train: JSON lines with `document` and `summary`, to learn from.
+        validation: the same, to measure the loss on while training.
+        test: the same, to measure with once at the end; training never reads it.
+        max_source_tokens: cut every document to so many tokens; None keeps all of it, however long.
+        max_target_tokens: cut every summary to so many tokens; None keeps all of it.
+    """
+
+    corpus: StrictStr | None = None
+    train: StrictStr | None = None
+    validation: StrictStr | None = None
+    test: StrictStr | None = None
+    max_source_tokens: _Count | None = None
+    max_target_tokens: _Count | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a section that names both a corpus and files, or neither."""
+        files = [name for name in ("train", "validation", "test") if getattr(self, name) is not None]
+        if self.corpus is not None and files:
+            raise ValueError(f"expected either corpus or files, got corpus and {', '.join(files)}; remove one of them")
+        if self.corpus is None and not {"train", "validation"} <= set(files):
+            raise ValueError(f"expected corpus, or both train and validation, got {', '.join(files) or 'none of them'}")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TokenizerSection:
+    """Says where the tokenizer comes from: trained on the train split, or a folder that holds one.
+
+    Args:
+        vocab_size: how many tokens a tokenizer trained for this run knows.
+        path: the folder of a tokenizer to use as it is.
+    """
+
+    vocab_size: _Count | None = None
+    path: StrictStr | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a section that gives both ways, or neither."""
+        if (self.vocab_size is None) == (self.path is None):
+            raise ValueError("expected exactly one of vocab_size and path")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class BatchingSection:
+    """Says how many examples of like length share a batch.
+
+    Args:
+        max_tokens: as many as have so many source tokens together, padding included; a longer document is alone.
+            None takes `per_device_train_batch_size` examples, however long.
+    """
+
+    max_tokens: _Count | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EarlyStoppingSection:
+    """Says when a run ends before its time because the validation loss does not fall any more.
+
+    Args:
+        patience: after so many evaluations in a row without a new lowest loss.
+        threshold: by how much, in nats a token, a loss must be lower to count.
+    """
+
+    patience: _Count
+    threshold: Annotated[_Number, Field(ge=0)] = 0.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PretrainingSection:
+    """Describes a first phase, in which the model restores hidden spans of the documents of the train split.
+
+    Args:
+        noise_density: the share of tokens that is hidden.
+        mean_span: the mean length of a hidden span, in tokens.
+        training: keyword arguments of `transformers.Seq2SeqTrainingArguments` for this phase.
+    """
+
+    noise_density: Annotated[_Number, Field(gt=0, lt=1)] = 0.15
+    mean_span: Annotated[_Number, Field(ge=1)] = 3.0
+    training: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Recipe:
+    """Holds everything that a training run depends on.
+
+    Args:
+        data: the examples.
+        tokenizer: the tokenizer.
+        output_dir: the folder of the run, relative to the working directory.
+        model: keyword arguments of `SimMIMConfig`; the tokenizer decides the vocabulary and the special tokens.
+        training: keyword arguments of `transformers.Seq2SeqTrainingArguments`.
+        batching: the size of a batch.
+        early_stopping: when to end early; None never does.
+        pretraining: a first phase on masked spans; None has none.
+        seed: the seed of everything random.
+    """
+
+    data: DataSection
+    tokenizer: TokenizerSection
+    output_dir: StrictStr
+    model: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
+    training: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
+    batching: BatchingSection = dataclasses.field(default_factory=BatchingSection)
+    early_stopping: EarlyStoppingSection | None = None
+    pretraining: PretrainingSection | None = None
+    seed: Annotated[StrictInt, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse two sizes of a batch."""
+        phases = {
+            "training": self.training,
+            "pretraining.training": self.pretraining.training if self.pretraining else {},
+        }
+        for name, settings in phases.items():
+            if self.batching.max_tokens is not None and "per_device_train_batch_size" in settings:
+                raise ValueError(
+                    f"batching.max_tokens and {name}.per_device_train_batch_size both say how large a batch is; "
+                    "remove one of them"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as it would stand in a file, without the keys that are not set."""
+        return _without_none(dataclasses.asdict(self))
+
+
+def _without_none(entries: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is None, and the sections that are empty then, outside the settings of other libraries."""
+    kept: dict[str, Any] = {}
+    for key, value in entries.items():
+        if isinstance(value, dict) and key not in ("model", "training"):
+            value = _without_none(value) or None
+        if value is not None:
+            kept[key] = value
+    return kept

@@ -1,0 +1,51 @@
+"""Says of whatever goes wrong in writing weights that it did, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers.trainer_utils import get_last_checkpoint
+
+from simmim.errors import CheckpointError
+
+__all__ = ["what_is_left", "write_failures_named"]
+
+
+@contextmanager
+def write_failures_named(path: Path, checkpoints: Path) -> Iterator[None]:
+    """Turn what a full or broken disk raises, in torch and safetensors too, into one clear error.
+
+    Args:
+        path: what the block writes.
+        checkpoints: the folder of the checkpoints, of which the last is named.
+
+    Raises:
+        CheckpointError: the block failed to write.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: cannot write it: {_reason(error)}. Make room or mend the disk. {what_is_left(checkpoints)}"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system said, where torch hides it behind an error of its own; else what the library said."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return str(error).split("\n")[0]
+
+
+def what_is_left(checkpoints: Path) -> str:
+    """Name the last checkpoint in a folder."""
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    return f"{last} is whole: go on from it with --resume" if last else "There was no checkpoint before"
