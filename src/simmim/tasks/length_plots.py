@@ -30,9 +30,10 @@ def plot_by_length(record: dict[str, Any], metric: str, label: str) -> str:
     rows = [row for row in record["by_length"] if row["documents"]]
     names = list(record["rouge"])
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": metric, "font.size": 11}):
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained", facecolor="none")
         canvas = FigureCanvasSVG(figure)
         axes = figure.subplots()
+        axes.set_facecolor("none")
         for place, name in enumerate(names):
             shift = 0.5 * ((place + 0.5) / len(names) - 0.5)
             for column, row in enumerate(rows):
