@@ -41,7 +41,7 @@ def gather(work: Path, systems: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
     Returns:
         Of each system its figures without the summaries, ROUGE of each seed, and ROUGE of the mean over the seeds with
-        its interval over documents, over all and by length; and SimMIM minus the system, paired, with the same copy head.
+        its interval over documents, over all and by length; and SimMIM with the same copy head minus the system, paired.
     """
     test, validation = load_from_disk(work / "data" / "test"), load_from_disk(work / "data" / "validation")
     references, groups, documents = list(test["summary"]), list(test["group"]), list(test["document"])

@@ -36,9 +36,9 @@ COPYING = {"off": (False,), "on": (True,), "both": (False, True)}
 def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Write tokenizer and data, unless they are there; return what is known of the data.
 
-    Documents are cut to ``max_source_tokens`` for every system alike, and to the same text, in all splits; summaries to
-    learn from are cut to ``max_target_tokens``. Both are counted. Rows of the test split that are marked near-duplicates
-    of others are left out and counted.
+    Documents are cut to ``max_source_tokens`` in all splits, for every system to the same text; summaries to learn from
+    are cut to ``max_target_tokens``. Both are counted. Rows of the test split that are marked ``near_duplicate`` are
+    left out and counted.
 
     Args:
         work: the folder of the benchmark.

@@ -74,7 +74,7 @@ def test_led_gives_its_first_token_global_attention_when_it_trains_and_when_it_w
         lambda module, args, kwargs: seen.append(kwargs["global_attention_mask"]), with_kwargs=True
     )
     ids = torch.randint(4, 300, (2, 30))
-    model(input_ids=ids, labels=ids[:, :5])
+    model(input_ids=ids, labels=ids[:, :5].contiguous())
     model.generate(input_ids=ids, max_new_tokens=2, num_beams=2, do_sample=False)
     assert len(seen) == 2
     for mask in seen:
@@ -121,13 +121,7 @@ def corpus(tmp_path, monkeypatch):
 
 
 def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
-    called = []
-
-    def here(function, *arguments):
-        called.append((function.__name__, arguments[2].name))
-        return function(*arguments)
-
-    monkeypatch.setattr(quality_summarisation, "in_fresh_process", here)
+    monkeypatch.setattr(quality_summarisation, "in_fresh_process", lambda function, *given: function(*given))
     monkeypatch.setenv("COLUMNS", "160")
     options = (
         f"--corpus {corpus} --limit-train 20 --max-source-tokens 48 --max-target-tokens 6 --vocab-size 270 --steps 2"
@@ -164,7 +158,6 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     assert [axes.get_title()[:4] for axes in quality_report.plot(record).axes] == ["with", "with", ""]
 
     # a second seed trains its own cells only
-    before = set(called)
     monkeypatch.setattr("benchmarks.quality_training._fit", _counting_fit(fitted := []))
     quality_summarisation.main([*options.split(), "--seeds", "0", "1", "--forms", "simmim", "--copy", "off", *folders])
     again = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))["systems"]["simmim"]
@@ -173,7 +166,6 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     assert len(again["rouge_by_seed"]) == 2
     means = [one["rouge1"]["mean"] for one in again["rouge_by_seed"]]
     assert again["rouge"]["rouge1"]["mean"] == pytest.approx(sum(means) / 2, abs=2e-3)
-    assert before
 
     with pytest.raises(ConfigError, match="--steps: the cells in .* were made with 2, got 3"):
         quality_summarisation.main([*options.replace("--steps 2", "--steps 3").split(), *folders])
