@@ -41,7 +41,7 @@ def gather(work: Path, systems: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
     Returns:
         Of each system its figures without the summaries, ROUGE of each seed, and ROUGE of the mean over the seeds with
-        its interval over documents, over all and by length; and SimMIM with the same copy head minus the system, paired.
+        its interval over documents, over all and by length; and SimMIM, with the same copy head, minus it, paired.
     """
     test, validation = load_from_disk(work / "data" / "test"), load_from_disk(work / "data" / "validation")
     references, groups, documents = list(test["summary"]), list(test["group"]), list(test["document"])
@@ -170,3 +170,7 @@ def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("source tokens a second, training (no padding counted)")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:.2f} ({found['low']:.2f} to {found['high']:.2f})"

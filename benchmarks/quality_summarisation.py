@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
@@ -188,6 +188,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, write its results and print them."""
     arguments = _arguments(argv)
+    disable_progress_bars()
     console = Console()
     plan = ("seeds", "learning_rates", "forms", "copy", "work", "out")  # may change between runs of one folder
     settings = {name: value for name, value in vars(arguments).items() if name not in plan}

@@ -225,6 +225,7 @@ def _batch(data: Dataset, places: list[int], collate: DataCollatorForSeq2Seq) ->
 def _prepare_process(training: Training) -> None:
     torch.set_num_threads(training.threads)
     logging.set_verbosity_error()  # LED says at every length that it pads to its window
+    logging.disable_progress_bar()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from simmim.tasks.comparison import Examples
 from simmim.tasks.length_plots import COLOURS, plot_by_length
@@ -86,11 +87,11 @@ def render(record: dict[str, Any], examples: Sequence[Example]) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = _shown
     systems = list(record["rouge"])
     return environment.get_template("summarisation_report.html.jinja").render(
         record=record,
@@ -106,14 +107,8 @@ def _beginning(document: str) -> str:
     return text if len(text) <= _BEGINNING else text[:_BEGINNING].rstrip() + " …"
 
 
-def _shown(text: str) -> str:
-    """Replace what HTML does not allow, and what would turn the direction of the text around it."""
-    overrides = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    return "".join(
-        character
-        if character == "\n" or (character.isprintable() and character not in overrides)
-        else " "
-        if character.isspace() or character in overrides
-        else "\ufffd"
-        for character in text
-    )
+def _shown(value: object) -> object:
+    """Replace in a text what HTML does not allow, and what would turn the direction of the text around it."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(one if one == "\n" or one.isprintable() else " " if one.isspace() else "\ufffd" for one in value)

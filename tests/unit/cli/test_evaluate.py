@@ -85,7 +85,7 @@ def test_the_intervals_of_a_corpus_know_its_groups(evaluate, tiny_run, tmp_path,
 @pytest.fixture
 def marked(tiny_run, monkeypatch):
     """Register a corpus whose test split marks its second and third row."""
-    read = [row for row in rows(tiny_run.parent / "test.jsonl")]
+    read = rows(tiny_run.parent / "test.jsonl")
     columns = {name: [row[name] for row in read] for name in ("document", "summary")}
     split = datasets.Dataset.from_dict(columns | {"near_duplicate": [False, True, True, False, False, False]})
     validation = datasets.Dataset.from_dict(columns)
