@@ -53,6 +53,17 @@ class TextRankChoice:
     rouge_l: Mapping[TextRank, float]
 
 
+class _Ranker(TextRankSummarizer):  # type: ignore[misc]  # sumy has no types
+    """Ranks sentences by their likeness to others alone; sumy counts a sentence's likeness to itself, too.
+
+    That gives a sentence which shares no word with any other a rating above the average.
+    """
+
+    @staticmethod
+    def _rate_sentences_edge(words1: list[str], words2: list[str]) -> float:
+        return 0.0 if words1 is words2 else float(TextRankSummarizer._rate_sentences_edge(words1, words2))
+
+
 class _Words:
     """Gives sumy the words of a sentence."""
 
@@ -61,7 +72,7 @@ class _Words:
 
 
 def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[int, str]]:
-    """Rank the sentences of a document by TextRank (Mihalcea and Tarau 2004), as sumy computes it.
+    """Rank the sentences of a document by TextRank (Mihalcea and Tarau 2004), which sumy computes.
 
     Only the first `MOST_SENTENCES` sentences are ranked, and each is compared by its first `MOST_WORDS` words, so that
     a long document takes no more than about a second; what lies behind is never chosen.
@@ -77,7 +88,7 @@ def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[in
     if not texts:
         return []
     english = rule == "english"
-    ranker = TextRankSummarizer(*([Stemmer("english")] if english else []))
+    ranker = _Ranker(*([Stemmer("english")] if english else []))
     if english:
         ranker.stop_words = get_stop_words("english")
     tokenizer = _Words()

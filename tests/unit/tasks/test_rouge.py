@@ -133,10 +133,7 @@ def test_chinese_is_scored_by_characters() -> None:
 
 
 def test_the_references_choose_what_a_word_is() -> None:
-    assert (
-        word_rule(["The library of Gödel " * 3, "and much else in plain English, as most texts have it"] * 3)
-        == "english"
-    )
+    assert word_rule(["Gödel wrote this", "and much else in plain English, as most texts have it, " * 3]) == "english"
     assert word_rule(["L'été dernier, la rivière était très basse."]) == "unicode"
     assert word_rule(["Ελληνικά"]) == word_rule(["テスト"]) == "unicode"
     assert word_rule(["123"]) == "english"
