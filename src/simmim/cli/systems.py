@@ -14,9 +14,6 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from simmim.cli.checkpoints import load_model
-from simmim.cli.generation import summaries
-
 __all__ = ["Cost", "Decoding", "System", "run_baseline", "run_model"]
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -87,6 +84,9 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> Sys
     Raises:
         CheckpointError, ConfigError: the model cannot be loaded.
     """
+    from simmim.cli.checkpoints import load_model
+    from simmim.cli.generation import summaries
+
     console = Console(stderr=True)
     with _measured() as cost:
         model, tokenizer = load_model(folder)
