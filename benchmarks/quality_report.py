@@ -156,7 +156,7 @@ def _scores(axes: Axes, systems: Mapping[str, Any], title: str) -> None:
     axes.set_ylabel("ROUGE-L, 95 % intervals")
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.06))
 
 
 def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
@@ -168,7 +168,7 @@ def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.2)
     axes.tick_params(axis="y", labelsize=8)
-    axes.set_xlabel("source tokens a second, training (no padding counted)")
+    axes.set_xlabel("source tokens a second, in training")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -41,11 +41,11 @@ def _scores(record: dict[str, Any]) -> Table:
 
 
 def _by_length(record: dict[str, Any]) -> Table:
-    table = _table("ROUGE-L by tokens of the document", "tokens", "documents", *record["rouge"])
-    for row in record["by_length"]:
-        cells = [_interval(found["rougeL"]) for found in row["rouge"].values()]
-        if row["documents"]:
-            table.add_row(row["label"], f"{row['documents']:,}{' (few)' * row['few']}", *cells)
+    rows = [row for row in record["by_length"] if row["documents"]]
+    headings = [f"{row['label']}\n{row['documents']:,} documents{' (few)' * row['few']}" for row in rows]
+    table = _table("ROUGE-L by tokens of the document", "", *headings)
+    for name in record["rouge"]:
+        table.add_row(Text(name), *(_interval(row["rouge"][name]["rougeL"]) for row in rows))
     return table
 
 

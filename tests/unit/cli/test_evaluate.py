@@ -125,7 +125,7 @@ def test_models_beside_are_scored_on_the_same_documents(evaluate, tiny_run, tmp_
         assert facts["peak_mib"] > 50
         assert 0 <= facts["stopped_at_limit"] <= 6
     assert sum(row["documents"] for row in record["by_length"]) == 6
-    assert "6 (few)" in shown
+    assert "6 documents (few)" in shown
     assert max(map(len, shown.splitlines())) <= 80
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "simmim evaluate &#39;a b&#39;" in report
