@@ -117,15 +117,15 @@ def _run(arguments: argparse.Namespace, training: Training, console: Console) ->
         for form in arguments.forms:
             if copy_head and form == "led":
                 continue  # it has no copy head
-            search: dict[float, float] = {}
-            for rate in arguments.learning_rates:
-                figures = _one(
-                    train, arguments.work, training, Cell(form, copy_head, rate, arguments.seeds[0]), console
-                )
-                search[rate] = figures["validation_loss"]
+            searched = {
+                rate: _one(train, arguments.work, training, Cell(form, copy_head, rate, arguments.seeds[0]), console)
+                for rate in arguments.learning_rates
+            }
+            search = {rate: figures["validation_loss"] for rate, figures in searched.items()}
             best = min(search, key=search.__getitem__)
             cells = [Cell(form, copy_head, best, seed) for seed in arguments.seeds]
-            trained = [_one(train, arguments.work, training, cell, console) for cell in cells]
+            others = [_one(train, arguments.work, training, cell, console) for cell in cells[1:]]
+            trained = [searched[best], *others]
             written = [_one(score, arguments.work, training, cell, console) for cell in cells]
             found[f"{form}{'-copy' * copy_head}"] = {
                 "form": form,

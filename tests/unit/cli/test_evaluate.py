@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from simmim.cli.generation import Summary
 from simmim.cli.main import app
 from simmim.tasks.summarisation import rouge
 
@@ -130,6 +131,21 @@ def test_models_beside_are_scored_on_the_same_documents(evaluate, tiny_run, tmp_
     report = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "simmim evaluate &#39;a b&#39;" in report
     assert rows(tiny_run.parent / "test.jsonl")[0]["summary"] in report
+
+
+def test_what_models_wrote_is_kept_in_order_and_counted(evaluate, tiny_run, tmp_path, monkeypatch):
+    def written(model, tokenizer, documents, **decoding):
+        # the longest first, as they come; two are stopped, one of 600 tokens
+        for place in (2, 0, 1, 5, 4, 3):
+            text = " ".join(documents[place].split()[:4])
+            yield place, Summary(text, 600 if place == 2 else 10, place not in (2, 5), 0.1)
+
+    monkeypatch.setattr("simmim.cli.generation.summaries", written)
+    shown, record = evaluate(tmp_path, tiny_run / "model")
+    assert record["rouge"]["model"]["rougeL"]["mean"] == 100
+    assert record["systems"]["model"]["stopped_at_limit"] == 2
+    assert "model: 2 of 6 summaries stopped at 3 tokens" in shown
+    assert [row["documents"] for row in record["by_length"]] == [5, 1, 0, 0]
 
 
 def test_what_cannot_be_written_is_refused_before_any_work(tiny_model, tmp_path, monkeypatch):
