@@ -1,34 +1,24 @@
-"""The command `simmim evaluate`: score a model's summaries beside the strongest lead baseline."""
+"""The command `simmim evaluate`: score a model's summaries beside baselines and other models on the same documents."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from rich.text import Text
-
-from simmim import __version__
-from simmim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from simmim.cli.generation import Summary
-    from simmim.tasks.rouge import Rouge
+    from simmim.cli.evaluation_data import EvaluationData
+    from simmim.cli.systems import Decoding, System
+    from simmim.tasks.comparison import Comparison
 
 __all__ = ["evaluate"]
-
-_SHOWN = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
 def evaluate(
@@ -39,117 +29,131 @@ def evaluate(
     file: Annotated[Path | None, typer.Option(help="JSON lines with document and summary, instead.")] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which split of the corpus.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents, drawn at random (seed 0).")] = None,
+    without_near_duplicates: Annotated[
+        bool, typer.Option("--without-near-duplicates", help="Leave out rows marked near_duplicate, and count them.")
+    ] = False,
+    beside: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="Another saved model to compare with; again for more.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Documents at a time.")] = 16,
     beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest summary, in tokens.")] = 64,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a report here: one HTML file, with examples.")
+    ] = None,
 ) -> None:
-    """Measure ROUGE with 95 % intervals, beside the lead baseline that does best on the validation split.
+    """Measure ROUGE with 95 % intervals, beside baselines that are chosen on the validation split.
 
-    With --file the baseline is chosen on that very file, which favours it.
+    The baselines are the beginning of the document (lead) and its most central sentences (TextRank). With --file they
+    are chosen on that very file, which favours them.
     """
-    if corpus is not None and file is not None:
-        raise ConfigError("--corpus and --file: expected one of them, got both")
     # these take seconds to import
-    from simmim.cli.checkpoints import load_model
+    from simmim.cli.evaluation_data import load_evaluation_data
+
+    decoding: Decoding = {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    # what cannot be written is refused before any work is done for it
+    with _output(json_file) as stream, _output(report) as page:
+        data = load_evaluation_data(model, corpus, file, split)
+        data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
+        systems = _run(model, beside or [], data, decoding)
+        _finish(systems, data, decoding, stream, page)
+
+
+def _finish(
+    systems: dict[str, System],
+    data: EvaluationData,
+    decoding: Decoding,
+    stream: TextIO | None,
+    page: TextIO | None,
+) -> None:
+    """Compare the systems, and show and write what was found."""
+    from simmim.cli.evaluation_tables import print_tables
+    from simmim.tasks.comparison import Examples, compare
+
+    rows = data.examples
+    # documents of a group are alike: the intervals must know
+    groups = list(rows["group"]) if "group" in rows.column_names else None
+    tokens = systems["model"].tokens
+    assert tokens is not None
+    examples = Examples(list(rows["document"]), list(rows["summary"]), tokens, groups)
+    comparison = compare({name: system.texts for name, system in systems.items()}, examples)
+    record = _record(systems, data, decoding, comparison)
+    print_tables(Console(), record)
+    if stream is not None:
+        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    if page is not None:
+        from simmim.tasks.summarisation_report import choose_examples, render
+
+        texts = {name: system.texts for name, system in systems.items()}
+        page.write(render(record, choose_examples(texts, comparison.scores, examples)))
+
+
+def _run(model: Path, beside: list[Path], data: EvaluationData, decoding: Decoding) -> dict[str, System]:
+    """Let models and baselines summarise the documents; the model comes first."""
+    from simmim.cli.systems import run_baseline, run_model
+    from simmim.tasks.extractive import best_textrank
     from simmim.tasks.summarisation import best_lead
+
+    documents = list(data.examples["document"])
+    systems = {"model": run_model(model, documents, decoding)}
+    systems["lead"] = run_baseline(best_lead(data.validation).lead, documents)
+    systems["textrank"] = run_baseline(best_textrank(data.validation).textrank, documents)
+    for folder in beside:
+        # a run keeps its model in a folder `model`, which says less than the run's own
+        name = folder.resolve().parent.name if folder.resolve().name == "model" else folder.resolve().name
+        name = name if name not in {*systems, "reference"} else str(folder)
+        while name in systems:
+            name += "'"
+        systems[name] = run_model(folder, documents, decoding)
+    return systems
+
+
+def _record(
+    systems: dict[str, System], data: EvaluationData, decoding: Decoding, comparison: Comparison
+) -> dict[str, Any]:
+    """Gather everything that was found, and what it depends on."""
+    import platform
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    import torch
+
+    from simmim import __version__
+
+    packages = ("torch", "transformers", "tokenizers", "rouge-score", "sumy")
+    return {
+        "model": systems["model"].about,
+        "data": data.origin,
+        "documents": len(data.examples),
+        "systems": {name: system.facts() for name, system in systems.items()},
+        **comparison.to_dict(),
+        "grouped": comparison.groups is not None,
+        "chosen_on_same": data.origin.get("split", "validation") == "validation",
+        "decoding": decoding,
+        "made": {
+            "command": shlex.join(["simmim", *sys.argv[1:]]),
+            "date": datetime.now(UTC).date().isoformat(),
+            "versions": {
+                "simmim": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in packages},
+            },
+            "machine": {
+                "system": f"{platform.system()} {platform.machine()}",
+                "threads": torch.get_num_threads(),
+                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            },
+        },
+    }
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO | None]:
+    """Open a file that takes its place at the end; None for none."""
     from simmim.train.atomic import replaced_file
 
-    decoding = {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    with replaced_file(json_file) if json_file else nullcontext() as stream:
-        network, tokenizer = load_model(model)
-        examples, validation = _load_examples(model, corpus, file, split)
-        if limit is not None and limit < len(examples):
-            examples = examples.shuffle(seed=0).select(range(limit))
-        written = _predict(network, tokenizer, list(examples["document"]), decoding)
-        cut = sum(not summary.complete for summary in written)
-        lead = best_lead(validation).lead
-        results = _compare([summary.text for summary in written], lead, examples)
-        Console().print(_table(f"{file or f'{split} split'}: {len(examples):,} documents", results))
-        typer.echo(f"ROUGE F1 x 100 [95 % interval]; lead: {lead}; difference: model - lead, paired")
-        typer.echo(f"{cut:,} of {len(written):,} summaries stopped at {max_new_tokens} tokens")
-        if stream is not None:
-            record = {
-                "model": str(model),
-                "data": str(file) if file else {"corpus": corpus, "split": split},
-                "documents": len(examples),
-                "decoding": decoding,
-                "stopped_at_limit": cut,
-                "lead": str(lead),
-                "rouge": {name: _figures(scores) for name, scores in results.items()},
-                "simmim": __version__,
-            }
-            stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
-def _load_examples(model: Path, corpus: str | None, file: Path | None, split: str) -> tuple[Dataset, Dataset]:
-    """Load what to measure on and what to choose the baseline on."""
-    from simmim.data.corpora import load_corpus, load_examples
-    from simmim.train.run_config import load_recipe
-
-    if file is not None:
-        examples = load_examples(file)
-        return examples, examples
-    if corpus is not None:
-        splits = load_corpus(corpus)
-        return splits[split], splits["validation"]
-    if not (model / "recipe.yaml").is_file():
-        raise ConfigError(
-            f"--corpus, --file: expected one of them, as {model} holds no recipe.yaml that names the data"
-        )
-    data = load_recipe(model / "recipe.yaml").data
-    if data.corpus is not None:
-        return _load_examples(model, data.corpus, None, split)
-    chosen = getattr(data, split)
-    if chosen is None:
-        raise ConfigError(f"--split {split}: the recipe of {model} names no file for it; pass --file")
-    assert data.validation is not None
-    return load_examples(chosen), load_examples(data.validation)
-
-
-def _predict(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: list[str], decoding: dict[str, int]
-) -> list[Summary]:
-    """Summarise documents behind a bar, and put the summaries into their order."""
-    from simmim.cli.generation import summaries
-
-    console = Console(stderr=True)
-    written = dict(
-        track(
-            summaries(model, tokenizer, documents, **decoding),
-            "summarising",
-            total=len(documents),
-            console=console,
-            disable=not console.is_terminal,
-        )
-    )
-    return [written[place] for place in range(len(documents))]
-
-
-def _compare(predictions: list[str], lead: Callable[[str], str], examples: Dataset) -> dict[str, Rouge]:
-    """Score the model, the lead and their difference on the same documents."""
-    from simmim.tasks.summarisation import paired_difference, rouge
-
-    references = list(examples["summary"])
-    # documents of a group are alike: the intervals must know
-    groups = list(examples["group"]) if "group" in examples.column_names else None
-    scores = rouge(predictions, references, groups=groups)
-    baseline = rouge([lead(document) for document in examples["document"]], references, groups=groups)
-    return {"model": scores, "lead": baseline, "difference": paired_difference(scores, baseline, groups=groups)}
-
-
-def _table(title: str, results: dict[str, Rouge]) -> Table:
-    # plain enough for three intervals in 80 columns
-    table = Table("", *results, title=Text(title), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for metric, name in _SHOWN.items():
-        table.add_row(name, *(str(getattr(scores, metric)) for scores in results.values()))
-    return table
-
-
-def _figures(scores: Rouge) -> dict[str, dict[str, float]]:
-    """Return mean, low and high of each metric."""
-    return {
-        metric: {key: round(value, 3) for key, value in asdict(getattr(scores, metric)).items()} for metric in _SHOWN
-    }
+    with ExitStack() as stack:
+        yield stack.enter_context(replaced_file(path)) if path is not None else None

@@ -1,7 +1,6 @@
 """Summarise documents: turn examples into token ids, and the baselines that a model has to beat."""
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from simmim.errors import ConfigError
-from simmim.tasks.rouge import Estimate, Rouge, paired_difference, rouge
+from simmim.tasks.rouge import Estimate, Rouge, mean_rouge_l, paired_difference, rouge, word_rule
+from simmim.tasks.words import count_words, document_sentences, first_words
 
 __all__ = [
     "Estimate",
@@ -18,6 +18,7 @@ __all__ = [
     "LeadChoice",
     "Rouge",
     "best_lead",
+    "budgets",
     "first_sentence",
     "lead",
     "paired_difference",
@@ -27,8 +28,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# A mark that ends a sentence, unless a small letter follows (as after "e.g."); or the end of the paragraph.
-_SENTENCE = re.compile(r".*?(?:[.!?](?=\s+[^a-z\s]|\s*$)|$)", flags=re.DOTALL)
+_BUDGETS = (*range(4, 13), 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 @dataclass(frozen=True)
@@ -65,29 +65,27 @@ class LeadChoice:
     rouge_l: Mapping[Lead, float]
 
 
-LEADS = (
-    Lead(None, sentence=True),
-    *(Lead(words, sentence) for sentence in (False, True) for words in range(4, 13)),
-)
-
-
 def lead(document: str, words: int | None) -> str:
     """Return the first `words` words of a document, divided by single spaces; None takes all."""
-    return " ".join(document.split()[:words])
+    return first_words(document, words)
 
 
 def first_sentence(document: str) -> str:
     """Return the first sentence of a document, which ends with its first paragraph at the latest."""
-    paragraph = document.strip().split("\n\n", 1)[0]
-    sentence = _SENTENCE.match(paragraph)
-    assert sentence is not None  # the pattern matches every text
-    return " ".join(sentence.group().split())
+    return next(iter(document_sentences(document)), "")
+
+
+def budgets(summaries: Sequence[str]) -> list[int]:
+    """Return the lengths that a baseline tries, in words: from 4 to 256, and none above the longest summary."""
+    longest = max(map(count_words, summaries))
+    return [words for words in _BUDGETS if words <= max(longest, _BUDGETS[0])]
 
 
 def best_lead(validation: Dataset) -> LeadChoice:
     """Choose the strongest lead baseline by ROUGE-L.
 
-    The candidates are the first sentence, the first 4 to 12 words, and the first 4 to 12 words of the first sentence.
+    The candidates are the first sentence and, for each of the `budgets`, so many words of the document and of its first
+    sentence.
 
     Args:
         validation: Rows with `document` and `summary`; not the split that results are reported on.
@@ -96,10 +94,9 @@ def best_lead(validation: Dataset) -> LeadChoice:
         The choice and the score of each candidate.
     """
     documents, summaries = list(validation["document"]), list(validation["summary"])
-    scores = {
-        candidate: rouge([candidate(document) for document in documents], summaries, resamples=1).rougeL.mean
-        for candidate in LEADS
-    }
+    rule, tried = word_rule(summaries), budgets(summaries)
+    leads = [Lead(None, sentence=True), *(Lead(words, sentence) for sentence in (False, True) for words in tried)]
+    scores = {one: mean_rouge_l([one(document) for document in documents], summaries, rule=rule) for one in leads}
     return LeadChoice(max(scores, key=scores.__getitem__), scores)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simmim.errors import DataError
-from simmim.tasks.rouge import METRICS, Rouge, paired_difference, rouge
+from simmim.tasks.rouge import METRICS, Rouge, estimate, mean_rouge_l, paired_difference, rouge, word_rule
 
 # With reference "a" a prediction "a" scores 100 and "b" scores 0 (rouge1, rougeL, rougeLsum).
 RANDOM = np.random.default_rng(7)
@@ -119,11 +119,47 @@ def test_one_system_does_not_differ_from_itself() -> None:
     assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
 
 
-def test_warns_of_references_that_the_scorer_cannot_read(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        rouge(["a", "河"], ["a", "河"], resamples=2)
+def test_sentences_are_found_on_one_line() -> None:
+    scores = rouge(["Gold tin. Iron lead."], ["Iron lead. Gold tin."], resamples=2)
 
-    assert "1 of 2 references hold no ASCII letter" in caplog.text
+    assert means(scores) == pytest.approx([100, 200 / 3, 50, 100])
+
+
+def test_chinese_is_scored_by_characters() -> None:
+    scores = rouge(["小船在河上。大桥很远"], ["大桥很远。小船在河"], resamples=2)
+
+    # 9 characters and 8, all 8 common; pairs 7 of 8 and 7, but for the one across the mark; sentence by sentence all
+    assert means(scores) == pytest.approx([1600 / 17, 100 * 2 * 6 / 15, 800 / 17, 1600 / 17])
+
+
+def test_the_references_choose_what_a_word_is() -> None:
+    assert word_rule(["Gödel wrote this", "and much else in plain English, as most texts have it, " * 3]) == "english"
+    assert word_rule(["L'été dernier, la rivière était très basse."]) == "unicode"
+    assert word_rule(["Ελληνικά"]) == word_rule(["テスト"]) == "unicode"
+    assert word_rule(["123"]) == "english"
+    assert rouge(["été"], ["été"], resamples=2).rouge1.mean == 100
+    assert rouge(["été"], ["côté"], rule="english", resamples=2).rouge1.mean > 0  # it sees the t alone
+    assert rouge(["libraries"], ["library"], rule="unicode", resamples=2).rouge1.mean == 0
+
+
+def test_the_fast_way_gives_the_same_rouge_l() -> None:
+    texts = ["one two three", "four. Five six", "小船 x"], ["two three one", "five six. Four", "小船"]
+
+    assert mean_rouge_l(*texts) == pytest.approx(rouge(*texts, resamples=2).rougeL.mean)
+    assert mean_rouge_l(*texts, rule="english") == pytest.approx(rouge(*texts, rule="english", resamples=2).rougeL.mean)
+
+
+def test_rows_can_be_estimated_by_themselves() -> None:
+    found = estimate(rouge(COIN, REFERENCES).scores[:50], [str(row // 2) for row in range(50)])
+
+    assert found == rouge(COIN[:50], REFERENCES[:50], groups=[str(row // 2) for row in range(50)])
+
+
+def test_warns_of_references_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        rouge(["a", "b"], ["a", "!?"], resamples=2)
+
+    assert "1 of 2 references hold no word and score 0" in caplog.text
 
 
 def test_prints_briefly() -> None:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
-from simmim.tasks.summarisation import Lead, best_lead, first_sentence, lead, tokenize_examples
+from simmim.tasks.summarisation import Lead, best_lead, budgets, first_sentence, lead, tokenize_examples
 
 WORDS = [f"word{number}x" for number in range(400)]
 
@@ -79,8 +79,20 @@ def test_finds_the_best_lead(expected: Lead) -> None:
 
     assert choice.lead == expected
     assert choice.rouge_l[expected] == 100
-    assert len(choice.rouge_l) == 19
+    assert len(choice.rouge_l) == 1 + 2 * len(budgets(validation["summary"]))
     assert sorted(choice.rouge_l.values())[-2] < 100
+
+
+def test_tries_no_budget_beyond_the_longest_summary() -> None:
+    assert budgets(["one two", " ".join(WORDS[:24])]) == [*range(4, 13), 16, 24]
+    assert budgets(["one"]) == [4]
+    assert budgets(["船" * 10]) == list(range(4, 11))
+    assert max(budgets([" ".join(WORDS)])) == 256
+
+
+def test_a_lead_of_chinese_counts_characters() -> None:
+    assert lead("小船在河上。大桥很远", 3) == "小船在"
+    assert Lead(7, sentence=True)("小船在河上。大桥很远") == "小船在河上。"
 
 
 def test_tokenizes_whole_texts(

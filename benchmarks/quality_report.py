@@ -1,0 +1,176 @@
+"""Scores what the cells of the benchmark of summaries wrote, and shows it as a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from datasets import load_from_disk
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from benchmarks.quality_models import FORMS
+from simmim.tasks.comparison import figures, length_buckets
+from simmim.tasks.extractive import best_textrank
+from simmim.tasks.rouge import estimate, rouge, word_rule
+from simmim.tasks.summarisation import best_lead
+
+__all__ = ["gather", "plot", "table"]
+
+STYLES = {
+    "simmim": ("#0b6e99", "o"),
+    "full": ("#c2571a", "s"),
+    "local": ("#7d4f9e", "^"),
+    "led": ("#2f8f4e", "D"),
+    "lead": ("#777777", "x"),
+    "textrank": ("#b5a642", "+"),
+}
+
+
+def gather(work: Path, systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Score all systems and two baselines on the test documents.
+
+    Args:
+        work: the folder of the benchmark.
+        systems: of each trained system what its cells reached and wrote, a cell a seed.
+
+    Returns:
+        Of each system its figures without the summaries, ROUGE of each seed, and ROUGE of the mean over the seeds with
+        its interval over documents, over all and by length; and SimMIM, with the same copy head, minus it, paired.
+    """
+    test, validation = load_from_disk(work / "data" / "test"), load_from_disk(work / "data" / "validation")
+    references, groups, documents = list(test["summary"]), list(test["group"]), list(test["document"])
+    rule = word_rule(references)
+    baselines = {"lead": best_lead(validation).lead, "textrank": best_textrank(validation).textrank}
+    texts = {name: [one["texts"] for one in found["written"]] for name, found in systems.items()}
+    texts |= {name: [[baseline(text) for text in documents]] for name, baseline in baselines.items()}
+    seeds = {name: [rouge(one, references, groups=groups, rule=rule) for one in found] for name, found in texts.items()}
+    scores = {name: np.mean([one.scores for one in found], axis=0) for name, found in seeds.items()}
+    buckets = [bucket for bucket in length_buckets(test["length"]) if bucket.rows]
+    gathered: dict[str, Any] = {}
+    for name, values in scores.items():
+        about = {"about": str(baselines[name])} if name in baselines else _facts(systems[name])
+        ours = "simmim-copy" if name.endswith("-copy") else "simmim"
+        gathered[name] = about | {
+            "rouge": figures(estimate(values, groups)),
+            "rouge_by_seed": [figures(one) for one in seeds[name]],
+            "by_length": [],
+        }
+        if ours in scores and name != ours:
+            gathered[name]["simmim_minus_this"] = figures(estimate(scores[ours] - values, groups))
+        for bucket in buckets:
+            rows = np.array(bucket.rows)
+            within = [groups[row] for row in bucket.rows]
+            row = {"label": bucket.label, "documents": len(rows), "few": bucket.few}
+            row["rouge"] = figures(estimate(values[rows], within))
+            if ours in scores and name != ours:
+                row["simmim_minus_this"] = figures(estimate((scores[ours] - values)[rows], within))
+            gathered[name]["by_length"].append(row)
+    return gathered
+
+
+def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    written = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]
+    return {**found, "written": written}
+
+
+def table(record: dict[str, Any]) -> Table:
+    """Return the figures as a table for the terminal."""
+    machine = record["machine"]
+    shown = Table(title=f"{record['data']['corpus']}\n{machine['processor']}, {machine['threads']} thread(s)")
+    for heading in ("", "M parameters", "nats", "ROUGE-L", "SimMIM - this", "tokens/s", "peak MiB"):
+        shown.add_column(heading, justify="right" if heading else "left")
+    for name, found in record["systems"].items():
+        difference = found.get("simmim_minus_this", {}).get("rougeL")
+        cells = [_interval(found["rouge"]["rougeL"]), _interval(difference) if difference else ""]
+        if "trained" not in found:
+            shown.add_row(f"{name}: {found['about']}", "", "", *cells, "", "")
+            continue
+        trained = found["trained"]
+        peaks = [one["peak_bytes"] for one in trained if one["peak_bytes"] is not None]
+        shown.add_row(
+            FORMS[found["form"]] + ", copying" * found["copy_head"],
+            f"{trained[0]['parameters']['total'] / 1e6:.2f}",
+            f"{mean(one['validation_loss'] for one in trained):.4f}",
+            *cells,
+            f"{mean(one['tokens_per_second'] for one in trained):,.0f}",
+            f"{max(peaks) / 2**20:,.0f}" if peaks else "not measured",
+        )
+    return shown
+
+
+def plot(record: dict[str, Any]) -> Figure:
+    """Draw ROUGE-L by length without and with the copy head, and what training took."""
+    systems, training = record["systems"], record["training"]
+    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3, width_ratios=(1.3, 1.3, 1))
+    for axes, copying in zip(panels, (False, True), strict=False):
+        chosen = {name: one for name, one in systems.items() if one.get("copy_head", copying) == copying}
+        _scores(axes, chosen, "with the copy head (LED has none)" if copying else "without the copy head")
+    _speed(panels[2], {name: found for name, found in systems.items() if "trained" in found})
+    machine = record["machine"]
+    figure.suptitle(
+        f"Summaries of {record['data']['corpus']}: {training['steps']:,} steps of at most "
+        f"{training['tokens_per_batch']:,} tokens, documents of at most {training['size']['max_source_tokens']:,}, "
+        f"{len(record['seeds'])} seed(s)\n{machine['processor']}, {machine['threads']} thread(s), "
+        f"{training['dtype']}, torch {machine['torch']}, {record['date']}",
+        fontsize=11,
+    )
+    return figure
+
+
+def _scores(axes: Axes, systems: Mapping[str, Any], title: str) -> None:
+    """Draw ROUGE-L with its intervals, over all documents and by length; hollow marks for few documents."""
+    axes.set_title(title, fontsize=10)
+    if not any("trained" in found for found in systems.values()):
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        return
+    labels: list[str] = []
+    for place, (name, found) in enumerate(systems.items()):
+        colour, marker = STYLES[found.get("form", name)]
+        total = {"label": "all", "documents": sum(row["documents"] for row in found["by_length"]), "few": False}
+        rows = [total | {"rouge": found["rouge"]}, *found["by_length"]]
+        labels = [f"{row['label']}\n({row['documents']:,})" for row in rows]
+        shift = 0.6 * ((place + 0.5) / len(systems) - 0.5)
+        for column, row in enumerate(rows):
+            value = row["rouge"]["rougeL"]
+            axes.errorbar(
+                [column + shift],
+                [value["mean"]],
+                yerr=[[max(value["mean"] - value["low"], 0)], [max(value["high"] - value["mean"], 0)]],
+                fmt=marker,
+                color=colour,
+                markerfacecolor="none" if row["few"] else colour,
+                capsize=2,
+                label=FORMS.get(found.get("form", ""), name) if column == 0 else None,
+            )
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xlabel("tokens of the document (documents)")
+    axes.set_ylabel("ROUGE-L, 95 % intervals")
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.06))
+
+
+def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
+    """Draw the source tokens that training reads in a second."""
+    names = [FORMS[found["form"]] + ",\ncopying" * found["copy_head"] for found in systems.values()]
+    speeds = [mean(one["tokens_per_second"] for one in found["trained"]) for found in systems.values()]
+    bars = axes.barh(names, speeds, color=[STYLES[found["form"]][0] for found in systems.values()])
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.2)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set_xlabel("source tokens a second, in training")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:.2f} ({found['low']:.2f} to {found['high']:.2f})"

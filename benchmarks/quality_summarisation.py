@@ -1,0 +1,226 @@
+"""Measures how well SimMIM summarises beside full attention, block-local attention and LED, all trained alike.
+
+``python -m benchmarks.quality_summarisation`` runs everything; ``benchmarks/README.md`` says what the figures mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, disable_progress_bars
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from benchmarks.measure import in_fresh_process, run_facts
+from benchmarks.quality_models import FORMS, Size
+from benchmarks.quality_report import gather, plot, table
+from benchmarks.quality_training import Cell, Training, score, train
+from benchmarks.report import save
+from simmim.data.corpora import load_corpus, load_manifest
+from simmim.data.tokenizer import train_tokenizer
+from simmim.errors import ConfigError
+from simmim.tasks.summarisation import tokenize_examples
+from simmim.train.atomic import replaced_file, replaced_folder
+
+__all__ = ["main", "prepare"]
+
+RESULTS = Path(__file__).parent / "results"
+COPYING = {"off": (False,), "on": (True,), "both": (False, True)}
+
+
+def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write tokenizer and data, unless they are there; return what is known of the data.
+
+    Documents are cut to ``max_source_tokens`` in all splits, for every system to the same text; summaries to learn from
+    are cut to ``max_target_tokens``. Both are counted. Rows of the test split that are marked ``near_duplicate`` are
+    left out and counted.
+
+    Args:
+        work: the folder of the benchmark.
+        settings: what its cells depend on.
+
+    Raises:
+        ConfigError: the folder was made with other settings.
+    """
+    known = work / "settings.json"
+    if known.exists():
+        held = json.loads(known.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if held["settings"].get(name) != value:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: the cells in {work} were made with {held['settings'].get(name)!r}, "
+                    f"got {value!r}; pass the same, or another --work"
+                )
+        data: dict[str, Any] = held["data"]
+        return data
+    work.mkdir(parents=True, exist_ok=True)
+    splits = load_corpus(settings["corpus"])
+    data = {"corpus": settings["corpus"], "manifest": load_manifest(settings["corpus"]), "splits": {}}
+    learnt = _drawn(splits["train"], settings["limit_train"])
+    tokenizer = train_tokenizer(
+        (text for row in learnt for text in (row["document"], row["summary"])), settings["vocab_size"]
+    )
+    with replaced_folder(work / "tokenizer") as draft:
+        tokenizer.save_pretrained(draft)
+    (work / "data").mkdir(exist_ok=True)
+    rows = {"train": learnt, "validation": splits["validation"], "test": splits["test"]}
+    for split, found in rows.items():
+        alike = 0
+        if split == "test" and "near_duplicate" in found.column_names:
+            before = len(found)
+            found = found.filter(lambda row: not row["near_duplicate"])
+            alike = before - len(found)
+        if split != "train":
+            found = _drawn(found, settings["limit_test"])
+        found, facts = _tokenized(found, tokenizer, settings)
+        data["splits"][split] = facts | {"near_duplicates_left_out": alike}
+        with replaced_folder(work / "data" / split) as draft:
+            found.save_to_disk(draft)
+    data["vocab_size"] = len(tokenizer)
+    with replaced_file(known) as stream:
+        stream.write(json.dumps({"settings": settings, "data": data}, indent=2, ensure_ascii=False) + "\n")
+    return data
+
+
+def _drawn(rows: Dataset, limit: int | None) -> Dataset:
+    return rows if limit is None or limit >= len(rows) else rows.shuffle(seed=0).select(range(limit))
+
+
+def _tokenized(
+    rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
+) -> tuple[Dataset, dict[str, int]]:
+    """Return rows with ids and the text that those stand for, and how many were cut."""
+    source, target = settings["max_source_tokens"], settings["max_target_tokens"]
+    whole = tokenize_examples(rows, tokenizer)
+    cut = tokenize_examples(rows, tokenizer, max_source_tokens=source, max_target_tokens=target)
+    texts = tokenizer.batch_decode(list(cut["input_ids"]), skip_special_tokens=True)
+    facts = {
+        "documents": len(rows),
+        "documents_cut": sum(length > source for length in whole["length"]),
+        "summaries_cut": sum(len(ids) > target for ids in whole["labels"]),
+        "longest_document": max(cut["length"]),
+        "tokens": sum(cut["length"]),
+    }
+    cut = cut.add_column("document", texts).add_column("summary", list(rows["summary"]))
+    return cut.add_column("group", list(rows["group"])), facts
+
+
+def _run(arguments: argparse.Namespace, training: Training, console: Console) -> dict[str, Any]:
+    """Train and score every cell, each in a process of its own; return their figures by form and copy head."""
+    found: dict[str, Any] = {}
+    for copy_head in COPYING[arguments.copy]:
+        for form in arguments.forms:
+            if copy_head and form == "led":
+                continue  # it has no copy head
+            searched = {
+                rate: _one(train, arguments.work, training, Cell(form, copy_head, rate, arguments.seeds[0]), console)
+                for rate in arguments.learning_rates
+            }
+            search = {rate: figures["validation_loss"] for rate, figures in searched.items()}
+            best = min(search, key=search.__getitem__)
+            cells = [Cell(form, copy_head, best, seed) for seed in arguments.seeds]
+            others = [_one(train, arguments.work, training, cell, console) for cell in cells[1:]]
+            trained = [searched[best], *others]
+            written = [_one(score, arguments.work, training, cell, console) for cell in cells]
+            found[f"{form}{'-copy' * copy_head}"] = {
+                "form": form,
+                "copy_head": copy_head,
+                "validation_loss_by_learning_rate": {f"{rate:g}": loss for rate, loss in search.items()},
+                "learning_rate": best,
+                "at_edge_of_grid": len(search) > 1 and best in (min(search), max(search)),
+                "trained": trained,
+                "written": written,
+            }
+    return found
+
+
+def _one(step: Any, work: Path, training: Training, cell: Cell, console: Console) -> dict[str, Any]:
+    with console.status(f"{step.__name__} {cell.name}"):
+        figures: dict[str, Any] = in_fresh_process(step, work, training, cell)
+    loss = f", validation loss {figures['validation_loss']:.4f}" if "validation_loss" in figures else ""
+    console.print(f"{step.__name__} {cell.name}: {figures['seconds']:,.0f} s{loss}", highlight=False)
+    return figures
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quality_summarisation",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--corpus", default="debian-descriptions", help="a corpus by name")
+    add("--limit-train", type=int, help="only so many documents to learn from, drawn at random; none: all")
+    add("--limit-test", type=int, help="likewise of the validation and the test split, each")
+    add("--max-source-tokens", type=int, default=1024, help="cut longer documents, for all systems alike")
+    add("--max-target-tokens", type=int, default=64, help="cut longer summaries to learn from; longest one written")
+    add("--vocab-size", type=int, default=8192, help="tokens of the tokenizer, trained on the train split")
+    add("--steps", type=int, default=2000, help="updates of every model")
+    add("--tokens-per-batch", type=int, default=8192, help="source tokens of a batch, padding included")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--learning-rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3], help="tried with the first seed")
+    add("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    add("--copy", choices=COPYING, default="both", help="without, with the copy head, or both; LED has none")
+    for name, default in (("hidden-size", 256), ("intermediate-size", 704), ("layers", 4), ("decoder-layers", 2)):
+        add(f"--{name}", type=int, default=default)
+    add("--heads", type=int, default=4)
+    add("--segment-length", type=int, default=64)
+    add("--dropout", type=float, default=0.1)
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="bfloat16: autocast")
+    add("--beams", type=int, default=4)
+    add("--batch-size", type=int, default=16, help="documents summarised at a time")
+    add("--threads", type=int, default=2, help="of torch")
+    add("--work", type=Path, default=Path("runs/quality-summarisation"), help="finished cells; run again to go on")
+    add("--out", type=Path, default=RESULTS, help="folder of the results")
+    arguments = parser.parse_args(argv)
+    for name, value in vars(arguments).items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, int | float) and name not in ("seeds", "dropout") and one <= 0:
+                parser.error(f"--{name.replace('_', '-')}: expected more than 0, got {one}")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark, write its results and print them."""
+    arguments = _arguments(argv)
+    disable_progress_bars()
+    console = Console()
+    plan = ("seeds", "learning_rates", "forms", "copy", "work", "out")  # may change between runs of one folder
+    settings = {name: value for name, value in vars(arguments).items() if name not in plan}
+    data = prepare(arguments.work, settings)
+    sizes = {name: settings[name] for name in Size.__dataclass_fields__ if name != "vocab_size"}
+    training = Training(
+        size=Size(vocab_size=data["vocab_size"], **sizes),
+        **{name: settings[name] for name in Training.__dataclass_fields__ if name != "size"},
+    )
+    command = " ".join(["python -m benchmarks.quality_summarisation", *_given(arguments)])
+    record = run_facts("quality-summarisation", command)
+    record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds}
+    record["machine"]["threads"] = training.threads
+    record["systems"] = gather(arguments.work, _run(arguments, training, console))
+    stem = arguments.out / f"{record['date']}-quality-summarisation-{arguments.corpus}"
+    written = save(record, stem, plot)
+    console.print(table(record))
+    console.print(f"written: {written[0]} and {written[1].name}", soft_wrap=True)
+
+
+def _given(arguments: argparse.Namespace) -> list[str]:
+    """Return all options that results depend on, said or not."""
+    given = []
+    for name, value in vars(arguments).items():
+        if name not in ("work", "out") and value is not None:
+            values = value if isinstance(value, list) else [value]
+            given += [
+                f"--{name.replace('_', '-')}",
+                *(f"{one:g}" if isinstance(one, float) else str(one) for one in values),
+            ]
+    return given
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Lets models and baselines write summaries of the same documents, and keeps what that cost."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+__all__ = ["Cost", "Decoding", "System", "run_baseline", "run_model"]
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Decoding(TypedDict):
+    """How models write: width of the beam search, longest summary in tokens, documents at a time."""
+
+    beams: int
+    max_new_tokens: int
+    batch_size: int
+
+
+@dataclass
+class Cost:
+    """What a piece of work took.
+
+    Attributes:
+        seconds: from its beginning to its end.
+        peak_mib: the most main memory that the process held meanwhile, libraries and weights included; None where the
+            system does not tell (Linux does).
+        accelerator_mib: the most memory of a CUDA device in use meanwhile; None without one.
+    """
+
+    seconds: float = 0.0
+    peak_mib: float | None = None
+    accelerator_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """Holds what one system wrote.
+
+    Attributes:
+        about: what it is: the folder of a model, or a baseline in words.
+        texts: the summaries, in the order of the documents.
+        cost: of writing them.
+        tokens: length of each document in its own tokens; None for a baseline.
+        stopped: how many summaries were stopped at the limit on new tokens; None for a baseline.
+        parameters: of a model.
+    """
+
+    about: str
+    texts: list[str]
+    cost: Cost
+    tokens: list[int] | None = None
+    stopped: int | None = None
+    parameters: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of it, without the summaries."""
+        memory = {
+            "peak_mib": self.cost.peak_mib and round(self.cost.peak_mib, 1),
+            "accelerator_mib": self.cost.accelerator_mib and round(self.cost.accelerator_mib, 1),
+        }
+        known = {"parameters": self.parameters, "stopped_at_limit": self.stopped}
+        return {"about": self.about, **known, "seconds": round(self.cost.seconds, 3), **memory}
+
+
+def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> System:
+    """Load a model and summarise documents behind a bar; it is gone from memory afterwards.
+
+    Args:
+        folder: of the saved model.
+        documents: the texts.
+        decoding: how to write.
+
+    Raises:
+        CheckpointError, ConfigError: the model cannot be loaded.
+    """
+    from simmim.cli.checkpoints import load_model
+    from simmim.cli.generation import summaries
+
+    console = Console(stderr=True)
+    with _measured() as cost:
+        model, tokenizer = load_model(folder)
+        began = time.perf_counter()
+        written = dict(
+            track(
+                summaries(model, tokenizer, documents, **decoding),
+                f"summarising with {folder}",
+                total=len(documents),
+                console=console,
+                disable=not console.is_terminal,
+            )
+        )
+        writing = time.perf_counter() - began
+    cost.seconds = writing  # loading is not in it
+    found = [written[place] for place in range(len(documents))]
+    parameters = model.num_parameters()
+    del model
+    gc.collect()
+    return System(
+        about=str(folder),
+        texts=[summary.text for summary in found],
+        cost=cost,
+        tokens=[summary.source_tokens for summary in found],
+        stopped=sum(not summary.complete for summary in found),
+        parameters=parameters,
+    )
+
+
+def run_baseline(baseline: Callable[[str], str], documents: Sequence[str]) -> System:
+    """Let a baseline write the summaries.
+
+    Args:
+        baseline: from document to summary; its `str` says what it is.
+        documents: the texts.
+    """
+    with _measured() as cost:
+        texts = [baseline(document) for document in documents]
+    return System(about=str(baseline), texts=texts, cost=cost)
+
+
+@contextmanager
+def _measured() -> Iterator[Cost]:
+    """Measure a block; what it yields is filled in at the end."""
+    cost, cuda = Cost(), torch.cuda.is_available()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    linux = _STATUS.exists()
+    if linux:
+        _CLEAR.write_text("5", encoding="ascii")  # the peak begins anew at what is held now
+    began = time.perf_counter()
+    yield cost
+    cost.seconds = time.perf_counter() - began
+    if linux:
+        [line] = [line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
+        cost.peak_mib = int(line.split()[1]) / 1024
+    if cuda:
+        cost.accelerator_mib = torch.cuda.max_memory_allocated() / 2**20
