@@ -19,6 +19,7 @@ from simmim.errors import DataError
 __all__ = ["AptPackage", "fetched_packages", "read_files"]
 
 logger = logging.getLogger(__name__)
+logging.getLogger("debian.copyright").setLevel(logging.ERROR)  # warns of each file's old format address
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _licences(content: bytes) -> tuple[str, ...]:
     """Return the short names of the licences in a copyright file that can be read by machine."""
     try:
         parsed = Copyright(content.decode("utf-8").splitlines(), strict=False)
-        found = [files.license.synopsis for files in parsed.all_files_paragraphs() if files.license]
+        found = [getattr(files.license, "synopsis", None) for files in parsed.all_files_paragraphs()]
     except (NotMachineReadableError, MachineReadableFormatError, ValueError):
         return ()
     return tuple(dict.fromkeys(name for name in found if name))

@@ -1,4 +1,4 @@
-"""Loads a user's own documents with their summaries into a memory-mapped table, however large; no row gets lost unseen."""
+"""Loads a user's own documents with their summaries into a memory-mapped table; no row gets lost unseen."""
 
 import hashlib
 import json
@@ -69,9 +69,9 @@ def read_examples(
     """Load examples as `load_examples` does, and return the report on broken rows beside them."""
     if bad_rows not in ("refuse", "skip"):
         raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
-    table, report = read_table(path, [document, summary], bad_rows=bad_rows, cache_dir=cache_dir)
     if document == summary:
         raise ConfigError(f"document, summary: expected two columns, got {document!r} for both")
+    table, report = read_table(path, [document, summary], bad_rows=bad_rows, cache_dir=cache_dir)
     names = {document: "document", summary: "summary"}
     return table.rename_columns({old: new for old, new in names.items() if old != new}), report
 
@@ -206,4 +206,6 @@ def _write(path: Path, rows: Iterable[tuple[str, ...]], columns: Sequence[str]) 
 
 def _write_batch(writer: pa.ipc.RecordBatchStreamWriter, batch: list[tuple[str, ...]], schema: pa.Schema) -> None:
     if batch:
-        writer.write_batch(pa.record_batch([pa.array(values, pa.large_string()) for values in zip(*batch)], schema))
+        writer.write_batch(
+            pa.record_batch([pa.array(values, pa.large_string()) for values in zip(*batch, strict=True)], schema)
+        )

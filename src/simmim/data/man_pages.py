@@ -67,11 +67,7 @@ def read_page(text: str) -> tuple[str, str] | None:
     section = _NAME.search(text)
     if section is None:
         return None
-    _, dash, description = (
-        (*parts[:1], True, parts[1])
-        if len(parts := _DASH.split(" ".join(section["name"].split()), maxsplit=1)) == 2
-        else ("", False, "")
-    )
+    _, dash, description = _DASH.sub("\0", " ".join(section["name"].split()), count=1).partition("\0")
     if not dash:
         return None
     document = text[: section.start()] + text[section.end() :]

@@ -83,7 +83,9 @@ def _shingles(document: str) -> npt.NDArray[np.uint32]:
     words = normalise(document).split()
     runs = range(max(len(words) - WORDS + 1, 1))
     return np.unique(
-        np.fromiter((xxhash.xxh32_intdigest(" ".join(words[start : start + WORDS])) for start in runs), np.uint32)
+        np.fromiter(
+            (xxhash.xxh32_intdigest(" ".join(words[start : start + WORDS]).encode()) for start in runs), np.uint32
+        )
     )
 
 

@@ -229,7 +229,8 @@ def _want_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> Non
     missing = [column for column in wanted if list(found).count(column) != 1]
     if missing:
         raise DataError(
-            f"{name}: expected the columns {', '.join(wanted)}, each once, got {', '.join(map(repr, found)) or 'none'}. "
+            f"{name}: expected the columns {', '.join(wanted)}, each once, got "
+            f"{', '.join(map(repr, found)) or 'none'}. "
             f"Say which columns to take instead of {', '.join(missing)}."
         )
 
