@@ -77,6 +77,9 @@ def without_summary(document: str, summary: str) -> str:
     lines = []
     for line in document.split("\n"):
         if target in normalise(line):
-            line = " ".join(part for part in re.split(r"(?<=[.!?])\s+", line) if target not in normalise(part))
+            margin = line[: len(line) - len(line.lstrip())]
+            line = margin + " ".join(
+                part for part in re.split(r"(?<=[.!?])\s+", line.strip()) if target not in normalise(part)
+            )
         lines.append(line)
     return "\n".join(lines)

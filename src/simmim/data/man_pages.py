@@ -94,7 +94,7 @@ def render(page: bytes) -> str | None:
 
 
 def _unwrap(lines: Iterable[str]) -> Iterator[str]:
-    """Join what was broken at the right margin; the text below a heading loses its margin, too."""
+    """Join what was broken at the right margin, and cut the left one."""
     held = ""
     for line in lines:
         if held:
@@ -109,8 +109,9 @@ def _unwrap(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _dedent(line: str) -> str:
+    """Leave two columns of the margin: a heading of a section has none, one inside a section has one."""
     margin = len(line) - len(line.lstrip(" "))
-    return line.rstrip() if margin < _INDENT else line[_INDENT:].rstrip()
+    return line[5 if margin >= _INDENT else margin - 1 if margin else 0 :].rstrip()
 
 
 def _read_pairs(packages: Iterable[AptPackage], dropped: Counter[str]) -> Iterator[Pair]:

@@ -56,7 +56,7 @@ def test_renders_a_page_and_takes_its_description_out() -> None:
 
     assert description == "make boats of paper"
     assert document == (
-        f"SYNOPSIS\nfold [sheet]\n\nDESCRIPTION\nIt is quick. {words(0, 400)}\n\n   Sheets\n  one\n    two"
+        f"SYNOPSIS\n  fold [sheet]\n\nDESCRIPTION\n  It is quick. {words(0, 400)}\n\n Sheets\n    one\n      two"
     )
     assert "\x08" not in text
     assert "Origami" not in text
@@ -65,17 +65,15 @@ def test_renders_a_page_and_takes_its_description_out() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("NAME\nls – list files\n\nREST\nof it\n", ("REST\nof it", "list files")),
-        ("NAME\nls -- list\n   all-files - fast\n\nREST\n", ("REST", "list all-files - fast")),
-        ("NAME\na-b, c - d\nSEE\n", ("SEE", "d")),
-        ("NAME\nls\n\nREST\n", None),
-        ("USAGE\nls - list\n", None),
+        ("NAME\n  ls – list files\n\nREST\n  of it\n", ("REST\n  of it", "list files")),
+        ("FIRST\nNAME\n  ls -- list\n    all-files - fast\n\nREST\n", ("FIRST\nREST", "list all-files - fast")),
+        ("NAME\n  a-b, c - d\nSEE\n", ("SEE", "d")),
+        ("NAME\n  ls\n\nREST\n", None),
+        ("USAGE\n  ls - list\n", None),
     ],
 )
 def test_reads_the_name_section(text: str, expected: tuple[str, str] | None) -> None:
-    assert read_page(text.replace("\n", "\n ").replace("\n REST", "\nREST").replace("\n SEE", "\nSEE")) == (
-        expected and (expected[0].replace("\nof", "\n of"), expected[1])
-    )
+    assert read_page(text) == expected
 
 
 RFC = """\
@@ -218,7 +216,7 @@ def test_modules_never_hold_their_docstring(monkeypatch: pytest.MonkeyPatch) -> 
                 wheel.writestr(f"{name}-1.dist-info/METADATA", f"Name: {name}\nVersion: 1\nLicense-Expression: MIT\n")
                 code = "\n".join(f"{word} = 0" for word in words(place * 1_000, 90).split())
                 wheel.writestr("a.py", f'"""Fold many boats of paper."""\n{code}\n')
-                wheel.writestr("b.py", f'"""Fold many boats of paper."""\n# fold Many boats of  paper.\n{code} = 7\n')
+                wheel.writestr("b.py", f'"""Fold many boats of paper."""\n# fold Many boats of  paper.\n{code}7\n')
                 wheel.writestr("tests/c.py", f'"""Fold many boats of paper."""\n{code}\n')
 
     monkeypatch.setattr(python_docstrings, "_download", download)
