@@ -88,7 +88,7 @@ def render(page: bytes) -> str | None:
     )
     if done.returncode != 0:
         return None
-    text = re.sub(".\x08", "", done.stdout.decode("utf-8", errors="replace"))
+    text = re.sub(".\x08", "", done.stdout.decode("utf-8", errors="replace")).replace("\xa0", " ")
     lines = text.strip("\n").split("\n")[1:-1]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(_unwrap(lines))).strip("\n") + "\n"
 

@@ -1,6 +1,7 @@
 """`simmim data`: lists, builds and checks; a file with broken rows is exit code 1."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_lists_the_corpora():
     result = run("list")
 
     assert result.exit_code == 0
-    assert set(corpora.CORPORA) == {line.split("  ")[0] for line in result.stdout.splitlines()[2:-1]}
+    assert all(re.search(rf"^{name} .* no *$", result.stdout, flags=re.MULTILINE) for name in corpora.CORPORA)
     assert "a manual page -> the description in its NAME section" in result.stdout
     assert "yes" not in result.stdout
 
@@ -68,7 +69,7 @@ def test_checks_a_whole_file(tmp_path):
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert "2 whole rows, 0 broken ones" in result.stdout
-    assert "document  3      502     502   1,001" in result.stdout
+    assert re.search(r"document +3 +502 +502 +1,001", result.stdout)
     assert not (tmp_path / "cache").exists()
 
 
@@ -79,8 +80,8 @@ def test_names_the_broken_rows_of_a_file(tmp_path):
 
     assert result.exit_code == 1
     assert "1 whole rows, 3 broken ones" in result.stdout
-    rows = [line.split("  ") for line in result.stdout.splitlines()]
-    assert any(row[0] == "not JSON" and row[-1].strip() == "line 2, line 4" for row in rows)
+    assert re.search(r"not JSON +2 +line 2, line 4 *\n", result.stdout)
+    assert re.search(r"missing field +1 +line 3 *\n", result.stdout)
     assert "own.jsonl, line 2: expected an object with the texts document, summary; got no valid JSON" in result.stdout
 
 
@@ -93,6 +94,6 @@ def test_a_file_without_rows_is_exit_code_1(tmp_path, content):
 
 
 def test_the_commands_are_cheap_to_import():
-    heavy = "import sys, simmim.cli.main; print({'torch', 'datasets', 'pyarrow', 'datasketch'} & set(sys.modules))"
+    heavy = "import sys, simmim.cli.main; print({'transformers', 'datasets', 'pyarrow', 'datasketch', 'debian'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

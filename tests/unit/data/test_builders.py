@@ -216,7 +216,7 @@ def test_modules_never_hold_their_docstring(monkeypatch: pytest.MonkeyPatch) -> 
                 wheel.writestr(f"{name}-1.dist-info/METADATA", f"Name: {name}\nVersion: 1\nLicense-Expression: MIT\n")
                 code = "\n".join(f"{word} = 0" for word in words(place * 1_000, 90).split())
                 wheel.writestr("a.py", f'"""Fold many boats of paper."""\n{code}\n')
-                wheel.writestr("b.py", f'"""Fold many boats of paper."""\n# fold Many boats of  paper.\n{code}7\n')
+                wheel.writestr("b.py", f'"""Fold many boats of paper."""\n# fold Many boats of  paper.\n{code}.7\n')
                 wheel.writestr("tests/c.py", f'"""Fold many boats of paper."""\n{code}\n')
 
     monkeypatch.setattr(python_docstrings, "_download", download)
