@@ -10,6 +10,8 @@ from simmim.errors import DataError
 
 __all__ = ["fit_pairs", "split_cleanly", "without_summary"]
 
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")
+
 
 def fit_pairs(
     pairs: Iterable[Pair], dropped: Counter[str], *, summary_words: int, document_words: int
@@ -23,12 +25,14 @@ def fit_pairs(
         document_words: The fewest words of a document.
 
     Yields:
-        The pairs with texts of such length, a summary shorter than the document, and one that does not occur in it
+        The pairs with readable texts of such length, a summary shorter than the document, and one that does not occur in it
         (case, digits and white space aside).
     """
     for pair in pairs:
         summary, document = len(pair.summary.split()), len(pair.document.split())
-        if summary < summary_words:
+        if _UNREADABLE.search(pair.summary) or _UNREADABLE.search(pair.document):
+            dropped["NUL character or half a character"] += 1
+        elif summary < summary_words:
             dropped[f"summary of under {summary_words} words"] += 1
         elif document < document_words:
             dropped[f"document of under {document_words} words"] += 1

