@@ -25,8 +25,8 @@ def fit_pairs(
         document_words: The fewest words of a document.
 
     Yields:
-        The pairs with readable texts of such length, a summary shorter than the document, and one that does not occur in it
-        (case, digits and white space aside).
+        The pairs with readable texts of such length, and a summary that is shorter than the document and does not
+        occur in it (case, digits and white space aside).
     """
     for pair in pairs:
         summary, document = len(pair.summary.split()), len(pair.document.split())
