@@ -5,6 +5,7 @@ import email
 import hashlib
 import logging
 import platform
+import re
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +26,9 @@ __all__ = ["build", "cut_docstring"]
 logger = logging.getLogger(__name__)
 
 LICENCE = "The standard library is under the PSF licence, each wheel under the permissive one that `packages` names."
+# What some packages begin and end every docstring with: the module's name as a heading, and whose it is.
+_HEADING = re.compile(r"\A[\w.]+\n[~=*-]{3,}\n+")
+_OWNER = re.compile(r"^:(copyright|license|licence|authors?):.*(\n[ \t]+\S.*)*\n?", flags=re.MULTILINE | re.IGNORECASE)
 _FOLDERS = ("test", "tests", "site-packages", "dist-packages", "__pycache__", "_vendor", "vendor", "vendored")
 
 
@@ -68,8 +72,8 @@ def cut_docstring(source: bytes) -> tuple[str, str] | None:
         source: The module.
 
     Returns:
-        The module without its docstring but otherwise as it was, and the docstring without its margin; None where the
-        module has none.
+        The module without its docstring but otherwise as it was, and the docstring without its margin, a heading that
+        is the module's name, and fields that name its owner and licence; None where the module has none.
 
     Raises:
         ValueError: It is no module of the running Python (a SyntaxError is one, too).
@@ -90,7 +94,9 @@ def cut_docstring(source: bytes) -> tuple[str, str] | None:
     assert node.end_lineno is not None and node.end_col_offset is not None
     before = b"".join(lines[: node.lineno - 1]) + lines[node.lineno - 1][: node.col_offset]
     after = lines[node.end_lineno - 1][node.end_col_offset :] + b"".join(lines[node.end_lineno :])
-    return (before + after.lstrip(b"; \t")).decode("utf-8").strip("\n"), docstring
+    return (before + after.lstrip(b"; \t")).decode("utf-8").strip("\n"), _OWNER.sub(
+        "", _HEADING.sub("", docstring)
+    ).strip()
 
 
 def _decode(source: bytes) -> str:

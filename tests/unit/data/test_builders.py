@@ -124,6 +124,7 @@ def test_cuts_the_abstract_and_nothing_else() -> None:
         (b'("Fold " "it.")\nx = "Fold"\n', ('x = "Fold"', "Fold it.")),
         ("# coding: latin-1\n'Bött'\nx = 'ä'\n".encode("latin-1"), ("# coding: latin-1\n\nx = 'ä'", "Bött")),
         ("\ufeff'é' # é\nx\n".encode(), ("# é\nx", "é")),
+        (b'"""\na.boat\n~~~~~~\n\nFolds.\n\n:copyright: Me,\n  you.\n:license: MIT\n"""\nx', ("x", "Folds.")),
         (b"x = 1\n'no docstring'\n", None),
         (b"", None),
     ],
