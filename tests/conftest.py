@@ -28,6 +28,14 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is loaded out of the user's own cache, in the processes that tests start, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIMMIM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
     """Let wrong shapes through to the library's own errors, which are what a user meets."""

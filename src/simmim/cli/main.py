@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from simmim import __version__
+from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
 from simmim.cli.messages import complain
 from simmim.cli.summarize import summarize
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)
+app.add_typer(data, name="data")
 
 
 def _show_version(wanted: bool) -> None:

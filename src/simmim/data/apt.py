@@ -14,7 +14,7 @@ from debian.deb822 import Deb822
 
 from simmim.errors import DataError
 
-__all__ = ["AptIndex", "fetch_indexes"]
+__all__ = ["AptIndex", "fetch_indexes", "private_state", "read_index", "run_apt", "wanted_target"]
 
 # Where apt installs its helper; apt-get(8) asks to read index files through `cat-file`, as they may be compressed.
 APT_HELPER = "/usr/lib/apt/apt-helper"
@@ -84,11 +84,13 @@ def fetch_indexes(language: str, *, origin: str, component: str) -> list[AptInde
         folder = Path(name)
         # apt drops its rights when it downloads as root, so the folder has to be open to its own user.
         folder.chmod(0o755)
-        state = _private_state(folder, language)
-        complaints = _run(["apt-get", *state, "update"]).stderr
-        listing = _run(["apt-get", *state, "indextargets"]).stdout
-        targets = [target for target in Deb822.iter_paragraphs(listing) if _wanted(target, language, origin, component)]
-        indexes = [_read_index(target) for target in targets]
+        state = private_state(folder, language)
+        complaints = run_apt(["apt-get", *state, "update"]).stderr
+        listing = run_apt(["apt-get", *state, "indextargets"]).stdout
+        targets = [
+            target for target in Deb822.iter_paragraphs(listing) if wanted_target(target, language, origin, component)
+        ]
+        indexes = [read_index(target) for target in targets]
     kinds = {index.kind for index in indexes}
     if kinds != {"Packages", "Translations"}:
         raise DataError(
@@ -99,7 +101,7 @@ def fetch_indexes(language: str, *, origin: str, component: str) -> list[AptInde
     return indexes
 
 
-def _private_state(folder: Path, language: str) -> list[str]:
+def private_state(folder: Path, language: str) -> list[str]:
     """Prepare `folder` as apt's state and return the options that make apt use it."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
@@ -109,10 +111,10 @@ def _private_state(folder: Path, language: str) -> list[str]:
     return ["-c", str(config), "-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run an apt command and raise DataError with the end of its message where it fails."""
+def run_apt(command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run an apt command in a folder and raise DataError with the end of its message where it fails."""
     environment = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder)
     if done.returncode != 0:
         raise DataError(
             f"{Path(command[0]).name} ... {command[-1]}: expected exit status 0, got {done.returncode}. Check the "
@@ -126,7 +128,7 @@ def _tail(message: bytes, lines: int = 5) -> str:
     return "\n".join(message.decode("utf-8", errors="replace").strip().splitlines()[-lines:])
 
 
-def _wanted(target: Mapping[str, str], language: str, origin: str, component: str) -> bool:
+def wanted_target(target: Mapping[str, str], language: str, origin: str, component: str) -> bool:
     """Tell whether an index target is a Packages or Translation file of the releases asked for."""
     if target.get("Origin") != origin or target.get("Component") != component or "-" in target.get("Codename", ""):
         return False
@@ -135,7 +137,7 @@ def _wanted(target: Mapping[str, str], language: str, origin: str, component: st
     return target.get("Created-By") == "Packages"
 
 
-def _read_index(target: Mapping[str, str]) -> AptIndex:
+def read_index(target: Mapping[str, str]) -> AptIndex:
     """Read the index file that an index target names, and the date of its release."""
     # apt names a list after its address, with "/" as "_"; the Release file of the same archive lies beside it.
     prefix = re.sub(re.escape(target["MetaKey"].replace("/", "_")) + r"(\.\w+)?$", "", target["Filename"])
@@ -149,5 +151,5 @@ def _read_index(target: Mapping[str, str]) -> AptIndex:
         date=date.group(1) if date else "",
         component=target["Component"],
         path=target["MetaKey"],
-        content=_run([APT_HELPER, "cat-file", target["Filename"]]).stdout,
+        content=run_apt([APT_HELPER, "cat-file", target["Filename"]]).stdout,
     )

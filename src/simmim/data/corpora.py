@@ -1,40 +1,65 @@
-"""Load documents with their summaries: a named corpus, built once into the cache, or a file of the user's own."""
+"""Load documents with their summaries by the name of a corpus, which is built once into the cache."""
 
 import hashlib
+import importlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
 
+from simmim.data.cache import cache_folder, made_once
+from simmim.data.examples import load_examples, read_table
 from simmim.data.splits import SPLITS, Pair, normalise
 from simmim.errors import DataError
 
-__all__ = ["CorpusBuilder", "load_corpus", "load_examples", "load_manifest", "register_corpus"]
+__all__ = [
+    "CORPORA",
+    "Corpus",
+    "CorpusBuilder",
+    "load_corpus",
+    "load_examples",
+    "load_manifest",
+    "register_corpus",
+]
 
 # Returns the pairs of each split, and what the manifest says about their origin.
 CorpusBuilder: TypeAlias = Callable[[], tuple[Mapping[str, Sequence[Pair]], Mapping[str, object]]]
 
-_BUILDERS: dict[str, CorpusBuilder] = {}
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that can be built.
+
+    Attributes:
+        build: Makes its pairs.
+        about: What is summarised, in a line.
+    """
+
+    build: CorpusBuilder
+    about: str
 
 
-def register_corpus(name: str, builder: CorpusBuilder) -> None:
+CORPORA: dict[str, Corpus] = {}
+
+
+def register_corpus(name: str, builder: CorpusBuilder, about: str = "") -> None:
     """Make a corpus known by name.
 
     Args:
         name: The name, also of its folder in the cache.
         builder: Called without arguments where the cache does not hold the corpus yet.
+        about: What is summarised, in a line.
 
     Raises:
         DataError: The name is taken.
     """
-    if name in _BUILDERS:
+    if name in CORPORA:
         raise DataError(f"name: a corpus {name!r} is registered already. Choose another name.")
-    _BUILDERS[name] = builder
+    CORPORA[name] = Corpus(builder, about)
 
 
 def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> datasets.DatasetDict:
@@ -45,14 +70,20 @@ def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> d
         cache_dir: The folder that holds one folder a corpus; `$SIMMIM_CACHE` or `~/.cache/simmim` where not given.
 
     Returns:
-        The splits `train`, `validation` and `test`, with the columns `document`, `summary`, `group` and `name`.
+        The splits `train`, `validation` and `test`, with the texts `document`, `summary`, `group` and `name`, and the
+        truth value `near_duplicate`: whether a document of validation or test is nearly one of a split before it.
 
     Raises:
         DataError: The name is unknown, the corpus cannot be built, or its folder is damaged.
     """
     folder = _built(name, cache_dir)
-    columns = [field.name for field in fields(Pair)]
-    return datasets.DatasetDict({split: _read_rows(folder / f"{split}.jsonl", columns) for split in SPLITS})
+    flags = _near_duplicates(folder)
+    splits = datasets.DatasetDict()
+    for split in SPLITS:
+        rows = _read_split(folder, split, cache_dir)
+        near = set(flags.get(split, []))
+        splits[split] = rows.add_column("near_duplicate", [place in near for place in range(len(rows))])
+    return splits
 
 
 def load_manifest(name: str, cache_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -61,45 +92,50 @@ def load_manifest(name: str, cache_dir: str | os.PathLike[str] | None = None) ->
     return manifest
 
 
-def load_examples(path: str | os.PathLike[str]) -> datasets.Dataset:
-    """Load a JSON-lines file of one's own: an object a line, with the texts `document` and `summary`.
-
-    Args:
-        path: The file, in UTF-8. Other fields are left out; empty lines are skipped.
-
-    Returns:
-        The rows, with the columns `document` and `summary`.
-
-    Raises:
-        DataError: The file cannot be read, holds no row, or a row is malformed.
-    """
-    return _read_rows(Path(path), ["document", "summary"])
-
-
 def _built(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
     """Return the folder of a corpus, which is built where it does not exist."""
-    if name not in _BUILDERS:
-        raise DataError(f"name: expected one of the known corpora {sorted(_BUILDERS)}, got {name!r}.")
-    cache = Path(cache_dir or os.environ.get("SIMMIM_CACHE") or Path.home() / ".cache" / "simmim")
-    folder = cache / name
-    if folder.exists():
-        return folder
-    splits, origin = _BUILDERS[name]()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache, ignore_cleanup_errors=True) as workshop:
-        draft = Path(workshop) / name
-        draft.mkdir()
+    if name not in CORPORA:
+        raise DataError(f"name: expected one of the known corpora {sorted(CORPORA)}, got {name!r}.")
+
+    def make(draft: Path) -> None:
+        splits, origin = CORPORA[name].build()
         statistics = {split: _write_split(draft / f"{split}.jsonl", splits[split]) for split in SPLITS}
-        manifest = {"corpus": name, **origin, "splits": statistics}
-        (draft / "manifest.json").write_text(
-            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        try:
-            draft.replace(folder)
-        except OSError:
-            if not folder.exists():  # else another process has built it meanwhile: that one is as good
-                raise
-    return folder
+        flags = _near_duplicates(draft)
+        manifest = {
+            "corpus": name,
+            **origin,
+            "near_duplicates": {split: len(places) for split, places in flags.items()},
+            "splits": statistics,
+        }
+        _write_json(draft / "manifest.json", manifest)
+
+    return made_once(cache_folder(cache_dir) / name, make)
+
+
+def _near_duplicates(folder: Path) -> dict[str, list[int]]:
+    """Return the rows of validation and test that are nearly in a split before them, worked out once."""
+    file = folder / "near_duplicates.json"
+    if not file.exists():
+        from simmim.data.near_duplicates import flag_near_duplicates
+
+        documents = {}
+        for split in SPLITS:
+            with (folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
+                documents[split] = [json.loads(line)["document"] for line in lines]
+        draft = folder / f".near_duplicates-{os.getpid()}.json"
+        _write_json(draft, flag_near_duplicates(documents))
+        draft.replace(file)
+    flags: dict[str, list[int]] = json.loads(file.read_text(encoding="utf-8"))
+    return flags
+
+
+def _read_split(folder: Path, split: str, cache_dir: str | os.PathLike[str] | None) -> datasets.Dataset:
+    columns = [field.name for field in fields(Pair)]
+    return read_table(folder / f"{split}.jsonl", columns, cache_dir=cache_dir)[0]
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_split(path: Path, pairs: Sequence[Pair]) -> dict[str, object]:
@@ -117,57 +153,28 @@ def _write_split(path: Path, pairs: Sequence[Pair]) -> dict[str, object]:
     }
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> datasets.Dataset:
-    """Read the named columns of a JSON-lines file; every value is a text that is not blank."""
-    rows: dict[str, list[str]] = {column: [] for column in columns}
-    try:
-        # utf-8-sig: some editors begin a file with a byte order mark
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    row = _parse_row(line, f"{path}, line {number}", columns)
-                    for column in columns:
-                        rows[column].append(row[column])
-    except OSError as error:
-        raise DataError(f"{path}: expected a JSON-lines file, cannot read it ({error}). Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, got {error}. Save the file as UTF-8.") from error
-    if not rows[columns[0]]:
-        raise DataError(f"{path}: expected at least one row, the file is empty.")
-    return datasets.Dataset.from_dict(rows)
+def _builder(corpus: str, module: str) -> CorpusBuilder:
+    """Return the builder in a module of ours, whose libraries are needed only where a corpus is built."""
 
-
-def _parse_row(line: str, place: str, columns: Sequence[str]) -> dict[str, str]:
-    """Parse one line of a JSON-lines file."""
-    expected = f"an object with the texts {', '.join(columns)}"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: expected {expected}, got no valid JSON ({error}).") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected {expected}, got {type(row).__name__}.")
-    for column in columns:
-        value = row.get(column)
-        if not isinstance(value, str) or not value.strip():
-            got = ascii(value)[:60] if column in row else f"no such field (fields: {sorted(row)})"
-            raise DataError(f"{place}: expected {expected}; `{column}` must be a text that is not blank, got {got}.")
+    def build() -> tuple[Mapping[str, Sequence[Pair]], Mapping[str, object]]:
         try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise DataError(f"{place}: expected {expected}; `{column}` is no valid Unicode ({error}).") from error
-    return row
+            found = importlib.import_module(f"simmim.data.{module}")
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            package = "python-debian" if missing == "debian" else missing
+            raise DataError(
+                f"corpus {corpus}: expected the package {package}, which is missing ({error}). "
+                f"Install it: pip install {package}."
+            ) from error
+        return found.build()
+
+    return build
 
 
-def _build_debian_descriptions() -> tuple[Mapping[str, Sequence[Pair]], Mapping[str, object]]:
-    """Build the corpus of package descriptions; its parser is needed only here."""
-    try:
-        from simmim.data.debian_descriptions import build
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"corpus debian-descriptions: expected the package python-debian, which is missing ({error}). "
-            f"Install it: pip install python-debian."
-        ) from error
-    return build()
-
-
-register_corpus("debian-descriptions", _build_debian_descriptions)
+for _name, _module, _about in (
+    ("debian-descriptions", "debian_descriptions", "the description of a Debian package -> its synopsis"),
+    ("man-pages", "man_pages", "a manual page -> the description in its NAME section"),
+    ("python-docstrings", "python_docstrings", "a Python module -> its docstring"),
+    ("rfc-abstracts", "rfc_abstracts", "an RFC -> its abstract"),
+):
+    register_corpus(_name, _builder(_name, _module), _about)

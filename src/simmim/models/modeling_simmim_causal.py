@@ -75,9 +75,8 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Give generation our cache, and have a long prompt read part by part, so that its memory is bounded."""
-        found = GenerationMixin._prepare_cache_for_generation(  # type: ignore[misc]  # transformers types self otherwise
-            self, generation_config, model_kwargs, *args, **kwargs
-        )
+        prepare: Any = GenerationMixin._prepare_cache_for_generation  # which types self as a protocol that no model is
+        found = prepare(self, generation_config, model_kwargs, *args, **kwargs)
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = SimMIMCache(len(self.decoder.layers))
         if generation_config.use_cache:

@@ -1,4 +1,4 @@
-"""Named corpora are built once, whole or not at all; a user's own file is read or its bad line is named."""
+"""Named corpora are built once, whole or not at all."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simmim.data import corpora
-from simmim.data.corpora import load_corpus, load_examples, load_manifest, register_corpus
+from simmim.data.corpora import load_corpus, load_manifest, register_corpus
 from simmim.data.splits import Pair
 from simmim.errors import DataError
 
@@ -16,6 +16,10 @@ SPLITS = {
     "validation": [Pair("a hill of 3 stones", "hill of 2 stones", "g2", "n3")],
     "test": [Pair("a hill of 3 stones", "HILL  of 2 stones", "g3", "n4")],
 }
+
+
+def pair_of(row: dict[str, object]) -> Pair:
+    return Pair(**{key: value for key, value in row.items() if key != "near_duplicate"})
 
 
 class Builder:
@@ -32,7 +36,7 @@ class Builder:
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     """Register a corpus `trees` for the length of a test."""
-    monkeypatch.setattr(corpora, "_BUILDERS", {})
+    monkeypatch.setattr(corpora, "CORPORA", {})
     builder = Builder()
     register_corpus("trees", builder)
     return builder
@@ -45,10 +49,10 @@ def test_builds_a_corpus_once_and_reads_it_afterwards(builder: Builder, tmp_path
     assert builder.calls == 1
     for corpus in (first, second):
         assert list(corpus) == ["train", "validation", "test"]
-        assert corpus["train"].column_names == ["document", "summary", "group", "name"]
-        assert [Pair(**row) for row in corpus["train"]] == SPLITS["train"]
-        assert [Pair(**row) for row in corpus["test"]] == SPLITS["test"]
-    assert [path.name for path in tmp_path.iterdir()] == ["trees"]
+        assert corpus["train"].column_names == ["document", "summary", "group", "name", "near_duplicate"]
+        assert [pair_of(row) for row in corpus["train"]] == SPLITS["train"]
+        assert [pair_of(row) for row in corpus["test"]] == SPLITS["test"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "trees"]
 
 
 def test_the_cache_is_where_the_environment_says(
@@ -93,12 +97,12 @@ def test_a_build_that_fails_leaves_nothing(builder: Builder, tmp_path: Path, mon
 
 
 def test_takes_the_corpus_that_another_process_built_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpora, "_BUILDERS", {})
+    monkeypatch.setattr(corpora, "CORPORA", {})
     builder = Builder()
 
     def slow_builder() -> tuple[dict[str, list[Pair]], dict[str, object]]:
         if not (tmp_path / "trees").exists():
-            monkeypatch.setitem(corpora._BUILDERS, "trees", builder)
+            monkeypatch.setitem(corpora.CORPORA, "trees", corpora.Corpus(builder, ""))
             load_corpus("trees", tmp_path)
         return SPLITS, {"licence": "of the slow one"}
 
@@ -106,11 +110,13 @@ def test_takes_the_corpus_that_another_process_built_meanwhile(tmp_path: Path, m
 
     assert len(load_corpus("trees", tmp_path)["train"]) == 2
     assert load_manifest("trees", tmp_path)["licence"] == "none at all"
-    assert [path.name for path in tmp_path.iterdir()] == ["trees"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["examples", "trees"]
 
 
 def test_names_the_known_corpora(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"known corpora \['debian-descriptions'\], got 'debian-description'"):
+    with pytest.raises(
+        DataError, match=r"known corpora \['debian-descriptions', 'man-pages', .*\], got 'debian-description'"
+    ):
         load_corpus("debian-description", tmp_path)
 
 
@@ -128,51 +134,16 @@ def test_says_which_package_the_debian_corpus_needs(tmp_path: Path, monkeypatch:
         load_corpus("debian-descriptions", tmp_path)
 
 
-def test_reads_a_file_of_the_users_own(tmp_path: Path) -> None:
-    path = tmp_path / "own.jsonl"
-    rows = [{"document": "二\u2028三 <s>", "summary": "x", "id": 7}, {"document": " a\nb ", "summary": "y"}]
-    path.write_text("\ufeff" + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+def test_flags_rows_that_are_nearly_in_an_earlier_split(builder: Builder, tmp_path: Path) -> None:
+    corpus = load_corpus("trees", tmp_path)
 
-    examples = load_examples(path)
-
-    assert examples.column_names == ["document", "summary"]
-    assert examples["document"][:] == ["二\u2028三 <s>", " a\nb "]
-    assert examples["summary"][:] == ["x", "y"]
+    assert [split["near_duplicate"][:] for split in corpus.values()] == [[False, False], [False], [True]]
+    assert load_manifest("trees", tmp_path)["near_duplicates"] == {"validation": 0, "test": 1}
 
 
-@pytest.mark.parametrize(
-    ("line", "got"),
-    [
-        ("{'document': 'x'}", "got no valid JSON"),
-        ('["x", "y"]', "got list"),
-        (
-            '{"document": "x", "sumary": "y"}',
-            r"`summary` must be a text.*no such field \(fields: \['document', 'sumary'\]",
-        ),
-        ('{"document": 3, "summary": "y"}', "`document` must be a text that is not blank, got 3"),
-        ('{"document": "x", "summary": " \\n"}', "`summary` must be a text that is not blank"),
-        ('{"document": "x", "summary": null}', "`summary` must be a text that is not blank, got None"),
-        ('{"document": "\\ud800", "summary": "y"}', "`document` is no valid Unicode"),
-    ],
-)
-def test_names_the_malformed_line(tmp_path: Path, line: str, got: str) -> None:
-    path = tmp_path / "own.jsonl"
-    path.write_text(f'{{"document": "a", "summary": "b"}}\n\n{line}\n', encoding="utf-8")
+def test_a_corpus_that_was_built_without_flags_gets_them(builder: Builder, tmp_path: Path) -> None:
+    load_corpus("trees", tmp_path)
+    (tmp_path / "trees" / "near_duplicates.json").unlink()
 
-    with pytest.raises(
-        DataError, match=rf"own.jsonl, line 3: expected an object with the texts document, summary.*{got}"
-    ):
-        load_examples(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "cannot read it"), (b"", "the file is empty"), (b"\n \n", "the file is empty"), (b"\xff\xfe", "UTF-8")],
-)
-def test_says_why_a_file_cannot_be_read(tmp_path: Path, content: bytes | None, message: str) -> None:
-    path = tmp_path / "own.jsonl"
-    if content is not None:
-        path.write_bytes(content)
-
-    with pytest.raises(DataError, match=rf"own.jsonl: .*{message}"):
-        load_examples(path)
+    assert load_corpus("trees", tmp_path)["test"]["near_duplicate"][:] == [True]
+    assert builder.calls == 1

@@ -1,0 +1,134 @@
+"""The commands `simmim data`: list the corpora, build one, and check a file of one's own."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["data"]
+
+data = typer.Typer(help="List and build the corpora, and check data of your own.", no_args_is_help=True)
+
+
+@data.command("list")
+def list_corpora() -> None:
+    """List the corpora that can be named in a recipe."""
+    from simmim.data.cache import cache_folder
+    from simmim.data.corpora import CORPORA
+
+    cache = cache_folder()
+    table = _table("corpus", "what is summarised", "in the cache")
+    for name, corpus in CORPORA.items():
+        table.add_row(name, corpus.about, "yes" if (cache / name).exists() else "no")
+    _print(table)
+    typer.echo(f"cache: {cache}")
+
+
+@data.command()
+def build(name: Annotated[str, typer.Argument(help="A corpus that `simmim data list` shows.")]) -> None:
+    """Build a corpus into the cache, unless it is there, and show what its manifest says."""
+    with _progress(f"building {name}"):
+        from simmim.data.corpora import load_manifest
+
+        manifest = load_manifest(name)
+    _show_manifest(manifest)
+
+
+@data.command()
+def check(
+    file: Annotated[str, typer.Argument(help="A file, a folder, or hf:owner/name[:split].")],
+    document: Annotated[str, typer.Option(help="The column with the texts to read.")] = "document",
+    summary: Annotated[str, typer.Option(help="The column with the texts to write.")] = "summary",
+) -> None:
+    """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any."""
+    lengths = {"document": array("Q"), "summary": array("Q")}
+    with _progress(f"reading {file}"):
+        from simmim.data.examples import check_examples
+        from simmim.data.report import RowReport
+
+        report = RowReport(file)
+        for texts in check_examples(file, document=document, summary=summary, report=report):
+            for counts, text in zip(lengths.values(), texts, strict=True):
+                counts.append(len(text.split()))
+    typer.echo(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones")
+    if report.rows:
+        table = _table("words", "least", "median", "mean", "most")
+        for name, counts in lengths.items():
+            figures = (min(counts), statistics.median(counts), statistics.fmean(counts), max(counts))
+            table.add_row(name, *(f"{figure:,.0f}" for figure in figures))
+        _print(table)
+    if report.total_broken:
+        table = _table("broken rows", "how many", "the first are at")
+        for reason, count in report.broken.items():
+            table.add_row(Text(reason), f"{count:,}", Text(", ".join(report.places[reason])))
+        _print(table)
+        typer.echo(f"the first: {' '.join(report.first.split())}")
+    if report.total_broken or not report.rows:
+        raise typer.Exit(1)
+
+
+def _show_manifest(manifest: Mapping[str, Any]) -> None:
+    """Print the figures of a corpus."""
+    table = _table(
+        "split", "pairs", "groups", "words of a document", "of a summary", "summary in document", "near duplicates"
+    )
+    for split, figures in manifest["splits"].items():
+        near = manifest.get("near_duplicates", {}).get(split)
+        table.add_row(
+            split,
+            f"{figures['pairs']:,}",
+            f"{figures['groups']:,}",
+            f"{figures['mean_document_words']:,}",
+            f"{figures['mean_summary_words']:,}",
+            f"{figures['summary_occurs_in_document']:,}",
+            "" if near is None else f"{near:,}",
+        )
+    _print(table)
+    table = _table("dropped", "pairs")
+    for reason, count in manifest.get("dropped", {}).items():
+        table.add_row(reason, f"{count:,}")
+    _print(table)
+    typer.echo(f"licence: {manifest.get('licence', 'not recorded')}")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[None]:
+    """Show what `simmim.data` says it is doing beside a spinner, where somebody may be looking."""
+    console = Console(stderr=True)
+    logger = logging.getLogger("simmim.data")
+    with console.status(Text(title)) as status:
+
+        class Show(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                status.update(Text(f"{title}: {record.getMessage()}"))
+
+        handler, level = Show(logging.INFO), logger.level
+        handler.addFilter(lambda record: record.levelno == logging.INFO)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left", overflow="fold", no_wrap=place == 0)
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(highlight=False).print(table)

@@ -1,0 +1,65 @@
+"""Counts the rows of a file, the broken ones by reason and with their first places."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+__all__ = ["RowReport"]
+
+_PLACES = 10
+
+
+@dataclass
+class RowReport:
+    """What was found in a source of rows.
+
+    Attributes:
+        source: The file, folder or dataset.
+        rows: How many rows are whole.
+        broken: How many are not, by reason.
+        places: The first ten places of each reason.
+        first: The first broken row, in a sentence; empty where there is none.
+    """
+
+    source: str
+    rows: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    first: str = ""
+
+    @property
+    def total_broken(self) -> int:
+        """Return how many rows are broken."""
+        return sum(self.broken.values())
+
+    def add_broken(self, place: str, reason: str, message: str) -> None:
+        """Count a broken row.
+
+        Args:
+            place: Where it stands in the source.
+            reason: Why it is broken, in a few words: rows are counted by it.
+            message: What was expected and what came.
+        """
+        self.first = self.first or f"{self.source}, {place}: {message}"
+        self.broken[reason] = self.broken.get(reason, 0) + 1
+        places = self.places.setdefault(reason, [])
+        if len(places) < _PLACES:
+            places.append(place)
+
+    def __str__(self) -> str:
+        reasons = "; ".join(
+            f"{reason}: {count:,} ({', '.join(self.places[reason])}{', …' if count > _PLACES else ''})"
+            for reason, count in self.broken.items()
+        )
+        return f"{self.total_broken:,} of {self.rows + self.total_broken:,} rows are broken: {reasons or 'none'}"
+
+    def save(self, path: Path) -> None:
+        """Write the report as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "RowReport":
+        """Read a report that `save` wrote."""
+        content: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**content)  # type: ignore[arg-type]  # as it was written
