@@ -115,7 +115,7 @@ def corpus(tmp_path, monkeypatch):
         counts = {"train": 24, "validation": 6, "test": 8}
         return {split: pairs(split, count) for split, count in counts.items()}, {"licence": "none"}
 
-    monkeypatch.setitem(corpora._BUILDERS, "made-up", builder)
+    monkeypatch.setitem(corpora.CORPORA, "made-up", corpora.Corpus(builder, "made-up texts"))
     monkeypatch.setenv("SIMMIM_CACHE", str(tmp_path / "cache"))
     return "made-up"
 
