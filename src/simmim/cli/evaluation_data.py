@@ -86,8 +86,12 @@ def load_evaluation_data(model: Path, corpus: str | None, file: Path | None, spl
             f"--corpus, --file: expected one of them, as {model} holds no recipe.yaml that names the data"
         )
     data = load_recipe(model / "recipe.yaml").data
-    if data.corpus is not None:
-        return load_evaluation_data(model, data.corpus, None, split)
+    if len(data.corpora) > 1:
+        raise ConfigError(
+            f"--corpus: expected one of {', '.join(data.corpora)}, all of which the model has learnt from; name one"
+        )
+    if data.corpora:
+        return load_evaluation_data(model, data.corpora[0], None, split)
     chosen = getattr(data, split)
     if chosen is None:
         raise ConfigError(f"--split {split}: the recipe of {model} names no file for it; pass --file")

@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
-import simmim.models  # noqa: F401  (makes the Auto classes know the model)
 from simmim.errors import CheckpointError, ConfigError
+from simmim.models import SimMIMConfig
 
-__all__ = ["fetch_model", "fingerprint", "load_model"]
+__all__ = ["fetch_model", "fingerprint", "load_model", "part_digests"]
 
 _PARTS = ("*.json", "*.safetensors")
 
@@ -53,43 +60,62 @@ def fingerprint(folder: Path) -> str:
     Raises:
         CheckpointError: the folder, its configuration or its tokenizer is missing.
     """
+    digests = "".join(part_digests(folder).values())
+    return f"{folder.resolve().name}@{hashlib.sha256(bytes.fromhex(digests)).hexdigest()[:12]}"
+
+
+def part_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that says what a saved model computes, by its name, in the order of the names.
+
+    Args:
+        folder: as for `load_model`.
+
+    Raises:
+        CheckpointError: the folder, its configuration or its tokenizer is missing.
+    """
     _check_folder(folder)
-    digest = hashlib.sha256()
+    digests = {}
     for path in sorted(path for part in _PARTS for path in folder.glob(part) if path.name != "versions.json"):
         with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
+            digests[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests
 
 
 def load_model(
-    folder: Path, device: torch.device | str | None = None
+    folder: Path,
+    device: torch.device | str | None = None,
+    auto_class: Any = AutoModelForSeq2SeqLM,
+    **settings: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model for use.
 
     Args:
         folder: what `save_pretrained` of a model and its tokenizer wrote; nothing is fetched from anywhere.
         device: where it is to compute; None takes the accelerator where there is one.
+        auto_class: the class of transformers that finds the model's own: which kind of model is wanted.
+        **settings: replace those of the model's configuration.
 
     Returns:
         The model, in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: the folder or a part of it is missing or damaged.
+        CheckpointError: the folder or a part of it is missing or damaged, or it holds another kind of model.
         ConfigError: `config.json` holds a value that the model does not know, or there is no such device.
     """
     _check_folder(folder)
     place = _find_device(device)
     with _quiet():
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, **settings)
         except Exception as error:  # transformers raises errors of many kinds
             raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
+        _check_kind(folder, config, auto_class)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:
             raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
         try:
-            model, report = AutoModelForSeq2SeqLM.from_pretrained(
+            model, report = auto_class.from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
@@ -110,6 +136,15 @@ def _check_folder(folder: Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: expected a saved model, {name} is missing")
+
+
+def _check_kind(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None:
+    """Refuse a model of ours that was made for something else: half of it would be drawn at random."""
+    held = config.architectures or []
+    if isinstance(config, SimMIMConfig) and held:
+        wanted = auto_class._model_mapping[SimMIMConfig].__name__
+        if wanted not in held:
+            raise CheckpointError(f"{folder}: expected a {wanted}, got a {held[0]}; name the folder of another model")
 
 
 def _find_device(device: torch.device | str | None) -> torch.device:

@@ -13,9 +13,11 @@ from datasets import Dataset
 
 from simmim import __version__
 from simmim.data.corpora import load_manifest
-from simmim.train.sections import DataSection
+from simmim.errors import CheckpointError
+from simmim.tasks.checkpoints import part_digests
+from simmim.train.sections import DataSection, Recipe
 
-__all__ = ["data_manifest", "package_versions"]
+__all__ = ["data_manifest", "initial_model", "package_versions"]
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
@@ -34,11 +36,27 @@ def data_manifest(data: DataSection, splits: Mapping[str, Dataset]) -> dict[str,
         splits: the examples themselves, by the name of their split.
 
     Returns:
-        The manifest of the corpus; for files of one's own the path, size in bytes, SHA-256 and rows of each split.
+        The manifest of the corpus, or those of several by their names; for files of one's own the path, size in bytes,
+        SHA-256 and rows of each split.
     """
-    if data.corpus is not None:
-        return load_manifest(data.corpus)
+    if data.corpora:
+        manifests = {name: load_manifest(name) for name in data.corpora}
+        return manifests if len(manifests) > 1 else manifests[data.corpora[0]]
     return {name: _describe(Path(getattr(data, name)), split) for name, split in splits.items()}
+
+
+def initial_model(recipe: Recipe) -> dict[str, Any] | None:
+    """Describe the saved model that a run starts from: its folder and the SHA-256 of each of its files; None for none.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    if recipe.init_from is None:
+        return None
+    try:
+        return {"path": recipe.init_from, "sha256": part_digests(Path(recipe.init_from))}
+    except CheckpointError as error:
+        raise CheckpointError(f"init_from: {error}") from error
 
 
 def _describe(path: Path, split: Dataset) -> dict[str, Any]:

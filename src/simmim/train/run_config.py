@@ -107,9 +107,8 @@ def resolved_recipe(
     """
     entries = dataclasses.asdict(recipe)
     chosen = model.to_dict()
-    entries["model"] = {
-        key: chosen[key] for key in sorted(set(SimMIMConfig.__annotations__) - _MODEL_OWNED) if key in chosen
-    }
+    settings = set(SimMIMConfig.__annotations__) - _MODEL_OWNED if recipe.init_from is None else {"dropout"}
+    entries["model"] = {key: chosen[key] for key in sorted(settings) if key in chosen}
     entries["training"] = _settings(training, _TRAINING_OWNED)
     if pretraining is not None:
         entries["pretraining"]["training"] = _settings(pretraining, _PRETRAINING_OWNED)

@@ -34,7 +34,7 @@ _FIXED_TRAINING = frozenset(
         *("per_device_train_batch_size", "gradient_accumulation_steps"),
     }
 )
-_RECORDS = ("recipe.yaml", "resolved.yaml", "versions.json", "data.json")
+_RECORDS = ("recipe.yaml", "resolved.yaml", "versions.json", "data.json", "initial_model.json")
 
 logger = logging.getLogger(__name__)
 
@@ -135,17 +135,32 @@ class RunFolder:
                     f"{self.path}: cannot write: {error.strerror}. Make room. {what_is_left(self.task.checkpoints)}"
                 ) from error
 
-    def record(self, data: Mapping[str, Any], resolved: Mapping[str, Any], *, resume: bool) -> None:
+    def record(
+        self,
+        data: Mapping[str, Any],
+        resolved: Mapping[str, Any],
+        initial_model: Mapping[str, Any] | None = None,
+        *,
+        resume: bool,
+    ) -> None:
         """Write down what the run is made from; a resumed run must be made from the same.
 
         Args:
             data: the manifest of the examples.
             resolved: the recipe with every default.
+            initial_model: the saved model that the run starts from; None for none.
             resume: whether the run goes on.
 
         Raises:
             DataError: the run was started with other examples.
+            CheckpointError: the run was started from another model.
         """
+        initial = self.path / "initial_model.json"
+        if resume and initial_model is not None and _read_json(initial) not in (None, initial_model):
+            raise CheckpointError(
+                f"init_from: the model in {initial_model['path']} is not that which the run in {self.path} was started "
+                f"from (compare {initial.name} there); bring that back, or choose another output_dir"
+            )
         before = _read_json(self.path / "data.json") if resume else None
         if before is not None and before != json.loads(json.dumps(data)):
             raise DataError(
@@ -160,6 +175,8 @@ class RunFolder:
             ]
             logger.warning("resumed with other packages, so the last bits may differ: %s", ", ".join(changed))
         _write_json(self.path / "data.json", data)
+        if initial_model is not None:
+            _write_json(initial, initial_model)
         _write_json(self.path / "versions.json", versions)
         _write_yaml(self.path / "resolved.yaml", resolved)
 
@@ -178,7 +195,8 @@ class RunFolder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             for name in _RECORDS:
-                shutil.copy(self.path / name, folder / name)
+                if (self.path / name).exists():
+                    shutil.copy(self.path / name, folder / name)
         return phase.model
 
     def save_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -196,6 +214,8 @@ class RunFolder:
                 phase.log.unlink(missing_ok=True)
         if not resume and self.tokenizer.exists():
             shutil.rmtree(self.tokenizer)
+        if not resume:
+            (self.path / "initial_model.json").unlink(missing_ok=True)
         _write_yaml(self.path / "recipe.yaml", self._recipe.to_dict())
 
     def _check_same_run(self) -> None:

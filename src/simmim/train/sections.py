@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.dataclasses import dataclass
 
 __all__ = [
@@ -22,12 +22,22 @@ _Count = Annotated[StrictInt, Field(gt=0)]
 _Number = StrictFloat | StrictInt
 
 
+def _names(value: object) -> object:
+    """Refuse what is neither the name of a corpus nor a list of different ones."""
+    names = value if isinstance(value, list) else [value]
+    texts = [name for name in names if isinstance(name, str)]
+    if value is not None and (not names or len(texts) < len(names) or len(set(texts)) < len(texts)):
+        raise ValueError(f"expected the name of a corpus or a list of different names, got {value!r}")
+    return value
+
+
 @dataclass(frozen=True, config=_STRICT)
 class DataSection:
-    """Says which examples a model learns from: a corpus by name, or files of one's own.
+    """Says which examples a model learns from: corpora by name, or files of one's own.
 
     Args:
-        corpus: the name of a corpus, `debian-descriptions` for instance; then no files are given.
+        corpus: the name of a corpus, `debian-descriptions` for instance, or a list of names, which are joined in every
+            split; then no files are given.
         train: JSON lines with `document` and `summary`, to learn from.
         validation: the same, to measure the loss on while training.
         test: the same, to measure with once at the end; training never reads it.
@@ -35,7 +45,7 @@ class DataSection:
         max_target_tokens: cut every summary to so many tokens; None keeps all of it.
     """
 
-    corpus: StrictStr | None = None
+    corpus: Annotated[str | list[str] | None, BeforeValidator(_names)] = None
     train: StrictStr | None = None
     validation: StrictStr | None = None
     test: StrictStr | None = None
@@ -49,6 +59,13 @@ class DataSection:
             raise ValueError(f"expected either corpus or files, got corpus and {', '.join(files)}; remove one of them")
         if self.corpus is None and not {"train", "validation"} <= set(files):
             raise ValueError(f"expected corpus, or both train and validation, got {', '.join(files) or 'none of them'}")
+
+    @property
+    def corpora(self) -> list[str]:
+        """The names of the corpora; none where files are given."""
+        if self.corpus is None:
+            return []
+        return [self.corpus] if isinstance(self.corpus, str) else self.corpus
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -109,15 +126,17 @@ class PretrainingSection:
     training: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
 class Recipe:
     """Holds everything that a training run depends on.
 
     Args:
         data: the examples.
-        tokenizer: the tokenizer.
+        tokenizer: the tokenizer; None with `init_from`, which brings one.
         output_dir: the folder of the run, relative to the working directory.
-        model: keyword arguments of `SimMIMConfig`; the tokenizer decides the vocabulary and the special tokens.
+        init_from: the folder of a saved model whose weights and tokenizer the run starts from; None starts anew.
+        model: keyword arguments of `SimMIMConfig`; the tokenizer decides the vocabulary and the special tokens. With
+            `init_from` only `dropout`.
         training: keyword arguments of `transformers.Seq2SeqTrainingArguments`.
         batching: the size of a batch.
         early_stopping: when to end early; None never does.
@@ -126,8 +145,9 @@ class Recipe:
     """
 
     data: DataSection
-    tokenizer: TokenizerSection
+    tokenizer: TokenizerSection | None = None
     output_dir: StrictStr
+    init_from: StrictStr | None = None
     model: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
     training: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
     batching: BatchingSection = dataclasses.field(default_factory=BatchingSection)
@@ -136,7 +156,17 @@ class Recipe:
     seed: Annotated[StrictInt, Field(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        """Refuse two sizes of a batch."""
+        """Refuse two sizes of a batch, two tokenizers or none, and another shape of a model that is there already."""
+        if self.init_from is not None and self.tokenizer is not None:
+            raise ValueError("init_from and tokenizer both say which tokenizer is used; remove one of them")
+        if self.init_from is None and self.tokenizer is None:
+            raise ValueError("tokenizer: this key is required and missing (unless init_from names a saved model)")
+        others = sorted(self.model.keys() - {"dropout"})
+        if self.init_from is not None and others:
+            raise ValueError(
+                f"model.{others[0]}: expected only dropout beside init_from, whose model has all other settings; "
+                "remove it"
+            )
         phases = {
             "training": self.training,
             "pretraining.training": self.pretraining.training if self.pretraining else {},

@@ -20,11 +20,12 @@ from simmim.data.corpora import load_corpus, load_examples
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration
+from simmim.tasks.checkpoints import load_model
 from simmim.tasks.denoising import SpanCorruption
 from simmim.tasks.summarisation import tokenize_examples
 from simmim.train.arguments import pretraining_arguments, task_arguments
 from simmim.train.fit import fit
-from simmim.train.provenance import data_manifest
+from simmim.train.provenance import data_manifest, initial_model
 from simmim.train.run_config import resolved_recipe
 from simmim.train.run_folder import RunFolder
 from simmim.train.sections import DataSection, Recipe
@@ -55,16 +56,16 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     folder = RunFolder(recipe)
     arguments = task_arguments(recipe, folder.task)
     first_arguments = pretraining_arguments(recipe, folder.pretraining)
+    initial = initial_model(recipe)
     with folder.open(resume=resume):
         splits = _load_splits(recipe.data)
         tokenizer = _make_tokenizer(recipe, splits["train"], folder)
-        config = _model_config(recipe, tokenizer)
-        resolved = resolved_recipe(recipe, config, arguments, first_arguments)
-        folder.record(data_manifest(recipe.data, splits), resolved, resume=resume)
+        set_seed(recipe.seed)
+        model = _make_model(recipe, tokenizer)
+        resolved = resolved_recipe(recipe, model.config, arguments, first_arguments)
+        folder.record(data_manifest(recipe.data, splits), resolved, initial, resume=resume)
         limits = {key: getattr(recipe.data, key) for key in ("max_source_tokens", "max_target_tokens")}
         splits = {name: tokenize_examples(split, tokenizer, **limits) for name, split in splits.items()}
-        set_seed(recipe.seed)
-        model = SimMIMForConditionalGeneration(config)
         _say(
             console,
             f"{recipe.output_dir}: {model.num_parameters():,} parameters, {len(splits['train']):,} examples and "
@@ -122,9 +123,13 @@ def _pretrained(
 
 def _load_splits(data: DataSection) -> dict[str, datasets.Dataset]:
     """Load what to learn from and what to validate on."""
-    if data.corpus is not None:
-        corpus = load_corpus(data.corpus)
-        return {name: corpus[name] for name in ("train", "validation")}
+    if data.corpora:
+        corpora = [load_corpus(name) for name in data.corpora]
+        parts = {name: [corpus[name] for corpus in corpora] for name in ("train", "validation")}
+        return {
+            name: datasets.concatenate_datasets([rows.select_columns(["document", "summary"]) for rows in found])
+            for name, found in parts.items()
+        }
     assert data.train is not None
     assert data.validation is not None
     return {"train": load_examples(data.train), "validation": load_examples(data.validation)}
@@ -134,10 +139,11 @@ def _make_tokenizer(recipe: Recipe, examples: datasets.Dataset, folder: RunFolde
     """Load the tokenizer of the run or the recipe, or train one on documents and summaries; keep it with the run."""
     if folder.tokenizer.exists():
         return _load_tokenizer(folder.tokenizer)
-    if recipe.tokenizer.path is not None:
-        tokenizer = _load_tokenizer(Path(recipe.tokenizer.path))
+    path = recipe.init_from if recipe.tokenizer is None else recipe.tokenizer.path
+    if path is not None:
+        tokenizer = _load_tokenizer(Path(path))
     else:
-        assert recipe.tokenizer.vocab_size is not None
+        assert recipe.tokenizer is not None and recipe.tokenizer.vocab_size is not None
         texts = itertools.chain(examples["document"], examples["summary"])
         tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab_size)
     folder.save_tokenizer(tokenizer)
@@ -152,6 +158,15 @@ def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             f"tokenizer.path: expected a folder with a tokenizer, cannot load {str(path)!r}"
         ) from error
     return tokenizer
+
+
+def _make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> SimMIMForConditionalGeneration:
+    """Draw a model's weights, or load those that the recipe starts from."""
+    if recipe.init_from is None:
+        return SimMIMForConditionalGeneration(_model_config(recipe, tokenizer))
+    model, _ = load_model(Path(recipe.init_from), "cpu", **recipe.model)
+    assert isinstance(model, SimMIMForConditionalGeneration)
+    return model
 
 
 def _model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> SimMIMConfig:

@@ -107,6 +107,10 @@ def test_a_wrong_value_is_named_with_what_was_expected(write, changes, message):
     ("data", "message"),
     [
         ({}, "data: expected corpus, or both train and validation, got none of them"),
+        ({"corpus": []}, r"data.corpus: expected the name of a corpus or a list of different names, got \[\]"),
+        ({"corpus": ["a", "a"]}, "data.corpus: expected .* a list of different names, got .*'a', 'a'"),
+        ({"corpus": ["a", 1]}, "data.corpus: expected .* a list of different names"),
+        ({"corpus": ["x"], "test": "a"}, "data: expected either corpus or files, got corpus and test"),
         ({"train": "a"}, "data: expected corpus, or both train and validation, got train"),
         ({"corpus": "x", "test": "a"}, "data: expected either corpus or files, got corpus and test"),
     ],
@@ -122,6 +126,31 @@ def test_a_tokenizer_comes_from_one_place(write, tokenizer):
         load_recipe(write(tokenizer=tokenizer))
 
 
+def test_corpora_are_one_name_or_several(write):
+    assert load_recipe(write()).data.corpora == ["debian-descriptions"]
+    recipe = load_recipe(write(), ["data.corpus=[a, b]"])
+    assert (recipe.data.corpora, recipe.to_dict()["data"]) == (["a", "b"], {"corpus": ["a", "b"]})
+    assert load_recipe(write(data={"train": "a", "validation": "b"})).data.corpora == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init_from": "x"}, "init_from and tokenizer both say which tokenizer is used"),
+        ({"tokenizer": None}, "tokenizer: this key is required and missing"),
+        (
+            {"tokenizer": None, "init_from": "x", "model": {"dropout": 0.1, "hidden_size": 8}},
+            "model.hidden_size: expected only dropout beside init_from",
+        ),
+    ],
+)
+def test_a_run_starts_anew_or_from_a_model(write, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(write(**changes))
+    recipe = load_recipe(write(tokenizer=None, init_from="x", model={"dropout": 0.1}))
+    assert (recipe.init_from, recipe.model, recipe.tokenizer) == ("x", {"dropout": 0.1}, None)
+
+
 def test_a_missing_section_is_named(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("output_dir: x\ntokenizer: {vocab_size: 300}\n", encoding="utf-8")
@@ -133,7 +162,9 @@ def test_a_missing_section_is_named(tmp_path):
 def test_a_recipe_is_a_mapping(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected a mapping with batching, data, early_stopping, model, output_dir"):
+    with pytest.raises(
+        ConfigError, match="expected a mapping with batching, data, early_stopping, init_from, model, output"
+    ):
         load_recipe(path)
 
 

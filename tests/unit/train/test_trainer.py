@@ -1,6 +1,7 @@
 """Tests that training learns, goes on where it stopped, and refuses what cannot work before it starts."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -11,9 +12,14 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
+from typer.testing import CliRunner
 
+from simmim.cli.main import app
+from simmim.data.corpora import register_corpus
+from simmim.data.splits import Pair
 from simmim.errors import CheckpointError, ConfigError
 from simmim.train.run_config import load_recipe
+from simmim.train.sections import DataSection
 from simmim.train.trainer import train
 
 
@@ -119,6 +125,60 @@ def test_a_value_that_the_trainer_refuses_leaves_no_run_behind(recipe, training,
     with pytest.raises(ConfigError, match=message):
         train(dataclasses.replace(recipe, training=recipe.training | training))
     assert not Path(recipe.output_dir).exists()
+
+
+def test_a_run_starts_from_a_saved_model(recipe, tiny_run, tmp_path):
+    start, run = shutil.copytree(tiny_run / "model", tmp_path / "start"), Path(recipe.output_dir)
+    training = recipe.training | {"max_steps": 2, "learning_rate": 0.0}
+    tuned = dataclasses.replace(
+        recipe, tokenizer=None, init_from=str(start), model={"dropout": 0.25}, training=training
+    )
+    model = train(tuned)
+    assert_same_weights(model, start)  # a learning rate of nothing changes nothing
+    assert json.loads((model / "config.json").read_text())["dropout"] == 0.25
+    held = json.loads((model / "initial_model.json").read_text())
+    assert held["path"] == str(start)
+    digest = hashlib.sha256((start / "model.safetensors").read_bytes()).hexdigest()
+    assert held["sha256"]["model.safetensors"] == digest
+    resolved = load_recipe(model / "resolved.yaml")
+    assert (resolved.init_from, resolved.model) == (str(start), {"dropout": 0.25})
+    # a resumed run must have been started from that model
+    (start / "config.json").write_text((start / "config.json").read_text() + " ")
+    shutil.rmtree(run / "model")
+    with pytest.raises(CheckpointError, match="init_from: the model in .*start is not that which the run"):
+        train(tuned, resume=True)
+
+
+def test_a_model_to_start_from_must_be_one(recipe, tiny_run, tmp_path):
+    missing = dataclasses.replace(recipe, tokenizer=None, init_from=str(tmp_path / "absent"), model={})
+    with pytest.raises(CheckpointError, match="init_from: .*absent does not exist"):
+        train(missing)
+    assert not Path(recipe.output_dir).exists()
+    folder = shutil.copytree(tiny_run / "model", tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["SimMIMForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="expected a SimMIMForConditionalGeneration, got a SimMIMForCausalLM"):
+        train(dataclasses.replace(missing, init_from=str(folder)))
+
+
+def test_several_corpora_are_joined(recipe, monkeypatch, tmp_path):
+    def corpus(word):
+        pairs = [Pair(f"{word} text number {i} of a corpus", word, f"{word}{i}", f"{word}{i}") for i in range(6)]
+        return lambda: ({"train": pairs[:4], "validation": pairs[4:5], "test": pairs[5:]}, {"licence": word})
+
+    monkeypatch.setenv("SIMMIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("simmim.data.corpora.CORPORA", {})
+    for word in ("one", "two"):
+        register_corpus(word, corpus(word))
+    console = Console(file=io.StringIO(), width=300)
+    data = DataSection(corpus=["one", "two"])
+    model = train(dataclasses.replace(recipe, data=data, training=recipe.training | {"max_steps": 1}), console=console)
+    assert "8 examples and 2 for validation" in console.file.getvalue()
+    manifests = json.loads((model / "data.json").read_text())
+    assert [manifests[name]["licence"] for name in ("one", "two")] == ["one", "two"]
+    result = CliRunner().invoke(app, ["evaluate", str(model)])
+    assert result.exit_code == 1
+    assert "--corpus: expected one of one, two, all of which the model has learnt from; name one" in result.stderr
 
 
 def assert_same_weights(model, other):
