@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import LEDConfig, LEDForConditionalGeneration, PreTrainedModel
 
 from simmim import SimMIMConfig, SimMIMForConditionalGeneration
+from simmim.models.losses import token_loss
+from simmim.nn.copy_head import CopyHead
 
 __all__ = ["FORMS", "Led", "Size", "build", "load", "parameters"]
 
@@ -52,19 +54,51 @@ class Size:
 
 
 class Led(LEDForConditionalGeneration):
-    """LED whose first token has global attention, as its authors have it for summaries."""
+    """LED whose first token has global attention, as its authors have it for summaries; with SimMIM's copy head."""
+
+    def __init__(self, config: LEDConfig) -> None:
+        super().__init__(config)
+        self.copy_head = CopyHead(config.d_model) if config.copy_head else None
+        self.post_init()
 
     def forward(
-        self, input_ids: Tensor | None = None, *args: Any, global_attention_mask: Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *args: Any,
+        labels: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        global_attention_mask: Tensor | None = None,
+        source_ids: Tensor | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Run the model; see `LEDForConditionalGeneration`."""
+        """Run the model; see `LEDForConditionalGeneration`. `source_ids` are what `encoder_outputs` were made of."""
         if global_attention_mask is None and input_ids is not None:
             global_attention_mask = _first(input_ids)
-        return super().forward(input_ids, *args, global_attention_mask=global_attention_mask, **kwargs)
+        if labels is not None and decoder_input_ids is None:
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        kwargs |= {"output_hidden_states": True, "return_dict": True}
+        out = super().forward(
+            input_ids,
+            attention_mask,
+            *args,
+            decoder_input_ids=decoder_input_ids,
+            global_attention_mask=global_attention_mask,
+            **kwargs,
+        )
+        if self.copy_head is not None:
+            source_ids = input_ids if source_ids is None else source_ids
+            memory, mask = out.encoder_last_hidden_state, None if attention_mask is None else attention_mask.bool()
+            keys = self.copy_head.project_memory(memory, mask)
+            out.logits = self.copy_head(out.decoder_hidden_states[-1], out.logits, keys, source_ids, mask)
+        if labels is not None:
+            out.loss = token_loss(out.logits, labels)
+        return out
 
     def generate(self, *args: Any, input_ids: Tensor, **kwargs: Any) -> Any:
         """Write; see `GenerationMixin`."""
-        return super().generate(*args, input_ids=input_ids, global_attention_mask=_first(input_ids), **kwargs)
+        kwargs |= {"source_ids": input_ids, "global_attention_mask": _first(input_ids)}
+        return super().generate(*args, input_ids=input_ids, **kwargs)
 
 
 def build(form: str, size: Size, *, copy_head: bool) -> PreTrainedModel:
@@ -77,9 +111,8 @@ def build(form: str, size: Size, *, copy_head: bool) -> PreTrainedModel:
     Args:
         form: a key of `FORMS`.
         size: of SimMIM.
-        copy_head: for all but LED, which has none.
+        copy_head: whether it can copy source tokens.
     """
-    assert not (copy_head and form == "led")
     goal = parameters(_of("simmim", size, size.intermediate_size, copy_head))["compared"]
     base = parameters(_of(form, size, size.intermediate_size, copy_head))["compared"]
     step = parameters(_of(form, size, size.intermediate_size + 1, copy_head))["compared"] - base
@@ -102,7 +135,7 @@ def parameters(model: PreTrainedModel) -> dict[str, int]:
 
 def _of(form: str, size: Size, intermediate_size: int, copy_head: bool) -> PreTrainedModel:
     if form == "led":
-        return Led(_led_config(size, intermediate_size))
+        return Led(_led_config(size, intermediate_size, copy_head))
     attention: dict[str, Any] = {
         "simmim": {"segment_length": size.segment_length},
         "local": {"segment_length": size.segment_length, "state_read": "none"},
@@ -124,7 +157,7 @@ def _of(form: str, size: Size, intermediate_size: int, copy_head: bool) -> PreTr
     )
 
 
-def _led_config(size: Size, intermediate_size: int) -> LEDConfig:
+def _led_config(size: Size, intermediate_size: int, copy_head: bool) -> LEDConfig:
     window = 3 * size.segment_length
     window += window % 2  # half of it lies on either side
     return LEDConfig(
@@ -145,6 +178,7 @@ def _led_config(size: Size, intermediate_size: int) -> LEDConfig:
         bos_token_id=1,
         eos_token_id=2,
         decoder_start_token_id=1,
+        copy_head=copy_head,
     )
 
 

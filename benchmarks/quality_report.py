@@ -32,64 +32,74 @@ STYLES = {
 }
 
 
-def gather(work: Path, systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Score all systems and two baselines on the test documents.
+def gather(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Score all systems and two baselines on the test documents of a corpus.
 
     Args:
         work: the folder of the benchmark.
+        corpus: its name.
         systems: of each trained system what its cells reached and wrote, a cell a seed.
 
     Returns:
-        Of each system its figures without the summaries, ROUGE of each seed, and ROUGE of the mean over the seeds with
-        its interval over documents, over all and by length; and SimMIM, with the same copy head, minus it, paired.
+        Of each system ROUGE of each seed, and ROUGE of the mean over the seeds with its interval over documents, over
+        all and by length; and SimMIM, with the same copy head, minus it, paired.
     """
     test, validation = load_from_disk(work / "data" / "test"), load_from_disk(work / "data" / "validation")
+    places = [place for place, name in enumerate(test["corpus"]) if name == corpus]
+    test = test.select(places)
+    validation = validation.filter(lambda row: row["corpus"] == corpus)
     references, groups, documents = list(test["summary"]), list(test["group"]), list(test["document"])
     rule = word_rule(references)
     baselines = {"lead": best_lead(validation).lead, "textrank": best_textrank(validation).textrank}
-    texts = {name: [one["texts"] for one in found["written"]] for name, found in systems.items()}
+    texts = {
+        name: [[one["texts"][place] for place in places] for one in found["written"]] for name, found in systems.items()
+    }
     texts |= {name: [[baseline(text) for text in documents]] for name, baseline in baselines.items()}
     seeds = {name: [rouge(one, references, groups=groups, rule=rule) for one in found] for name, found in texts.items()}
     scores = {name: np.mean([one.scores for one in found], axis=0) for name, found in seeds.items()}
     buckets = [bucket for bucket in length_buckets(test["length"]) if bucket.rows]
     gathered: dict[str, Any] = {}
     for name, values in scores.items():
-        about = {"about": str(baselines[name])} if name in baselines else _facts(systems[name])
-        ours = "simmim-copy" if name.endswith("-copy") else "simmim"
-        gathered[name] = about | {
+        ours = _ours(name, scores)
+        gathered[name] = {
+            "about": str(baselines[name]) if name in baselines else name,
             "rouge": figures(estimate(values, groups)),
             "rouge_by_seed": [figures(one) for one in seeds[name]],
             "by_length": [],
         }
-        if ours in scores and name != ours:
+        if ours is not None and name != ours:
             gathered[name]["simmim_minus_this"] = figures(estimate(scores[ours] - values, groups))
         for bucket in buckets:
             rows = np.array(bucket.rows)
             within = [groups[row] for row in bucket.rows]
             row = {"label": bucket.label, "documents": len(rows), "few": bucket.few}
             row["rouge"] = figures(estimate(values[rows], within))
-            if ours in scores and name != ours:
+            if ours is not None and name != ours:
                 row["simmim_minus_this"] = figures(estimate((scores[ours] - values)[rows], within))
             gathered[name]["by_length"].append(row)
     return gathered
 
 
-def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
-    written = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]
-    return {**found, "written": written}
+def _ours(name: str, scores: Mapping[str, Any]) -> str | None:
+    """Return the SimMIM that a system is compared with: that with the same copy head, for a baseline that with one."""
+    wanted = ("simmim-copy",) if name.endswith("-copy") else ("simmim",)
+    if name in ("lead", "textrank"):
+        wanted = ("simmim-copy", "simmim")
+    return next((ours for ours in wanted if ours in scores), None)
 
 
-def table(record: dict[str, Any]) -> Table:
-    """Return the figures as a table for the terminal."""
+def table(record: dict[str, Any], corpus: str) -> Table:
+    """Return the figures of a corpus as a table for the terminal."""
     machine = record["machine"]
-    shown = Table(title=f"{record['data']['corpus']}\n{machine['processor']}, {machine['threads']} thread(s)")
+    shown = Table(title=f"{corpus}\n{machine['processor']}, {machine['threads']} thread(s)")
     for heading in ("", "M parameters", "nats", "ROUGE-L", "SimMIM - this", "tokens/s", "peak MiB"):
         shown.add_column(heading, justify="right" if heading else "left")
-    for name, found in record["systems"].items():
-        difference = found.get("simmim_minus_this", {}).get("rougeL")
-        cells = [_interval(found["rouge"]["rougeL"]), _interval(difference) if difference else ""]
-        if "trained" not in found:
-            shown.add_row(f"{name}: {found['about']}", "", "", *cells, "", "")
+    for name, scored in record["scores"][corpus].items():
+        difference = scored.get("simmim_minus_this", {}).get("rougeL")
+        cells = [_interval(scored["rouge"]["rougeL"]), _interval(difference) if difference else ""]
+        found = record["systems"].get(name)
+        if found is None:
+            shown.add_row(f"{name}: {scored['about']}", "", "", *cells, "", "")
             continue
         trained = found["trained"]
         peaks = [one["peak_bytes"] for one in trained if one["peak_bytes"] is not None]
@@ -105,18 +115,26 @@ def table(record: dict[str, Any]) -> Table:
 
 
 def plot(record: dict[str, Any]) -> Figure:
-    """Draw ROUGE-L by length without and with the copy head, and what training took."""
-    systems, training = record["systems"], record["training"]
-    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    """Draw ROUGE-L by length, a row a corpus, without and with the copy head, and what training took."""
+    systems, training, scores = record["systems"], record["training"], record["scores"]
+    heads = [head for head in (False, True) if any(found["copy_head"] == head for found in systems.values())]
+    figure = Figure(figsize=(5 + 4.6 * len(heads), 4.8 * len(scores)), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 3, width_ratios=(1.3, 1.3, 1))
-    for axes, copying in zip(panels, (False, True), strict=False):
-        chosen = {name: one for name, one in systems.items() if one.get("copy_head", copying) == copying}
-        _scores(axes, chosen, "with the copy head (LED has none)" if copying else "without the copy head")
-    _speed(panels[2], {name: found for name, found in systems.items() if "trained" in found})
+    rows = figure.subplots(len(scores), len(heads) + 1, squeeze=False, width_ratios=[*(1.3 for _ in heads), 1])
+    for panels, (corpus, scored) in zip(rows, scores.items(), strict=True):
+        for axes, copying in zip(panels, heads, strict=False):
+            chosen = {
+                name: systems.get(name, {}) | found
+                for name, found in scored.items()
+                if systems.get(name, {}).get("copy_head", copying) == copying
+            }
+            _scores(axes, chosen, f"{corpus}, {'with' if copying else 'without'} the copy head")
+        panels[-1].set_axis_off()
+    rows[0][-1].set_axis_on()
+    _speed(rows[0][-1], systems)
     machine = record["machine"]
     figure.suptitle(
-        f"Summaries of {record['data']['corpus']}: {training['steps']:,} steps of at most "
+        f"Summaries: {training['steps']:,} steps of at most "
         f"{training['tokens_per_batch']:,} tokens, documents of at most {training['size']['max_source_tokens']:,}, "
         f"{len(record['seeds'])} seed(s)\n{machine['processor']}, {machine['threads']} thread(s), "
         f"{training['dtype']}, torch {machine['torch']}, {record['date']}",
@@ -128,10 +146,6 @@ def plot(record: dict[str, Any]) -> Figure:
 def _scores(axes: Axes, systems: Mapping[str, Any], title: str) -> None:
     """Draw ROUGE-L with its intervals, over all documents and by length; hollow marks for few documents."""
     axes.set_title(title, fontsize=10)
-    if not any("trained" in found for found in systems.values()):
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
-        return
     labels: list[str] = []
     for place, (name, found) in enumerate(systems.items()):
         colour, marker = STYLES[found.get("form", name)]

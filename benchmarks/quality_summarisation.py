@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
@@ -59,32 +59,44 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
         data: dict[str, Any] = held["data"]
         return data
     work.mkdir(parents=True, exist_ok=True)
-    splits = load_corpus(settings["corpus"])
-    data = {"corpus": settings["corpus"], "manifest": load_manifest(settings["corpus"]), "splits": {}}
-    learnt = _drawn(splits["train"], settings["limit_train"])
+    splits = {name: load_corpus(name) for name in settings["corpus"]}
+    learnt = _drawn(_joined({name: found["train"] for name, found in splits.items()}), settings["limit_train"])
     tokenizer = train_tokenizer(
         (text for row in learnt for text in (row["document"], row["summary"])), settings["vocab_size"]
     )
     with replaced_folder(work / "tokenizer") as draft:
         tokenizer.save_pretrained(draft)
-    (work / "data").mkdir(exist_ok=True)
-    rows = {"train": learnt, "validation": splits["validation"], "test": splits["test"]}
-    for split, found in rows.items():
-        alike = 0
-        if split == "test" and "near_duplicate" in found.column_names:
-            before = len(found)
-            found = found.filter(lambda row: not row["near_duplicate"])
-            alike = before - len(found)
-        if split != "train":
-            found = _drawn(found, settings["limit_test"])
-        found, facts = _tokenized(found, tokenizer, settings)
-        data["splits"][split] = facts | {"near_duplicates_left_out": alike}
-        with replaced_folder(work / "data" / split) as draft:
-            found.save_to_disk(draft)
+    data = {"corpora": {name: {"manifest": load_manifest(name)} for name in splits}}
+    _write(work / "data" / "train", learnt, tokenizer, settings, data)
+    for split in ("validation", "test"):
+        rows = {name: found[split] for name, found in splits.items()}
+        if split == "test":
+            rows = {name: found.filter(lambda row: not row["near_duplicate"]) for name, found in rows.items()}
+            for name, found in rows.items():
+                data["corpora"][name]["near_duplicates_left_out"] = len(splits[name][split]) - len(found)
+        drawn = {name: _drawn(found, settings["limit_test"]) for name, found in rows.items()}
+        _write(work / "data" / split, _joined(drawn), tokenizer, settings, data)
     data["vocab_size"] = len(tokenizer)
     with replaced_file(known) as stream:
         stream.write(json.dumps({"settings": settings, "data": data}, indent=2, ensure_ascii=False) + "\n")
     return data
+
+
+def _joined(parts: dict[str, Dataset]) -> Dataset:
+    """Put corpora one after the other, each row with the name of its own."""
+    return concatenate_datasets([rows.add_column("corpus", [name] * len(rows)) for name, rows in parts.items()])
+
+
+def _write(
+    folder: Path, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any], data: dict[str, Any]
+) -> None:
+    """Write a split with its ids, and add to each corpus what is known of it there."""
+    found, facts = _tokenized(rows, tokenizer, settings)
+    for name, of in facts.items():
+        data["corpora"][name].setdefault("splits", {})[folder.name] = of
+    folder.parent.mkdir(exist_ok=True)
+    with replaced_folder(folder) as draft:
+        found.save_to_disk(draft)
 
 
 def _drawn(rows: Dataset, limit: int | None) -> Dataset:
@@ -93,21 +105,25 @@ def _drawn(rows: Dataset, limit: int | None) -> Dataset:
 
 def _tokenized(
     rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]
-) -> tuple[Dataset, dict[str, int]]:
-    """Return rows with ids and the text that those stand for, and how many were cut."""
+) -> tuple[Dataset, dict[str, dict[str, int]]]:
+    """Return rows with ids and the text that those stand for; and of each corpus how many were cut."""
     source, target = settings["max_source_tokens"], settings["max_target_tokens"]
     whole = tokenize_examples(rows, tokenizer)
     cut = tokenize_examples(rows, tokenizer, max_source_tokens=source, max_target_tokens=target)
     texts = tokenizer.batch_decode(list(cut["input_ids"]), skip_special_tokens=True)
-    facts = {
-        "documents": len(rows),
-        "documents_cut": sum(length > source for length in whole["length"]),
-        "summaries_cut": sum(len(ids) > target for ids in whole["labels"]),
-        "longest_document": max(cut["length"]),
-        "tokens": sum(cut["length"]),
-    }
-    cut = cut.add_column("document", texts).add_column("summary", list(rows["summary"]))
-    return cut.add_column("group", list(rows["group"])), facts
+    facts: dict[str, dict[str, int]] = {}
+    names = ("documents", "documents_cut", "summaries_cut", "longest_document", "tokens")
+    for name, length, kept, labels in zip(rows["corpus"], whole["length"], cut["length"], whole["labels"], strict=True):
+        of = facts.setdefault(name, dict.fromkeys(names, 0))
+        of["documents"] += 1
+        of["documents_cut"] += length > source
+        of["summaries_cut"] += len(labels) > target
+        of["longest_document"] = max(of["longest_document"], kept)
+        of["tokens"] += kept
+    cut = cut.add_column("document", texts)
+    for name in ("summary", "group", "corpus"):
+        cut = cut.add_column(name, list(rows[name]))
+    return cut, facts
 
 
 def _run(arguments: argparse.Namespace, training: Training, console: Console) -> dict[str, Any]:
@@ -115,8 +131,6 @@ def _run(arguments: argparse.Namespace, training: Training, console: Console) ->
     found: dict[str, Any] = {}
     for copy_head in COPYING[arguments.copy]:
         for form in arguments.forms:
-            if copy_head and form == "led":
-                continue  # it has no copy head
             searched = {
                 rate: _one(train, arguments.work, training, Cell(form, copy_head, rate, arguments.seeds[0]), console)
                 for rate in arguments.learning_rates
@@ -154,9 +168,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--corpus", default="debian-descriptions", help="a corpus by name")
+    add("--corpus", nargs="+", default=["debian-descriptions"], help="corpora by name, trained on together")
     add("--limit-train", type=int, help="only so many documents to learn from, drawn at random; none: all")
-    add("--limit-test", type=int, help="likewise of the validation and the test split, each")
+    add("--limit-test", type=int, help="likewise of the validation and the test split of each corpus")
     add("--max-source-tokens", type=int, default=1024, help="cut longer documents, for all systems alike")
     add("--max-target-tokens", type=int, default=64, help="cut longer summaries to learn from; longest one written")
     add("--vocab-size", type=int, default=8192, help="tokens of the tokenizer, trained on the train split")
@@ -165,7 +179,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--learning-rates", type=float, nargs="+", default=[5e-4, 1e-3, 2e-3], help="tried with the first seed")
     add("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    add("--copy", choices=COPYING, default="both", help="without, with the copy head, or both; LED has none")
+    add("--copy", choices=COPYING, default="both", help="without, with the copy head, or both")
     for name, default in (("hidden-size", 256), ("intermediate-size", 704), ("layers", 4), ("decoder-layers", 2)):
         add(f"--{name}", type=int, default=default)
     add("--heads", type=int, default=4)
@@ -202,10 +216,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = run_facts("quality-summarisation", command)
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds}
     record["machine"]["threads"] = training.threads
-    record["systems"] = gather(arguments.work, _run(arguments, training, console))
-    stem = arguments.out / f"{record['date']}-quality-summarisation-{arguments.corpus}"
+    record["systems"] = _run(arguments, training, console)
+    record["scores"] = {name: gather(arguments.work, name, record["systems"]) for name in arguments.corpus}
+    for found in record["systems"].values():
+        found["written"] = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]
+    stem = arguments.out / f"{record['date']}-quality-summarisation-{'-'.join(arguments.corpus)}"
     written = save(record, stem, plot)
-    console.print(table(record))
+    console.print(*(table(record, name) for name in arguments.corpus), sep="\n")
     console.print(f"written: {written[0]} and {written[1].name}", soft_wrap=True)
 
 
