@@ -216,13 +216,11 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         mixed: Tensor = head(hidden, logits, keys, ids, mask)
         return mixed
 
-    def _expand_inputs_for_generation(
-        self, expand_size: int = 1, is_encoder_decoder: bool = False, **kwargs: Any
-    ) -> Any:
+    def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
         """Repeat what is decoded, but not the documents: the beams and samples of one share its memory."""
         documents = {name: kwargs.pop(name) for name in _OF_DOCUMENTS if name in kwargs}
-        expand: Any = super()._expand_inputs_for_generation
-        decoder_input_ids, decoding = expand(expand_size, **kwargs)
+        expand: Any = GenerationMixin._expand_inputs_for_generation  # declared for models of another type
+        decoder_input_ids, decoding = expand(self, *args, **kwargs | {"is_encoder_decoder": False})
         return decoder_input_ids, decoding | documents
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:

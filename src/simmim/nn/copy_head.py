@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from simmim.nn.chunks import by_rows
+
 __all__ = ["CopyHead"]
 
 TINY = 1e-9
@@ -35,13 +37,17 @@ class CopyHead(nn.Module):
         self, memory: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B N E"]:
         """Return the keys of the source tokens, which are the same for every decoded token."""
-        places = torch.arange(memory.shape[1], device=memory.device).expand(memory.shape[:2])
+        tokens = memory.flatten(0, 1)
+        places = torch.arange(len(tokens), device=memory.device).view(memory.shape[:2])
         held = places if mask is None else places.masked_fill(~mask, -1).cummax(1).values
-        before = F.pad(held, (1, -1), value=-1)
-        previous = memory.gather(1, before.clamp(min=0)[..., None].expand_as(memory))
-        previous = previous.masked_fill((before < 0)[..., None], 0)
-        keys: Tensor = self.k_proj(memory) + self.previous_k_proj(previous)
-        return keys
+        before = F.pad(held, (1, -1), value=-1).flatten()
+
+        def keys(own: Tensor, place: Tensor) -> Tensor:
+            previous = tokens[place.clamp(min=0)].masked_fill((place < 0)[:, None], 0)
+            made: Tensor = self.k_proj(own) + self.previous_k_proj(previous)
+            return made
+
+        return by_rows(keys, tokens, before, width=4 * memory.shape[-1]).view_as(memory)
 
     def forward(
         self,
