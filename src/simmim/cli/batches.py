@@ -149,7 +149,7 @@ def _summarize_batch(
         written = [
             DataError(
                 f"{batch[0].name}: expected a document that fits into memory, not enough for {len(ids[0]):,} tokens; "
-                "try --beams 1, a machine with more, or a part of the document"
+                "try a machine with more, or a part of the document"
             )
         ]
     return [Outcome(document, summary) for document, summary in zip(batch, written, strict=True)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -118,21 +120,26 @@ class SimMIMCacheLayer(_FilledLayer):
 
 
 class MemoryCacheLayer(_FilledLayer):
-    """Holds what one decoder layer, or a copy head, made of the encoder's memory.
+    """Holds what one decoder layer, or a copy head, made of the encoder's memory: of each document once.
+
+    What is decoded are targets, as many of each document, side by side: the beams of a search, or several samples.
+    Targets that are reordered within their documents move nothing here.
 
     Attributes:
         projected: tensors of any shape, documents first.
         mask: ``[B, M]`` which vectors of the memory may be read; None if all may.
+        targets: how many of each document.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.projected: tuple[Tensor, ...] = ()
         self.mask: Tensor | None = None
+        self.targets = 1
 
-    def fill(self, projected: tuple[Tensor, ...], mask: Tensor | None) -> None:
-        """Hold these from now on."""
-        self.projected, self.mask, self.is_initialized = projected, mask, True
+    def fill(self, projected: tuple[Tensor, ...], mask: Tensor | None, targets: int = 1) -> None:
+        """Hold these from now on, for so many targets of each document."""
+        self.projected, self.mask, self.targets, self.is_initialized = projected, mask, targets, True
         self.device = projected[0].device
 
     def read(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
@@ -146,15 +153,22 @@ class MemoryCacheLayer(_FilledLayer):
 
     def reset(self) -> None:
         """Forget everything."""
-        self.projected, self.mask, self.is_initialized = (), None, False
+        self.projected, self.mask, self.targets, self.is_initialized = (), None, 1, False
 
     def select(self, index: Tensor) -> None:
-        """Keep, repeat and reorder documents: those of these numbers."""
-        self._change(lambda tensor: tensor.index_select(0, index.to(tensor.device)))
+        """Keep, repeat and reorder targets: those of these numbers, with the documents that they are of."""
+        if not self.projected:
+            return
+        documents = [target // self.targets for target in index.tolist()]
+        runs = [len(list(run)) for _, run in itertools.groupby(documents)]
+        self.targets = math.gcd(*runs) or 1
+        documents = documents[:: self.targets]
+        if documents != list(range(len(self.projected[0]))):
+            self._change(lambda tensor: tensor[documents])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat every document."""
-        self._change(lambda tensor: tensor.repeat_interleave(repeats, dim=0))
+        """Repeat every target."""
+        self.targets *= repeats
 
     def offload(self) -> None:
         """Move everything to CPU memory."""
@@ -241,13 +255,20 @@ class SimMIMEncoderDecoderCache(EncoderDecoderCache):
         super().__init__(SimMIMCache(num_layers, offloading), MemoryCache(num_layers + 1, offloading))
 
     def remember(
-        self, number: int, make: Callable[[], tuple[tuple[Tensor, ...], Tensor | None]]
+        self, number: int, rows: int, make: Callable[[], tuple[tuple[Tensor, ...], Tensor | None]]
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Return what a layer, or last the copy head, reads of the memory, and its mask: made at the first call."""
+        """Return what a layer, or last the copy head, reads of the memory, and its mask: made at the first call.
+
+        Args:
+            number: of the layer.
+            rows: targets that read it, as many of each document.
+            make: makes it.
+        """
         layer = self.cross_attention_cache.layers[number]
         assert isinstance(layer, MemoryCacheLayer)
         if not self.is_updated[number]:
-            layer.fill(*make())
+            projected, mask = make()
+            layer.fill(projected, mask, rows // len(projected[0]))
             self.is_updated[number] = True
         found = layer.read()
         self.cross_attention_cache.offload(number)

@@ -94,7 +94,8 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         Args:
             input_ids: ``[B, N]`` int64; or ``inputs_embeds [B, N, E]``.
             attention_mask: ``[B, N]`` or longer, for past and new tokens.
-            encoder_hidden_states: the encoder's output, of which the memory is made.
+            encoder_hidden_states: the encoder's output, of which the memory is made; of B documents, or of fewer, each
+                of which the same number of texts read, which stand side by side.
             encoder_attention_mask: its mask.
             inputs_embeds: instead of ids.
             past_key_values: what came before, filled further in place.
@@ -119,7 +120,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         for i in range(len(self.layers)):
             if output_hidden_states:
                 states.append(hidden)
-            inputs = (hidden, *self._read(i, memory, past), mask, layouts[i % len(layouts)])
+            inputs = (hidden, *self._read(i, batch, memory, past), mask, layouts[i % len(layouts)])
             hidden = self._apply_layer(i, inputs, past, None if maps is None else maps[i])
         hidden = self.norm(hidden)
         return SimMIMDecoderOutput(
@@ -164,15 +165,21 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             return None
         if encoder_hidden_states is None:
             raise ShapeError("encoder_hidden_states: expected the encoder's output [B, N, E], got None")
+        documents, tokens, _ = encoder_hidden_states.shape
+        if batch % documents:
+            raise ShapeError(
+                f"decoder_input_ids: expected a row for each of {documents} documents, or the same number for each, "
+                f"side by side; got {batch} rows"
+            )
         if mask is not None:
-            mask = check_attention_mask(mask, batch, encoder_hidden_states.shape[1])
+            mask = check_attention_mask(mask, documents, tokens)
         made: tuple[Tensor, Tensor | None] = self.memory(encoder_hidden_states, mask)
         return made
 
     def _read(
-        self, number: int, memory: tuple[Tensor, Tensor | None] | None, past: Past | None
+        self, number: int, rows: int, memory: tuple[Tensor, Tensor | None] | None, past: Past | None
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Return what a layer reads of the memory, and its mask; made once for a whole generation."""
+        """Return what a layer's rows read of the memory, and its mask; made once for a whole generation."""
 
         def project() -> tuple[tuple[Tensor, ...], Tensor | None]:
             reader = self.layers[number].cross_attention
@@ -180,7 +187,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             return reader.project_memory(*memory), memory[1]
 
         if isinstance(past, SimMIMEncoderDecoderCache):
-            return past.remember(number, project)
+            return past.remember(number, rows, project)
         return project() if self.memory is not None else ((), None)
 
     def _apply_layer(

@@ -24,6 +24,9 @@ from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMForConditionalGeneration", "SimMIMSeq2SeqLMOutput"]
 
+_OF_DOCUMENTS = ("attention_mask", "encoder_outputs", "inputs_embeds")
+"""Arguments of ``forward`` that hold documents while their targets are decoded."""
+
 
 @dataclass
 class SimMIMSeq2SeqLMOutput(Seq2SeqLMOutput):
@@ -118,13 +121,14 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         Args:
             input_ids: ``[B, N]`` int64 source tokens.
             attention_mask: ``[B, N]``, 1 for tokens and 0 for padding; None if all are tokens.
-            decoder_input_ids: ``[B, M]`` target tokens so far; without them, ``labels`` moved right by one.
-            decoder_attention_mask: ``[B, M]``.
+            decoder_input_ids: ``[R, M]`` target tokens so far; without them, ``labels`` moved right by one. R is B, or
+                the same number for each document: its targets stand side by side and share its memory.
+            decoder_attention_mask: ``[R, M]``.
             encoder_outputs: what the encoder returned, instead of ``input_ids``.
             past_key_values: the cache of an earlier call, which is filled further in place.
             inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
-            decoder_inputs_embeds: ``[B, M, E]`` instead of ``decoder_input_ids``.
-            labels: ``[B, M]`` int64 targets, -100 where no loss is wanted.
+            decoder_inputs_embeds: ``[R, M, E]`` instead of ``decoder_input_ids``.
+            labels: ``[R, M]`` int64 targets, -100 where no loss is wanted.
             use_cache: return a cache; by default as configured, and not while training.
             output_hidden_states: also return the output of every layer.
             output_attentions: also return the attention maps of every layer; of the decoder's self-attention after a
@@ -133,7 +137,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
 
         Returns:
-            ``loss`` (mean over the labels), ``logits [B, M, vocab_size]`` (with a copy head: logarithms of
+            ``loss`` (mean over the labels), ``logits [R, M, vocab_size]`` (with a copy head: logarithms of
             probabilities, float32), the cache, and what was asked for.
         """
         config = self.config
@@ -191,24 +195,33 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None,
         source_ids: Tensor | None,
     ) -> Tensor:
-        """Mix in the source's tokens; their keys are kept beside what the decoder's layers read of the memory."""
-        head, past = self.copy_head, decoded.past_key_values
-        assert head is not None
-        if source_ids is None:
-            raise ShapeError(
-                "input_ids: a model with copy_head=True copies source tokens and needs their ids, got none; "
-                "pass input_ids (or encoder_outputs as the encoder returned them), not inputs_embeds"
-            )
+        """Mix in the source's tokens; they and their keys are kept beside what the layers read of the memory."""
+        head, past, hidden = self.copy_head, decoded.past_key_values, decoded.last_hidden_state
+        assert head is not None and hidden is not None
 
         def project() -> tuple[tuple[Tensor, ...], Tensor | None]:
+            if source_ids is None:
+                raise ShapeError(
+                    "input_ids: a model with copy_head=True copies source tokens and needs their ids, got none; "
+                    "pass input_ids (or encoder_outputs as the encoder returned them), not inputs_embeds"
+                )
             held = None if attention_mask is None else check_attention_mask(attention_mask, *source_ids.shape)
             mask = None if held is None else readable(held)
-            return (head.project_memory(memory, mask),), mask
+            return (head.project_memory(memory, mask), source_ids), mask
 
-        layer = self.config.num_decoder_layers
-        [keys], mask = past.remember(layer, project) if isinstance(past, SimMIMEncoderDecoderCache) else project()
-        mixed: Tensor = head(decoded.last_hidden_state, logits, keys, source_ids, mask)
+        if isinstance(past, SimMIMEncoderDecoderCache):
+            (keys, ids), mask = past.remember(self.config.num_decoder_layers, len(hidden), project)
+        else:
+            (keys, ids), mask = project()
+        mixed: Tensor = head(hidden, logits, keys, ids, mask)
         return mixed
+
+    def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
+        """Repeat what is decoded, but not the documents: the beams and samples of one share its memory."""
+        documents = {name: kwargs.pop(name) for name in _OF_DOCUMENTS if name in kwargs}
+        expand: Any = GenerationMixin._expand_inputs_for_generation  # declared for models of another type
+        decoder_input_ids, decoding = expand(self, *args, **kwargs | {"is_encoder_decoder": False})
+        return decoder_input_ids, decoding | documents
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Move labels right by one, behind the start token; -100 becomes padding."""

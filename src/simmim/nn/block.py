@@ -94,23 +94,24 @@ class DecoderBlock(nn.Module):
 
     def forward(
         self,
-        hidden_states: Float[Tensor, "B N E"],
+        hidden_states: Float[Tensor, "R N E"],
         memory: tuple[Tensor, ...] = (),
         memory_mask: Bool[Tensor, "B M"] | None = None,
-        attention_mask: Bool[Tensor, "B N"] | None = None,
+        attention_mask: Bool[Tensor, "R N"] | None = None,
         layout: SegmentLayout | None = None,
         past: SegmentCache | None = None,
         use_cache: bool = False,
         maps: AttentionMaps | None = None,
-    ) -> tuple[Float[Tensor, "B N E"], SegmentCache | None]:
-        """Apply the block to whole documents, or to the tokens that come after a past.
+    ) -> tuple[Float[Tensor, "R N E"], SegmentCache | None]:
+        """Apply the block to whole texts, or to the tokens that come after a past.
 
         Args:
-            hidden_states: ``[B, N, E]``.
-            memory: what ``cross_attention.project_memory`` made of the memory; read only where there is one.
+            hidden_states: ``[R, N, E]``: R texts.
+            memory: what ``cross_attention.project_memory`` made of the memory of B documents, each of which R/B texts
+                side by side read; read only where there is one.
             memory_mask: ``[B, M]`` which memory vectors exist.
-            attention_mask: ``[B, N]`` which tokens exist.
-            layout: of whole documents; read only without a past.
+            attention_mask: ``[R, N]`` which tokens exist.
+            layout: of whole texts; read only without a past.
             past: what came before these tokens.
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from simmim.nn.chunks import by_rows
+
 __all__ = ["CopyHead"]
 
 TINY = 1e-9
@@ -35,38 +37,43 @@ class CopyHead(nn.Module):
         self, memory: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B N E"]:
         """Return the keys of the source tokens, which are the same for every decoded token."""
-        places = torch.arange(memory.shape[1], device=memory.device).expand(memory.shape[:2])
+        tokens = memory.flatten(0, 1)
+        places = torch.arange(len(tokens), device=memory.device).view(memory.shape[:2])
         held = places if mask is None else places.masked_fill(~mask, -1).cummax(1).values
-        before = F.pad(held, (1, -1), value=-1)
-        previous = memory.gather(1, before.clamp(min=0)[..., None].expand_as(memory))
-        previous = previous.masked_fill((before < 0)[..., None], 0)
-        keys: Tensor = self.k_proj(memory) + self.previous_k_proj(previous)
-        return keys
+        before = F.pad(held, (1, -1), value=-1).flatten()
+
+        def keys(own: Tensor, place: Tensor) -> Tensor:
+            previous = tokens[place.clamp(min=0)].masked_fill((place < 0)[:, None], 0)
+            made: Tensor = self.k_proj(own) + self.previous_k_proj(previous)
+            return made
+
+        return by_rows(keys, tokens, before, width=4 * memory.shape[-1]).view_as(memory)
 
     def forward(
         self,
-        hidden_states: Float[Tensor, "B M E"],
-        logits: Float[Tensor, "B M V"],
+        hidden_states: Float[Tensor, "R M E"],
+        logits: Float[Tensor, "R M V"],
         keys: Float[Tensor, "B N E"],
         source_ids: Int[Tensor, "B N"],
         mask: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "B M V"]:
+    ) -> Float[Tensor, "R M V"]:
         """Return the logarithm (float32 or better) of the mixed probabilities.
 
         Args:
-            hidden_states: ``[B, M, E]`` the decoder's output.
-            logits: ``[B, M, V]`` scores of the vocabulary.
+            hidden_states: ``[R, M, E]`` the decoder's output for R targets: as many of each document, side by side.
+            logits: ``[R, M, V]`` scores of the vocabulary.
             keys: ``[B, N, E]`` by ``project_memory``.
             source_ids: ``[B, N]`` int64 the source's tokens.
             mask: ``[B, N]`` which of them exist; None if all do.
         """
-        scores = self.q_proj(hidden_states) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
+        asking = hidden_states.unflatten(0, (len(keys), -1)).flatten(1, 2)
+        scores = self.q_proj(asking) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], float("-inf"))
         exact = torch.promote_types(logits.dtype, torch.float32)
         weights = torch.softmax(scores.to(exact), dim=-1)
-        copied = torch.zeros_like(logits, dtype=exact)
-        copied = copied.scatter_add(2, source_ids[:, None].expand_as(weights), weights)
+        copied = weights.new_zeros(*weights.shape[:2], logits.shape[-1])
+        copied = copied.scatter_add(2, source_ids[:, None].expand_as(weights), weights).view_as(logits)
         gate = self.gate(hidden_states).to(exact)
         written = F.logsigmoid(-gate) + torch.log_softmax(logits.to(exact), dim=-1)
         return torch.logaddexp(written, F.logsigmoid(gate) + copied.clamp(min=TINY).log())

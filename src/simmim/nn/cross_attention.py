@@ -1,10 +1,12 @@
 """Cross-attention of decoder tokens to the encoder's memory: to all of it, or to the tokens of the best segments.
 
-Letters: B documents, N decoder tokens, M memory vectors, S segments of the longest memory, L segment length, H heads,
-D head width, E = H*D, K segments chosen.
+Letters: B documents, R targets (the same number of each document, side by side), N decoder tokens, M memory vectors,
+S segments of the longest memory, L segment length, H heads, D head width, E = H*D, K segments chosen.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +19,15 @@ from simmim.ops.gathered import parts
 
 __all__ = ["CrossAttention", "TwoLevelCrossAttention"]
 
+See = Callable[[Tensor], Tensor]
+"""Is shown the weights ``[B, H, N, M]`` and returns those to go on with."""
+
 
 class CrossAttention(nn.Module):
     """Multi-head attention to a memory of M vectors; positions come with the memory's vectors, not from here.
+
+    Targets of one document, such as the beams of a search, stand side by side and read one memory: their tokens are so
+    many more queries of it.
 
     Args:
         hidden_size: E.
@@ -47,31 +55,34 @@ class CrossAttention(nn.Module):
 
     def forward(
         self,
-        hidden_states: Float[Tensor, "B N E"],
+        hidden_states: Float[Tensor, "R N E"],
         projected: tuple[Tensor, ...],
         memory_mask: Bool[Tensor, "B M"] | None = None,
         maps: AttentionMaps | None = None,
-    ) -> Float[Tensor, "B N E"]:
+    ) -> Float[Tensor, "R N E"]:
         """Attend to the memory.
 
         Args:
-            hidden_states: ``[B, N, E]``.
+            hidden_states: ``[R, N, E]``.
             projected: what ``project_memory`` returned.
             memory_mask: ``[B, M]`` which vectors of the memory exist, at least one a document; None if all do.
-            maps: gets the weights ``cross [B, H, N, M]``; where it is None they are never made.
+            maps: gets the weights ``cross [R, H, N, M]``; where it is None they are never made.
         """
-        out = self._read(self._split(self.q_proj(hidden_states)), projected, memory_mask, maps)
+        targets = len(hidden_states) // len(projected[0])
+        asking = hidden_states.unflatten(0, (-1, targets)).flatten(1, 2)
+        see = None if maps is None else _of_targets(maps, targets)
+        out = self._read(self._split(self.q_proj(asking)), projected, memory_mask, see)
         merged: Tensor = self.o_proj(out.transpose(1, 2).flatten(-2))
-        return merged
+        return merged.view_as(hidden_states)
 
     def _read(
-        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, maps: AttentionMaps | None
+        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, see: See | None
     ) -> Float[Tensor, "B H N D"]:
         keys, values = projected
         mask = None if memory_mask is None else memory_mask[:, None, None].expand(-1, -1, q.shape[2], -1)
-        if maps is None:
+        if see is None:
             return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return maps.keep("cross", _softmax(_scores(q, keys), mask)) @ values
+        return see(_softmax(_scores(q, keys), mask)) @ values
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -122,7 +133,7 @@ class TwoLevelCrossAttention(CrossAttention):
         return keys, values, self._split(self.state_k_proj(states))
 
     def _read(
-        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, maps: AttentionMaps | None
+        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, see: See | None
     ) -> Float[Tensor, "B H N D"]:
         keys, values, state_keys = projected
         mask = None if memory_mask is None else memory_mask.unflatten(1, self._cut(keys.shape[2]))
@@ -137,15 +148,25 @@ class TwoLevelCrossAttention(CrossAttention):
         shares = torch.softmax(best.values, dim=-1)
         pays = segments > self.top_k * (2 * head_width if torch.is_grad_enabled() else 8)
         cut = self._cut(keys.shape[2])
-        if maps is None and pays:
+        if see is None and pays:
             return _read_chosen(q, keys.unflatten(2, cut), values.unflatten(2, cut), mask, best.indices, shares)
         shares = torch.zeros_like(scores).scatter(-1, best.indices, shares)
         within = _softmax(_scores(q, keys).unflatten(-1, cut), None if mask is None else mask[:, None, None])
         weights = (shares[..., None] * within).flatten(-2)
-        return (weights if maps is None else maps.keep("cross", weights)) @ values
+        return (weights if see is None else see(weights)) @ values
 
     def _cut(self, tokens: int) -> tuple[int, int]:
         return -1, min(self.segment_length, tokens)
+
+
+def _of_targets(maps: AttentionMaps, targets: int) -> See:
+    """Return what keeps the weights of so many targets of each document as ``cross [R, H, N, M]``."""
+
+    def see(weights: Tensor) -> Tensor:
+        kept = maps.keep("cross", weights.unflatten(2, (targets, -1)).transpose(1, 2).flatten(0, 1))
+        return kept.unflatten(0, (-1, targets)).transpose(1, 2).flatten(2, 3)
+
+    return see
 
 
 def _read_chosen(
