@@ -196,15 +196,17 @@ def _bars(axes: Axes, rows: Sequence[dict[str, Any]], cost: str, goal: float) ->
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.padding", description=__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS), help="tokens of the documents")
-    parser.add_argument("--draw", type=int, default=16, help="documents of the second batch, of random lengths between")
+    parser.add_argument(
+        "--draw", type=int, default=16, help="documents of the second batch, of random lengths between; 0: none"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="timed pairs")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--keep-memory", action="store_true", help="keep freed memory in the process (glibc only)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     arguments = parser.parse_args(argv)
-    for name in ("draw", "repeats", "threads"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name}: expected 1 or more, got {getattr(arguments, name)}")
+    for name, least in (("draw", 0), ("repeats", 1), ("threads", 1)):
+        if getattr(arguments, name) < least:
+            parser.error(f"--{name}: expected {least} or more, got {getattr(arguments, name)}")
     if min(arguments.lengths) < 1:
         parser.error(f"--lengths: expected 1 or more, got {min(arguments.lengths)}")
     return arguments
@@ -217,7 +219,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.keep_memory:
         keep_freed_memory()
     lengths, console = arguments.lengths, Console()
-    batches = {"given": lengths, "drawn": drawn_lengths(arguments.draw, min(lengths), max(lengths))}
+    batches = {"given": lengths}
+    if arguments.draw:
+        batches["drawn"] = drawn_lengths(arguments.draw, min(lengths), max(lengths))
     command = f"python -m benchmarks.padding --lengths {' '.join(str(length) for length in lengths)}"
     command += f" --draw {arguments.draw} --repeats {arguments.repeats} --threads {arguments.threads}"
     command += " --keep-memory" * arguments.keep_memory

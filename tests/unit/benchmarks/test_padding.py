@@ -118,10 +118,11 @@ def test_a_run_that_keeps_memory_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(padding, "SHOWN", ("all",))
     monkeypatch.setattr(padding, "keep_freed_memory", lambda: kept.append(True))
     main(
-        ["--lengths", "30", "--draw", "1", "--repeats", "1", "--threads", "1", "--keep-memory", "--out", str(tmp_path)]
+        ["--lengths", "30", "--draw", "0", "--repeats", "1", "--threads", "1", "--keep-memory", "--out", str(tmp_path)]
     )
     record = json.loads((tmp_path / f"{today()}-padding-keep-memory.json").read_text(encoding="utf-8"))
     assert kept == [record["keep_memory"]] == [True]
+    assert list(record["batches"]) == ["given"]
     assert record["command"].endswith("--keep-memory")
     assert "freed memory kept" in padding.plot(record).get_suptitle()
 
@@ -144,8 +145,8 @@ def test_freed_memory_is_kept():
     in_fresh_process(exec, code.format(keep="", kept="risen < 2**25"))
 
 
-@pytest.mark.parametrize("wrong", [["--lengths", "0"], ["--draw", "0"], ["--repeats", "-1"], ["--threads", "0"]])
+@pytest.mark.parametrize("wrong", [["--lengths", "0"], ["--draw", "-1"], ["--repeats", "-1"], ["--threads", "0"]])
 def test_wrong_arguments_are_refused_before_anything_runs(wrong, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(wrong)
-    assert f"{wrong[0]}: expected 1 or more" in capsys.readouterr().err
+    assert f"{wrong[0]}: expected {0 if wrong[0] == '--draw' else 1} or more" in capsys.readouterr().err
