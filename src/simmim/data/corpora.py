@@ -178,5 +178,7 @@ for _name, _module, _about in (
     ("man-pages", "man_pages", "a manual page -> the description in its NAME section"),
     ("python-docstrings", "python_docstrings", "a Python module -> its docstring"),
     ("rfc-abstracts", "rfc_abstracts", "an RFC -> its abstract"),
+    ("state-of-the-union", "state_of_the_union", "texts: speeches of presidents of the United States"),
+    ("debian-documentation", "debian_documentation", "texts: documentation of Linux and Python, a political FAQ"),
 ):
     register_corpus(_name, _builder(_name, _module), _about)
