@@ -16,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import IGNORED, check_labels, token_loss
+from simmim.models.losses import IGNORED, check_labels, head_loss, token_loss
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
 from simmim.models.packed_documents import PackedDocuments
@@ -117,7 +117,9 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             **kwargs: ``position_ids [B, N]`` or ``cu_seq_lens_q [D + 1]`` of rows that hold several documents, as
                 ``DataCollatorWithFlattening`` packs them: no document reads another, nor predicts another's first
                 token. Positions begin with 0 in every document; after a past they follow from the cache.
-                ``num_items_in_batch``, by which the Trainer wants the summed loss divided. Others are ignored.
+                ``num_items_in_batch``, by which the Trainer wants the summed loss divided.
+                ``skip_logits``: true where only the loss is wanted: logits are never held, which saves memory and time.
+                Others are ignored.
 
         Returns:
             ``loss`` (mean over the labels), ``logits [B, N, vocab_size]`` (at padding those of the token before it, so
@@ -158,10 +160,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(hidden[:, kept])
-        loss = None
-        if labels is not None:
-            loss = token_loss(logits, labels[:, kept], kwargs.get("num_items_in_batch"))
+        loss, logits = self._predict(hidden[:, kept], None if labels is None else labels[:, kept], kwargs)
         output = SimMIMCausalLMOutput(
             loss=loss,
             logits=logits,
@@ -171,6 +170,18 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
+
+    def _predict(
+        self, hidden: Tensor, labels: Tensor | None, kwargs: dict[str, Any]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the loss, if there are labels, and the logits, if they are wanted."""
+        count, skips = kwargs.get("num_items_in_batch"), bool(kwargs.get("skip_logits")) and labels is not None
+        # an adapter or a hook on the head must be called
+        if labels is not None and skips and type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling():
+            return head_loss(hidden, self.lm_head.weight, labels, count), None
+        logits = self.lm_head(hidden)
+        loss = None if labels is None else token_loss(logits, labels, count)
+        return loss, None if skips else logits
 
     # Positions are not among forward's own arguments: ``generate`` would make and grow a row of them for every token.
     @staticmethod

@@ -120,7 +120,7 @@ class _GatheredAttention(torch.autograd.Function):
         for rows in parts(len(q), _width(mask, q)):
             k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
             part, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *_by_head(q[rows], k, v), attn_mask=_bias(mask[rows], q)
+                *_by_head(q[rows], k, v), attn_mask=_bias(mask[rows], q.dtype, q.shape[1])
             )
             out[rows] = part.transpose(1, 2)
             norm = sums.new_empty(len(q), *sums.shape[1:]) if norm is None else norm
@@ -140,22 +140,24 @@ class _GatheredAttention(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         mask, q, out, norm, *sources = ctx.saved_tensors
         keys, values = _halves(sources)
-        grads = [torch.zeros_like(source) for source in sources]
+        # Torch's backward kernel takes twice as long in half precision, and errs more; parts are small.
+        wide = torch.promote_types(q.dtype, torch.float32)
+        grads = [torch.zeros_like(source, dtype=wide) for source in sources]
         grad_keys, grad_values = _halves(grads)
         grad_q = torch.empty_like(q)
         for rows in parts(len(q), _width(mask, q)):
             k, v = gather(keys, ctx.pieces, rows), gather(values, ctx.pieces, rows)
             part, grad_k, grad_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                *_by_head(grad_out[rows], q[rows], k, v, out[rows]),
+                *(tensor.to(wide) for tensor in _by_head(grad_out[rows], q[rows], k, v, out[rows])),
                 norm[rows],
                 0.0,
                 False,
-                attn_mask=_bias(mask[rows], q),
+                attn_mask=_bias(mask[rows], wide, q.shape[1]),
             )
             grad_q[rows] = part.transpose(1, 2)
             _scatter(grad_k.transpose(1, 2), grad_keys, ctx.pieces, rows)
             _scatter(grad_v.transpose(1, 2), grad_values, ctx.pieces, rows)
-        return None, None, grad_q, *grads
+        return None, None, grad_q, *(grad.to(q.dtype) for grad in grads)
 
 
 def _scatter(grad: Tensor, sources: Sequence[Tensor], pieces: Sequence[Piece], rows: slice) -> None:
@@ -185,7 +187,7 @@ def _by_head(*tensors: Tensor) -> list[Tensor]:
     return [tensor.transpose(1, 2) for tensor in tensors]
 
 
-def _bias(mask: Tensor, q: Tensor) -> Tensor:
+def _bias(mask: Tensor, dtype: torch.dtype, length: int) -> Tensor:
     """Return the mask as what the kernel adds to the scores: ``[R, 1, L, K]``."""
-    bias = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
-    return bias[:, None].expand(-1, -1, q.shape[1], -1)
+    bias = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, float("-inf"))
+    return bias[:, None].expand(-1, -1, length, -1)

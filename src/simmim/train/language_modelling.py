@@ -14,6 +14,7 @@ from simmim.errors import ConfigError
 from simmim.models import SimMIMForCausalLM
 from simmim.tasks.language_modelling import text_column, tokenize_texts
 from simmim.tasks.packing import PackedRows, pack_rows
+from simmim.train.batching import LengthBatches
 from simmim.train.task import TASKS, TrainingTask
 
 __all__ = ["CausalTask", "LanguageModelling"]
@@ -39,6 +40,12 @@ class CausalTask(TrainingTask):
             raise ConfigError(
                 f"data.sequence_length: this key is required for task {recipe.task}: tokens of a training sequence"
             )
+        budget = recipe.batching.max_tokens
+        if budget is not None and budget < recipe.data.sequence_length:
+            raise ConfigError(
+                f"batching.max_tokens: expected at least data.sequence_length ({recipe.data.sequence_length}), "
+                f"got {budget}"
+            )
         if recipe.training.get("label_smoothing_factor"):
             raise ConfigError(
                 f"training.label_smoothing_factor: expected 0 for task {recipe.task}, got "
@@ -58,15 +65,21 @@ class CausalTask(TrainingTask):
         """Return what puts sequences one after the other."""
         return PackedRows()
 
+    def batches(self, rows: datasets.Dataset, per_device_train_batch_size: int) -> LengthBatches:
+        """Return what puts sequences into batches: as many as fit into the budget, each counted as a full one."""
+        size = self._budgeted() or per_device_train_batch_size
+        return LengthBatches(rows["length"], seed=self.recipe.seed, max_examples=size)
+
     def training_defaults(self) -> dict[str, Any]:
         """Validate on as many sequences at a time as are trained on."""
-        recipe = self.recipe
-        assert recipe.data.sequence_length is not None
-        if recipe.batching.max_tokens is not None:
-            size = max(1, recipe.batching.max_tokens // recipe.data.sequence_length)
-        else:
-            size = recipe.training.get("per_device_train_batch_size", 8)
+        size = self._budgeted() or self.recipe.training.get("per_device_train_batch_size", 8)
         return {"per_device_eval_batch_size": size, "remove_unused_columns": False}
+
+    def _budgeted(self) -> int | None:
+        """Return the sequences that fit into the recipe's budget, at least one; None without a budget."""
+        budget, length = self.recipe.batching.max_tokens, self.recipe.data.sequence_length
+        assert length is not None
+        return None if budget is None else max(1, budget // length)
 
 
 @TASKS.register("language-modelling")

@@ -15,6 +15,7 @@ from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig
 from simmim.nn.registry import Registry
 from simmim.tasks.checkpoints import load_model
+from simmim.train.batching import LengthBatches
 from simmim.train.sections import Recipe
 
 __all__ = ["TASKS", "TrainingTask"]
@@ -95,6 +96,21 @@ class TrainingTask(ABC):
     @abstractmethod
     def collator(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Callable[..., Any]:
         """Return what makes a batch of tokenised rows."""
+
+    def batches(self, rows: datasets.Dataset, per_device_train_batch_size: int) -> LengthBatches:
+        """Return what puts rows into batches, by the budget of the recipe or else by their number.
+
+        Args:
+            rows: with their `length`.
+            per_device_train_batch_size: rows of a batch, without a budget.
+        """
+        budget = self.recipe.batching.max_tokens
+        return LengthBatches(
+            rows["length"],
+            seed=self.recipe.seed,
+            max_tokens=budget,
+            max_examples=per_device_train_batch_size if budget is None else None,
+        )
 
     def training_defaults(self) -> dict[str, Any]:
         """Return arguments of the trainer that hold unless the recipe says otherwise."""

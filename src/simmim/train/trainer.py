@@ -20,6 +20,7 @@ from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
 from simmim.tasks.denoising import SpanCorruption
 from simmim.train.arguments import pretraining_arguments, task_arguments
+from simmim.train.batching import LengthBatches
 from simmim.train.fit import fit
 from simmim.train.provenance import data_manifest, initial_model
 from simmim.train.run_config import resolved_recipe
@@ -70,12 +71,14 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             f"{len(splits['validation']):,} for validation, on {arguments.device} in {_precision(arguments)}",
         )
         if first_arguments is not None and folder.task.last_checkpoint() is None:
-            model = _pretrained(recipe, folder, model, first_arguments, splits["train"], tokenizer, console)
+            batches = task.batches(splits["train"], first_arguments.train_batch_size)
+            model = _pretrained(recipe, folder, model, first_arguments, batches, splits["train"], tokenizer, console)
         fit(
             model,
             arguments,
             folder.task,
             recipe,
+            batches=task.batches(splits["train"], arguments.train_batch_size),
             train_rows=splits["train"],
             validation_rows=splits["validation"],
             collator=task.collator(tokenizer, model),
@@ -90,6 +93,7 @@ def _pretrained(
     folder: RunFolder,
     model: PreTrainedModel,
     arguments: Seq2SeqTrainingArguments,
+    batches: LengthBatches,
     rows: datasets.Dataset,
     tokenizer: PreTrainedTokenizerBase,
     console: Console,
@@ -105,6 +109,7 @@ def _pretrained(
             arguments,
             folder.pretraining,
             recipe,
+            batches=batches,
             train_rows=rows.remove_columns("labels"),
             validation_rows=None,
             collator=SpanCorruption(tokenizer, seed=recipe.seed, **spans),
