@@ -98,7 +98,10 @@ def test_a_language_model_learns_on_from_a_language_model_only(recipe, tiny_lang
         (["task=summarisation"], "data.sequence_length: task summarisation takes max_source_tokens, max_target_tokens"),
         (["pretraining={}"], "pretraining: task language-modelling has no phase on masked spans"),
         (["training.label_smoothing_factor=0.1"], "training.label_smoothing_factor: expected 0 for task"),
-        (["batching.max_tokens=63", "training={}"], r"batching.max_tokens: expected at least data.sequence_length \(64\), got 63"),
+        (
+            ["batching.max_tokens=63", "training={}"],
+            r"batching.max_tokens: expected at least data.sequence_length \(64\), got 63",
+        ),
         (["task=nonsense"], "task: expected one of language-modelling, summarisation; got 'nonsense'"),
     ],
 )
