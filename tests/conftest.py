@@ -79,12 +79,40 @@ def make_recipe() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
+def make_text_recipe(make_recipe: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """Give a function that writes a recipe of a tiny language model, and its texts, into a folder."""
+
+    def write(folder: Path) -> Path:
+        path = make_recipe(folder)
+        entries = yaml.safe_load(path.read_text())
+        for split, file in entries["data"].items():
+            texts = [json.loads(line)["document"] for line in Path(file).read_text().splitlines()]
+            rows = [{"text": " ".join([text] * (1 + place % 4))} for place, text in enumerate(texts)]
+            entries["data"][split] = str(folder / f"{split}-texts.jsonl")
+            Path(entries["data"][split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        entries |= {"task": "language-modelling", "data": entries["data"] | {"sequence_length": 64}}
+        path.write_text(yaml.safe_dump(entries))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, make_recipe: Callable[[Path], Path]) -> Path:
     """Train a tiny model, once; return the folder of the run. Tests copy what they change."""
     from simmim.train.run_config import load_recipe
     from simmim.train.trainer import train
 
     return train(load_recipe(make_recipe(tmp_path_factory.mktemp("tiny")))).parent
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, make_text_recipe: Callable[[Path], Path]) -> Path:
+    """Train a tiny language model, once; return its folder, to be read only."""
+    from simmim.train.run_config import load_recipe
+    from simmim.train.trainer import train
+
+    return train(load_recipe(make_text_recipe(tmp_path_factory.mktemp("tiny-text"))))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def list_corpora() -> None:
     from simmim.data.corpora import CORPORA
 
     cache = cache_folder()
-    table = _table("corpus", "what is summarised", "in the cache")
+    table = _table("corpus", "what it holds", "in the cache")
     for name, corpus in CORPORA.items():
         table.add_row(name, corpus.about, "yes" if (cache / name).exists() else "no")
     _print(table)
@@ -49,17 +49,21 @@ def check(
     file: Annotated[str, typer.Argument(help="A file, a folder, or hf:owner/name[:split].")],
     document: Annotated[str, typer.Option(help="The column with the texts to read.")] = "document",
     summary: Annotated[str, typer.Option(help="The column with the texts to write.")] = "summary",
+    text: Annotated[
+        str | None, typer.Option(help="Instead of both: the column with the texts to learn language from.")
+    ] = None,
 ) -> None:
     """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any."""
-    lengths = {"document": array("Q"), "summary": array("Q")}
+    columns = {"document": document, "summary": summary} if text is None else {"text": text}
+    lengths = {name: array("Q") for name in columns}
     with _progress(f"reading {file}"):
         from simmim.data.examples import check_examples
         from simmim.data.report import RowReport
 
         report = RowReport(file)
-        for texts in check_examples(file, document=document, summary=summary, report=report):
-            for counts, text in zip(lengths.values(), texts, strict=True):
-                counts.append(len(text.split()))
+        for texts in check_examples(file, columns=list(columns.values()), report=report):
+            for counts, found in zip(lengths.values(), texts, strict=True):
+                counts.append(len(found.split()))
     typer.echo(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones")
     if report.rows:
         table = _table("words", "least", "median", "mean", "most")
@@ -79,22 +83,19 @@ def check(
 
 def _show_manifest(manifest: Mapping[str, Any]) -> None:
     """Print the figures of a corpus."""
-    table = _table(
-        "split", "pairs", "groups", "words of a document", "of a summary", "summary in document", "near duplicates"
-    )
+    headings = {
+        "mean_document_words": "words of a document",
+        "mean_summary_words": "of a summary",
+        "summary_occurs_in_document": "summary in document",
+        "mean_words": "words of a text",
+    }
+    counted = [name for name in manifest["splits"]["train"] if name != "sha256"]
+    table = _table("split", *(headings.get(name, name) for name in counted), "near duplicates")
     for split, figures in manifest["splits"].items():
         near = manifest.get("near_duplicates", {}).get(split)
-        table.add_row(
-            split,
-            f"{figures['pairs']:,}",
-            f"{figures['groups']:,}",
-            f"{figures['mean_document_words']:,}",
-            f"{figures['mean_summary_words']:,}",
-            f"{figures['summary_occurs_in_document']:,}",
-            "" if near is None else f"{near:,}",
-        )
+        table.add_row(split, *(f"{figures[name]:,}" for name in counted), "" if near is None else f"{near:,}")
     _print(table)
-    table = _table("dropped", "pairs")
+    table = _table("dropped", "documents")
     for reason, count in manifest.get("dropped", {}).items():
         table.add_row(reason, f"{count:,}")
     _print(table)

@@ -1,10 +1,8 @@
-"""The command `simmim evaluate`: score a model's summaries beside baselines and other models on the same documents."""
+"""The command `simmim evaluate`: score a model beside baselines and other models on the same documents."""
 
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,11 +20,14 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
+    command: typer.Context,
     model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
     corpus: Annotated[
         str | None, typer.Option(help="A corpus by name.", show_default="what the model's recipe names")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="JSON lines with document and summary, instead.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Instead: JSON lines, for instance, with document and summary, or with text.")
+    ] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which split of the corpus.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents, drawn at random (seed 0).")] = None,
     without_near_duplicates: Annotated[
@@ -35,9 +36,15 @@ def evaluate(
     beside: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="Another saved model to compare with; again for more.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Documents at a time.")] = 16,
-    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest summary, in tokens.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Summaries: documents at a time.")] = 16,
+    beams: Annotated[int, typer.Option(min=1, help="Summaries: width of the beam search; 1 is greedy.")] = 4,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Summaries: the longest, in tokens.")] = 64,
+    context: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, metavar="N", help="Language: measure also with the context forgotten every N tokens; again for more."
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")
     ] = None,
@@ -45,14 +52,27 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Also write a report here: one HTML file, with examples.")
     ] = None,
 ) -> None:
-    """Measure ROUGE with 95 % intervals, beside baselines that are chosen on the validation split.
+    """Measure a model that writes summaries, or one that models language, with 95 % intervals.
 
-    The baselines are the beginning of the document (lead) and its most central sentences (TextRank). With --file they
-    are chosen on that very file, which favours them.
+    Summaries: ROUGE, beside the beginning of the document (lead) and its most central sentences (TextRank). These
+    baselines are chosen on the validation split; with --file on that very file, which favours them.
+
+    Language: bits per byte of whole documents, the context carried from beginning to end, over all and by position.
     """
     # these take seconds to import
     from simmim.cli.evaluation_data import load_evaluation_data
+    from simmim.tasks.checkpoints import reads_source
 
+    if not reads_source(model):
+        from simmim.cli.language_evaluation import evaluate_language
+
+        _refuse(command, "beams", "max_new_tokens", "batch_size", why="the model writes no summaries")
+        with _output(json_file) as stream, _output(report) as page:
+            data = load_evaluation_data(model, corpus, file, split, texts=True)
+            data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
+            evaluate_language(model, beside or [], data, context or [], stream, page)
+        return
+    _refuse(command, "context", why="the model writes summaries, and reads documents in full")
     decoding: Decoding = {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     # what cannot be written is refused before any work is done for it
     with _output(json_file) as stream, _output(report) as page:
@@ -93,7 +113,7 @@ def _finish(
 
 def _run(model: Path, beside: list[Path], data: EvaluationData, decoding: Decoding) -> dict[str, System]:
     """Let models and baselines summarise the documents; the model comes first."""
-    from simmim.cli.systems import run_baseline, run_model
+    from simmim.cli.systems import name_of, run_baseline, run_model
     from simmim.tasks.extractive import best_textrank
     from simmim.tasks.summarisation import best_lead
 
@@ -102,12 +122,7 @@ def _run(model: Path, beside: list[Path], data: EvaluationData, decoding: Decodi
     systems["lead"] = run_baseline(best_lead(data.validation).lead, documents)
     systems["textrank"] = run_baseline(best_textrank(data.validation).textrank, documents)
     for folder in beside:
-        # a run keeps its model in a folder `model`, which says less than the run's own
-        name = folder.resolve().parent.name if folder.resolve().name == "model" else folder.resolve().name
-        name = name if name not in {*systems, "reference"} else str(folder)
-        while name in systems:
-            name += "'"
-        systems[name] = run_model(folder, documents, decoding)
+        systems[name_of(folder, {*systems, "reference"})] = run_model(folder, documents, decoding)
     return systems
 
 
@@ -115,15 +130,8 @@ def _record(
     systems: dict[str, System], data: EvaluationData, decoding: Decoding, comparison: Comparison
 ) -> dict[str, Any]:
     """Gather everything that was found, and what it depends on."""
-    import platform
-    from datetime import UTC, datetime
-    from importlib.metadata import version
+    from simmim.cli.made import made
 
-    import torch
-
-    from simmim import __version__
-
-    packages = ("torch", "transformers", "tokenizers", "rouge-score", "sumy")
     return {
         "model": systems["model"].about,
         "data": data.origin,
@@ -133,21 +141,18 @@ def _record(
         "grouped": comparison.groups is not None,
         "chosen_on_same": data.origin.get("split", "validation") == "validation",
         "decoding": decoding,
-        "made": {
-            "command": shlex.join(["simmim", *sys.argv[1:]]),
-            "date": datetime.now(UTC).date().isoformat(),
-            "versions": {
-                "simmim": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in packages},
-            },
-            "machine": {
-                "system": f"{platform.system()} {platform.machine()}",
-                "threads": torch.get_num_threads(),
-                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            },
-        },
+        "made": made("rouge-score", "sumy"),
     }
+
+
+def _refuse(command: typer.Context, *options: str, why: str) -> None:
+    """Refuse options that were given and mean nothing for a model."""
+    from simmim.errors import ConfigError
+
+    for option in options:
+        source = command.get_parameter_source(option)
+        if source is not None and source.name != "DEFAULT":
+            raise ConfigError(f"--{option.replace('_', '-')}: {why}; leave it out")
 
 
 @contextmanager

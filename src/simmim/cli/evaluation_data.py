@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ class EvaluationData:
     """Holds documents to measure on.
 
     Attributes:
-        examples: rows with `document` and `summary`, perhaps with `group` and `near_duplicate`.
+        examples: rows with `document` and `summary`, or with `text`, perhaps with `group` and `near_duplicate`.
         validation: rows to choose baselines on.
         origin: a corpus with its split and manifest, or a file with its size and hash.
     """
@@ -56,7 +57,9 @@ class EvaluationData:
         return EvaluationData(examples, self.validation, origin)
 
 
-def load_evaluation_data(model: Path, corpus: str | None, file: Path | None, split: str) -> EvaluationData:
+def load_evaluation_data(
+    model: Path, corpus: str | None, file: Path | None, split: str, *, texts: bool = False
+) -> EvaluationData:
     """Load what to measure on and what to choose the baselines on.
 
     Args:
@@ -64,18 +67,21 @@ def load_evaluation_data(model: Path, corpus: str | None, file: Path | None, spl
         corpus: a corpus by name.
         file: JSON lines; the baselines are then chosen on it, too.
         split: `validation` or `test`.
+        texts: read texts, not documents with summaries.
 
     Raises:
         ConfigError: nothing names the data, or both do.
         DataError: the data cannot be read.
     """
-    from simmim.data.corpora import load_corpus, load_examples, load_manifest
+    from simmim.data.corpora import load_corpus, load_manifest
+    from simmim.data.examples import load_examples, load_texts
     from simmim.train.run_config import load_recipe
 
+    read: Callable[[str | Path], Dataset] = load_texts if texts else load_examples
     if corpus is not None and file is not None:
         raise ConfigError("--corpus and --file: expected one of them, got both")
     if file is not None:
-        examples = load_examples(file)
+        examples = read(file)
         return EvaluationData(examples, examples, _described(file))
     if corpus is not None:
         splits = load_corpus(corpus)
@@ -91,13 +97,13 @@ def load_evaluation_data(model: Path, corpus: str | None, file: Path | None, spl
             f"--corpus: expected one of {', '.join(data.corpora)}, all of which the model has learnt from; name one"
         )
     if data.corpora:
-        return load_evaluation_data(model, data.corpora[0], None, split)
+        return load_evaluation_data(model, data.corpora[0], None, split, texts=texts)
     chosen = getattr(data, split)
     if chosen is None:
         raise ConfigError(f"--split {split}: the recipe of {model} names no file for it; pass --file")
     assert data.validation is not None
     origin = _described(Path(chosen)) | {"split": split}
-    return EvaluationData(load_examples(chosen), load_examples(data.validation), origin)
+    return EvaluationData(read(chosen), read(data.validation), origin)
 
 
 def _described(file: Path) -> dict[str, Any]:

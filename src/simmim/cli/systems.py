@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-__all__ = ["Cost", "Decoding", "System", "run_baseline", "run_model"]
+__all__ = ["Cost", "Decoding", "System", "measured", "name_of", "run_baseline", "run_model"]
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -88,7 +88,7 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> Sys
     from simmim.cli.generation import summaries
 
     console = Console(stderr=True)
-    with _measured() as cost:
+    with measured() as cost:
         model, tokenizer = load_model(folder)
         began = time.perf_counter()
         written = dict(
@@ -123,13 +123,28 @@ def run_baseline(baseline: Callable[[str], str], documents: Sequence[str]) -> Sy
         baseline: from document to summary; its `str` says what it is.
         documents: the texts.
     """
-    with _measured() as cost:
+    with measured() as cost:
         texts = [baseline(document) for document in documents]
     return System(about=str(baseline), texts=texts, cost=cost)
 
 
+def name_of(folder: Path, taken: Collection[str]) -> str:
+    """Return what a model is called beside others: its folder's name, or its run's where that is `model`.
+
+    Args:
+        folder: of the model.
+        taken: names of others.
+    """
+    # a run keeps its model in a folder `model`, which says less than the run's own
+    name = folder.resolve().parent.name if folder.resolve().name == "model" else folder.resolve().name
+    name = name if name not in taken else str(folder)
+    while name in taken:
+        name += "'"
+    return name
+
+
 @contextmanager
-def _measured() -> Iterator[Cost]:
+def measured() -> Iterator[Cost]:
     """Measure a block; what it yields is filled in at the end."""
     cost, cuda = Cost(), torch.cuda.is_available()
     if cuda:

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from simmim.data.near_duplicates import drop_near_duplicates
-from simmim.data.splits import SPLITS, Pair, normalise, split_pairs
+from simmim.data.splits import SPLITS, Pair, R, Text, normalise, split_pairs
 from simmim.errors import DataError
 
-__all__ = ["fit_pairs", "split_cleanly", "without_summary"]
+__all__ = ["fit_pairs", "fit_texts", "split_cleanly", "without_summary"]
 
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -44,24 +44,41 @@ def fit_pairs(
             yield pair
 
 
-def split_cleanly(pairs: Iterable[Pair], dropped: Counter[str]) -> dict[str, list[Pair]]:
-    """Split pairs by group, without repeated and nearly repeated documents across splits.
+def fit_texts(texts: Iterable[Text], dropped: Counter[str], *, words: int) -> Iterator[Text]:
+    """Pass on the texts that are readable and long enough.
 
     Args:
-        pairs: The pairs of the whole corpus.
-        dropped: Gains the number of pairs dropped, by reason.
+        texts: The texts.
+        dropped: Gains the number of texts dropped, by reason.
+        words: The fewest words of a text.
+    """
+    for text in texts:
+        if _UNREADABLE.search(text.text):
+            dropped["NUL character or half a character"] += 1
+        elif len(text.text.split()) < words:
+            dropped[f"text of under {words} words"] += 1
+        else:
+            yield text
+
+
+def split_cleanly(pairs: Iterable[R], dropped: Counter[str]) -> dict[str, list[R]]:
+    """Split pairs or texts by group, without repeated and nearly repeated documents across splits.
+
+    Args:
+        pairs: The rows of the whole corpus.
+        dropped: Gains the number of rows dropped, by reason.
 
     Returns:
-        The pairs of each split.
+        The rows of each split.
 
     Raises:
-        DataError: A split is left without a pair.
+        DataError: A split is left without a row.
     """
     splits = drop_near_duplicates(split_pairs(pairs, dropped), dropped)
     empty = [split for split in SPLITS if not splits[split]]
     if empty:
         raise DataError(
-            f"corpus: expected pairs in every split, found none for {', '.join(empty)} (dropped: {dict(dropped)}). "
+            f"corpus: expected documents in every split, found none for {', '.join(empty)} (dropped: {dict(dropped)}). "
             "Check that its packages are in the package archive."
         )
     return splits

@@ -1,4 +1,4 @@
-"""Load documents with their summaries by the name of a corpus, which is built once into the cache."""
+"""Load documents, with summaries or without, by the name of a corpus, which is built once into the cache."""
 
 import hashlib
 import importlib
@@ -13,7 +13,7 @@ import datasets
 
 from simmim.data.cache import cache_folder, made_once
 from simmim.data.examples import load_examples, read_table
-from simmim.data.splits import SPLITS, Pair, normalise
+from simmim.data.splits import SPLITS, Pair, Row
 from simmim.errors import DataError
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
     "register_corpus",
 ]
 
-# Returns the pairs of each split, and what the manifest says about their origin.
-CorpusBuilder: TypeAlias = Callable[[], tuple[Mapping[str, Sequence[Pair]], Mapping[str, object]]]
+# Returns the rows of each split (`Pair`, `Text`), and what the manifest says about their origin.
+CorpusBuilder: TypeAlias = Callable[[], tuple[Mapping[str, Sequence[Row]], Mapping[str, object]]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Corpus:
     """A corpus that can be built.
 
     Attributes:
-        build: Makes its pairs.
-        about: What is summarised, in a line.
+        build: Makes its rows.
+        about: What it holds, in a line.
     """
 
     build: CorpusBuilder
@@ -52,7 +52,7 @@ def register_corpus(name: str, builder: CorpusBuilder, about: str = "") -> None:
     Args:
         name: The name, also of its folder in the cache.
         builder: Called without arguments where the cache does not hold the corpus yet.
-        about: What is summarised, in a line.
+        about: What it holds, in a line.
 
     Raises:
         DataError: The name is taken.
@@ -70,8 +70,9 @@ def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> d
         cache_dir: The folder that holds one folder a corpus; `$SIMMIM_CACHE` or `~/.cache/simmim` where not given.
 
     Returns:
-        The splits `train`, `validation` and `test`, with the texts `document`, `summary`, `group` and `name`, and the
-        truth value `near_duplicate`: whether a document of validation or test is nearly one of a split before it.
+        The splits `train`, `validation` and `test`, with the texts `document` and `summary`, or `text`, and `group` and
+        `name`, and the truth value `near_duplicate`: whether a document of validation or test is nearly one of a split
+        before it.
 
     Raises:
         DataError: The name is unknown, the corpus cannot be built, or its folder is damaged.
@@ -118,10 +119,10 @@ def _near_duplicates(folder: Path) -> dict[str, list[int]]:
     if not file.exists():
         from simmim.data.near_duplicates import flag_near_duplicates
 
-        documents = {}
+        documents, column = {}, _columns(folder)[0]
         for split in SPLITS:
             with (folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
-                documents[split] = [json.loads(line)["document"] for line in lines]
+                documents[split] = [json.loads(line)[column] for line in lines]
         draft = folder / f".near_duplicates-{os.getpid()}.json"
         _write_json(draft, flag_near_duplicates(documents))
         draft.replace(file)
@@ -130,33 +131,34 @@ def _near_duplicates(folder: Path) -> dict[str, list[int]]:
 
 
 def _read_split(folder: Path, split: str, cache_dir: str | os.PathLike[str] | None) -> datasets.Dataset:
-    columns = [field.name for field in fields(Pair)]
-    return read_table(folder / f"{split}.jsonl", columns, cache_dir=cache_dir)[0]
+    return read_table(folder / f"{split}.jsonl", _columns(folder), cache_dir=cache_dir)[0]
+
+
+def _columns(folder: Path) -> list[str]:
+    """Return the columns of a corpus, that of the documents first."""
+    for split in SPLITS:
+        with (folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                return list(json.loads(line))
+    return [field.name for field in fields(Pair)]
 
 
 def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _write_split(path: Path, pairs: Sequence[Pair]) -> dict[str, object]:
-    """Write the pairs of a split as JSON lines and return what the manifest says of them."""
-    content = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs).encode("utf-8")
+def _write_split(path: Path, rows: Sequence[Any]) -> dict[str, object]:
+    """Write the rows of a split as JSON lines and return what the manifest says of them."""
+    content = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
     path.write_bytes(content)
-    count = max(len(pairs), 1)
-    return {
-        "pairs": len(pairs),
-        "groups": len({pair.group for pair in pairs}),
-        "mean_document_words": round(sum(len(pair.document.split()) for pair in pairs) / count, 2),
-        "mean_summary_words": round(sum(len(pair.summary.split()) for pair in pairs) / count, 2),
-        "summary_occurs_in_document": sum(normalise(pair.summary) in normalise(pair.document) for pair in pairs),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+    kind = type(rows[0]) if rows else Pair
+    return {**kind.describe(rows), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _builder(corpus: str, module: str) -> CorpusBuilder:
     """Return the builder in a module of ours, whose libraries are needed only where a corpus is built."""
 
-    def build() -> tuple[Mapping[str, Sequence[Pair]], Mapping[str, object]]:
+    def build() -> tuple[Mapping[str, Sequence[Row]], Mapping[str, object]]:
         try:
             found = importlib.import_module(f"simmim.data.{module}")
         except ModuleNotFoundError as error:
@@ -176,5 +178,7 @@ for _name, _module, _about in (
     ("man-pages", "man_pages", "a manual page -> the description in its NAME section"),
     ("python-docstrings", "python_docstrings", "a Python module -> its docstring"),
     ("rfc-abstracts", "rfc_abstracts", "an RFC -> its abstract"),
+    ("state-of-the-union", "state_of_the_union", "texts: speeches of presidents of the United States"),
+    ("debian-documentation", "debian_documentation", "texts: documentation of Linux and Python, a political FAQ"),
 ):
     register_corpus(_name, _builder(_name, _module), _about)

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from simmim.data.cache import cache_folder, made_once
 from simmim.data.report import RowReport
-from simmim.data.rows import Row, open_hub_dataset, read_dataset, read_file, read_folder
+from simmim.data.rows import Row, open_hub_dataset, read_dataset, read_file, read_folder, read_texts
 from simmim.errors import ConfigError, DataError
 
-__all__ = ["check_examples", "load_examples", "read_examples", "read_table"]
+__all__ = ["check_examples", "load_examples", "load_texts", "read_examples", "read_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,33 @@ def read_examples(
     return table.rename_columns({old: new for old, new in names.items() if old != new}), report
 
 
+def load_texts(
+    path: str | os.PathLike[str],
+    *,
+    text: str = "text",
+    bad_rows: Literal["refuse", "skip"] = "refuse",
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> datasets.Dataset:
+    """Load texts of one's own to learn language from, as `load_examples` loads examples.
+
+    Args:
+        path: As of `load_examples`; in a folder every `NAME.txt` is a text.
+        text: The column with the texts.
+        bad_rows: As of `load_examples`.
+        cache_dir: The cache.
+
+    Returns:
+        The rows, with the column `text`.
+
+    Raises:
+        DataError, ConfigError: As of `load_examples`.
+    """
+    if bad_rows not in ("refuse", "skip"):
+        raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
+    table, _ = read_table(path, [text], bad_rows=bad_rows, cache_dir=cache_dir)
+    return table if text == "text" else table.rename_column(text, "text")
+
+
 def read_table(
     path: str | os.PathLike[str],
     columns: Sequence[str],
@@ -112,23 +139,21 @@ def read_table(
 
 
 def check_examples(
-    path: str | os.PathLike[str], *, document: str = "document", summary: str = "summary", report: RowReport
+    path: str | os.PathLike[str], *, columns: Sequence[str] = ("document", "summary"), report: RowReport
 ) -> Iterator[tuple[str, ...]]:
     """Read a source from beginning to end without keeping it.
 
     Args:
         path: The source, as in `load_examples`.
-        document: The column with the texts to read.
-        summary: The column with the texts to write.
+        columns: Those with the texts: to read and to write, or one to learn language from.
         report: Gains the counts of whole and broken rows.
 
     Yields:
-        Document and summary of each whole row.
+        The texts of each whole row.
 
     Raises:
         DataError: The source as a whole cannot be read.
     """
-    columns = [document, summary]
     rows, _ = _open(path, columns)
     yield from _whole(rows, columns, report)
 
@@ -146,7 +171,8 @@ def _open(path: str | os.PathLike[str], columns: Sequence[str]) -> tuple[Iterato
         state = [[str(file), stat.st_size, stat.st_mtime_ns] for file in files for stat in [file.stat()]]
     except OSError as error:
         raise DataError(f"{name}: expected a file to read, cannot read it ({error}). Check the path.") from error
-    return (read_folder if folder else read_file)(Path(path), columns), [str(place), state]
+    read_all = read_folder if len(columns) > 1 else read_texts
+    return (read_all if folder else read_file)(Path(path), columns), [str(place), state]
 
 
 def _whole(rows: Iterable[Row], columns: Sequence[str], report: RowReport) -> Iterator[tuple[str, ...]]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-from simmim.data.splits import Pair, normalise
+from simmim.data.splits import R, normalise
 
 __all__ = ["drop_near_duplicates", "flag_near_duplicates", "near_duplicates"]
 
@@ -43,20 +43,20 @@ def near_duplicates(held_out: Sequence[str], others: Sequence[str]) -> Iterator[
                 yield candidate, place
 
 
-def drop_near_duplicates(splits: dict[str, list[Pair]], dropped: Counter[str]) -> dict[str, list[Pair]]:
+def drop_near_duplicates(splits: dict[str, list[R]], dropped: Counter[str]) -> dict[str, list[R]]:
     """Take out of validation what is nearly in test, and out of train what is nearly in validation or test.
 
     Args:
-        splits: The pairs of each split.
-        dropped: Gains the number of pairs dropped, by reason.
+        splits: The rows of each split.
+        dropped: Gains the number of rows dropped, by reason.
 
     Returns:
-        The pairs that are left; those of test are.
+        The rows that are left; those of test are.
     """
     left = dict(splits)
     for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
-        documents = [pair.document for name in held_out for pair in left[name]]
-        near = {place for _, place in near_duplicates(documents, [pair.document for pair in left[split]])}
+        documents = [row.texts[0] for name in held_out for row in left[name]]
+        near = {place for _, place in near_duplicates(documents, [row.texts[0] for row in left[split]])}
         left[split] = [pair for place, pair in enumerate(left[split]) if place not in near]
         dropped[f"document of {split} is nearly one of {' or '.join(held_out)}"] += len(near)
     return left

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from simmim.errors import DataError
 
-__all__ = ["FORMATS", "Row", "open_hub_dataset", "read_dataset", "read_file", "read_folder"]
+__all__ = ["FORMATS", "Row", "open_hub_dataset", "read_dataset", "read_file", "read_folder", "read_texts"]
 
 # A field of a CSV file may be as long as a document: csv's own limit is 128 KiB, and one for the whole process.
 _LONGEST_FIELD = 2**31 - 1
@@ -93,6 +93,21 @@ def read_folder(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield Row(place, dict(zip(columns, values, strict=True)))
         else:
             yield Row(place, reason="no summary beside", detail=f"got no {summary.name} beside it")
+
+
+def read_texts(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Read a folder of texts `NAME.txt` that stand for themselves, in folders below as well.
+
+    Args:
+        folder: The folder.
+        columns: What a text is called, one name.
+
+    Yields:
+        A row for each text, in the order of the names.
+    """
+    [column] = columns
+    for path in sorted(path for path in folder.rglob("*.txt") if path.is_file()):
+        yield Row(str(path.relative_to(folder)), {column: _text_of(path.read_bytes())})
 
 
 def open_hub_dataset(name: str) -> datasets.Dataset:

@@ -3,12 +3,32 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-__all__ = ["SPLITS", "Pair", "normalise", "split_of", "split_pairs"]
+__all__ = ["SPLITS", "Pair", "Row", "Text", "normalise", "split_of", "split_pairs"]
 
 SPLITS = ("train", "validation", "test")
+
+
+class Row(Protocol):
+    """What a corpus is made of: a dataclass whose first field is a document."""
+
+    @property
+    def group(self) -> str:
+        """What the document belongs to; a group is never divided between splits."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that make two rows the same, the document first."""
+
+    @classmethod
+    def describe(cls, rows: Sequence["Row"]) -> dict[str, object]:
+        """Return what a manifest says about the rows of a split."""
+
+
+R = TypeVar("R", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -27,6 +47,59 @@ class Pair:
     group: str
     name: str
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Document and summary."""
+        return self.document, self.summary
+
+    @classmethod
+    def describe(cls, rows: Sequence[Row]) -> dict[str, object]:
+        """Return counts, mean lengths in words, and how many summaries occur in their documents."""
+        pairs = [row.texts for row in rows]
+        return {
+            "pairs": len(pairs),
+            "groups": len({row.group for row in rows}),
+            "mean_document_words": _mean_words(document for document, _ in pairs),
+            "mean_summary_words": _mean_words(summary for _, summary in pairs),
+            "summary_occurs_in_document": sum(normalise(summary) in normalise(document) for document, summary in pairs),
+        }
+
+
+@dataclass(frozen=True)
+class Text:
+    """A document to learn language from.
+
+    Attributes:
+        text: The whole text.
+        group: As of a pair.
+        name: The document's own name.
+    """
+
+    text: str
+    group: str
+    name: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text alone."""
+        return (self.text,)
+
+    @classmethod
+    def describe(cls, rows: Sequence[Row]) -> dict[str, object]:
+        """Return counts, and lengths in words and bytes."""
+        texts = [row.texts[0] for row in rows]
+        return {
+            "texts": len(texts),
+            "groups": len({row.group for row in rows}),
+            "mean_words": _mean_words(texts),
+            "bytes": sum(len(text.encode()) for text in texts),
+        }
+
+
+def _mean_words(texts: Iterable[str]) -> float:
+    counts = [len(text.split()) for text in texts]
+    return round(sum(counts) / max(len(counts), 1), 2)
+
 
 def normalise(text: str) -> str:
     """Fold what does not make two texts different: case, digits (all become 0) and white space."""
@@ -39,41 +112,40 @@ def split_of(group: str) -> str:
     return "train" if share < 0.90 else "validation" if share < 0.95 else "test"
 
 
-def split_pairs(pairs: Iterable[Pair], dropped: Counter[str]) -> dict[str, list[Pair]]:
-    """Split pairs by group and drop repeated pairs and documents that occur in more than one split.
+def split_pairs(pairs: Iterable[R], dropped: Counter[str]) -> dict[str, list[R]]:
+    """Split pairs, or other rows, by group and drop repeated ones and documents that occur in more than one split.
 
-    Repeated pairs keep their first occurrence. A document (normalised) of train that also occurs in validation or
+    Repeated rows keep their first occurrence. A document (normalised) of train that also occurs in validation or
     test leaves train, and one of validation that occurs in test leaves validation; test loses nothing to the others.
 
     Args:
-        pairs: The pairs of the whole corpus.
-        dropped: Gains the number of pairs dropped, by reason.
+        pairs: The rows of the whole corpus.
+        dropped: Gains the number of rows dropped, by reason.
 
     Returns:
-        The pairs of each split, in the order in which they came.
+        The rows of each split, in the order in which they came.
     """
-    splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
-    seen_exactly: set[tuple[str, str]] = set()
+    splits: dict[str, list[R]] = {split: [] for split in SPLITS}
+    seen_exactly: set[tuple[str, ...]] = set()
     for pair in pairs:
-        texts = (pair.document, pair.summary)
-        if texts in seen_exactly:
-            dropped["exact duplicate pair"] += 1
+        if pair.texts in seen_exactly:
+            dropped[f"exact duplicate {type(pair).__name__.lower()}"] += 1
             continue
-        seen_exactly.add(texts)
+        seen_exactly.add(pair.texts)
         splits[split_of(pair.group)].append(pair)
 
     taken: dict[str, str] = {}  # normalised document -> the split that holds it, test first
     for split in reversed(SPLITS):
-        kept: list[Pair] = []
-        seen: set[tuple[str, str]] = set()
+        kept: list[R] = []
+        seen: set[tuple[str, ...]] = set()
         for pair in splits[split]:
-            document, summary = normalise(pair.document), normalise(pair.summary)
+            document, *others = map(normalise, pair.texts)
             if taken.setdefault(document, split) != split:
                 dropped[f"document of {split} occurs in {taken[document]}"] += 1
-            elif (document, summary) in seen:
-                dropped[f"repeated pair within {split}, normalised"] += 1
+            elif (document, *others) in seen:
+                dropped[f"repeated {type(pair).__name__.lower()} within {split}, normalised"] += 1
             else:
-                seen.add((document, summary))
+                seen.add((document, *others))
                 kept.append(pair)
         splits[split] = kept
     return splits

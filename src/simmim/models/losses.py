@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from simmim.errors import ShapeError
 
-__all__ = ["IGNORED", "check_labels", "token_loss"]
+__all__ = ["IGNORED", "check_labels", "head_loss", "token_loss"]
 
 IGNORED = -100
 """The label of a position that no loss is wanted for."""
+_PART_ON_CPU, _PART = 1 << 20, 1 << 26
+"""Most logits that ``head_loss`` holds at a time: on a CPU as many as its cache holds, else few launches matter."""
 
 
 def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
@@ -32,6 +36,77 @@ def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = 
     summed = F.cross_entropy(logits.flatten(0, -2).float(), targets, ignore_index=IGNORED, reduction="sum")
     count = (targets != IGNORED).sum() if num_items is None else torch.as_tensor(num_items, device=summed.device)
     return summed / count.clamp(min=1)
+
+
+def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
+    """Return ``token_loss(hidden @ weight.T, labels, num_items)`` without ever holding all logits.
+
+    The logits of a few tokens at a time are made, turned into gradients and forgotten, and tokens without a label cost
+    nothing: with a vocabulary of V that is less memory by V numbers a token, and less time, too.
+
+    Args:
+        hidden: ``[..., E]``, what the head reads.
+        weight: ``[V, E]``, the head's.
+        labels: ``[...]`` as of ``token_loss``.
+        num_items: as of ``token_loss``.
+
+    Raises:
+        ShapeError: labels are not as of ``token_loss``.
+    """
+    check_labels(labels, hidden.shape[:-1], len(weight))
+    targets = labels.flatten().to(hidden.device, torch.long)
+    wanted = (targets != IGNORED).nonzero()[:, 0]
+    count = torch.as_tensor(len(wanted) if num_items is None else num_items, device=hidden.device)
+    summed: Tensor = _HeadLoss.apply(hidden.flatten(0, -2)[wanted], weight, targets[wanted])
+    return summed / count.clamp(min=1)
+
+
+class _HeadLoss(torch.autograd.Function):
+    """The summed cross-entropy of a linear head, whose gradients are made part by part on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        wants_hidden, wants_weight, _ = ctx.needs_input_grad
+        grad_hidden = torch.zeros_like(hidden) if wants_hidden else None
+        grad_weight = (
+            torch.zeros_like(weight, dtype=torch.promote_types(dtype, torch.float32)) if wants_weight else None
+        )
+        summed = hidden.new_zeros((), dtype=torch.promote_types(dtype, torch.float32))
+        with torch.autocast(kind, enabled=False):
+            head = weight.to(dtype)
+            size = max(1, (_PART_ON_CPU if kind == "cpu" else _PART) // max(1, len(weight)))
+            for rows in (slice(start, start + size) for start in range(0, len(hidden), size)):
+                part, wanted = hidden[rows].to(dtype), targets[rows, None]
+                logits = (part @ head.T).to(summed.dtype)
+                logits -= logits.amax(1, keepdim=True)
+                chosen = logits.gather(1, wanted)
+                shares = logits.exp_()
+                norm = shares.sum(1, keepdim=True)
+                summed += (norm.log() - chosen).sum()
+                if grad_hidden is None and grad_weight is None:
+                    continue
+                shares /= norm
+                shares.scatter_add_(1, wanted, -torch.ones_like(norm))  # now the gradient of the logits
+                shares = shares.to(dtype)
+                if grad_hidden is not None:
+                    grad_hidden[rows] = (shares @ head).to(hidden.dtype)
+                if grad_weight is not None:
+                    grad_weight += shares.T @ part
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.dtype = weight.dtype
+        return summed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return (
+            None if grad_hidden is None else grad_hidden * grad,
+            None if grad_weight is None else (grad_weight * grad).to(ctx.dtype),
+            None,
+        )
 
 
 def check_labels(labels: Tensor, shape: Sequence[int], classes: int) -> None:

@@ -134,7 +134,7 @@ def _segment_encoder(config: SimMIMConfig, layer: int) -> nn.Module:
 
 
 def layouts_in_turn(
-    config: SimMIMConfig, hidden: Tensor, mask: Tensor | None, *, packed: bool = False, causal: bool = False
+    config: SimMIMConfig, hidden: Tensor, mask: Tensor | None, *, lengths: Tensor | None = None, causal: bool = False
 ) -> list[SegmentLayout]:
     """Return the layouts that the layers take in turn.
 
@@ -142,12 +142,12 @@ def layouts_in_turn(
         config: says how long segments are, and how far every other layer's borders move.
         hidden: ``[B, N, E]`` what is to be cut.
         mask: ``[B, N]`` true for tokens; None if all are.
-        packed: the masked documents stand one after the other in ``hidden``.
+        lengths: ``[D]`` tokens of the documents that stand one after the other in ``hidden``; None if each has a row.
         causal: for a decoder.
     """
     length, shifts = config.segment_length, [0, config.segment_shift] if config.segment_shift else [0]
-    if packed and mask is not None:
-        return [SegmentLayout.packed(mask.sum(1), length, segment_shift=shift, causal=causal) for shift in shifts]
+    if lengths is not None:
+        return [SegmentLayout.packed(lengths, length, segment_shift=shift, causal=causal) for shift in shifts]
     device, (batch, tokens, _) = hidden.device, hidden.shape
     return [
         SegmentLayout.build(
@@ -242,7 +242,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
         hidden = packing.pack(given)
         if inputs_embeds is None:
             hidden = self.embed_tokens(hidden)
-        layouts = layouts_in_turn(self.config, hidden, packing.mask, packed=packing.packs)
+        layouts = layouts_in_turn(self.config, hidden, packing.mask, lengths=packing.lengths)
         states, maps = [], []
         for i, layer in enumerate(self.layers):
             if wants_states:
@@ -299,6 +299,11 @@ class _Packing:
         if mask is None or bool(mask.all()):
             return cls(None, packs=True)
         return cls(mask, packs=True, place=mask.flatten().nonzero()[:, 0])
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Tokens of each document ``[B]``, if they are packed."""
+        return self.mask.sum(1) if self.packs and self.mask is not None else None
 
     def pack(self, tokens: Tensor) -> Tensor:
         """``[B, N, ...] -> [1, T, ...]``, or the same with zeros at padding."""

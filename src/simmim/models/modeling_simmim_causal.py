@@ -13,12 +13,14 @@ from transformers import GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from simmim.errors import ConfigError
+from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import IGNORED, token_loss
-from simmim.models.modeling_simmim import SimMIMPreTrainedModel
+from simmim.models.losses import IGNORED, check_labels, head_loss, token_loss
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
+from simmim.models.packed_documents import PackedDocuments
+from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
 
@@ -112,17 +114,32 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             logits_to_keep: compute logits (and the loss) only for this many last tokens, or at these places ``[K]``;
                 0 for all.
             return_dict: False for a plain tuple.
-            **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
+            **kwargs: ``position_ids [B, N]`` or ``cu_seq_lens_q [D + 1]`` of rows that hold several documents, as
+                ``DataCollatorWithFlattening`` packs them: no document reads another, nor predicts another's first
+                token. Positions begin with 0 in every document; after a past they follow from the cache.
+                ``num_items_in_batch``, by which the Trainer wants the summed loss divided.
+                ``skip_logits``: true where only the loss is wanted: logits are never held, which saves memory and time.
+                Others are ignored.
 
         Returns:
             ``loss`` (mean over the labels), ``logits [B, N, vocab_size]`` (at padding those of the token before it, so
             that a text can be continued wherever its padding stands), the cache, and what was asked for.
+
+        Raises:
+            ShapeError: a shape or a value is not as above, or packed documents come with a cache.
         """
         config = self.config
         wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_maps = config.output_attentions if output_attentions is None else output_attentions
         wants_dict = config.return_dict if return_dict is None else return_dict
         cached = config.use_cache and not self.training and labels is None if use_cache is None else use_cache
+        documents = self._documents(one_of(input_ids, inputs_embeds), attention_mask, past_key_values, kwargs)
+        cached = cached and (documents is None or use_cache is not None)
+        if documents is not None and (cached or past_key_values is not None):
+            raise ShapeError(
+                f"use_cache: expected False for rows of several documents ({len(documents.lengths)} of them in "
+                f"{len(documents.begins)} rows), which cannot be gone on with; give each document a row of its own"
+            )
         decoded = self.decoder(
             input_ids,
             attention_mask,
@@ -131,18 +148,19 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             use_cache=cached,
             output_hidden_states=wants_states,
             output_attentions=wants_maps,
+            documents=documents,
         )
         hidden = decoded.last_hidden_state
         if labels is not None:
+            if documents is not None:
+                check_labels(labels, hidden.shape[:2], config.vocab_size)
+                labels = labels.masked_fill(documents.begins, IGNORED)
             labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
         if attention_mask is not None:
             hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(hidden[:, kept])
-        loss = None
-        if labels is not None:
-            loss = token_loss(logits, labels[:, kept], kwargs.get("num_items_in_batch"))
+        loss, logits = self._predict(hidden[:, kept], None if labels is None else labels[:, kept], kwargs)
         output = SimMIMCausalLMOutput(
             loss=loss,
             logits=logits,
@@ -152,6 +170,33 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
+
+    def _predict(
+        self, hidden: Tensor, labels: Tensor | None, kwargs: dict[str, Any]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the loss, if there are labels, and the logits, if they are wanted."""
+        count, skips = kwargs.get("num_items_in_batch"), bool(kwargs.get("skip_logits")) and labels is not None
+        # an adapter or a hook on the head must be called
+        if labels is not None and skips and type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling():
+            return head_loss(hidden, self.lm_head.weight, labels, count), None
+        logits = self.lm_head(hidden)
+        loss = None if labels is None else token_loss(logits, labels, count)
+        return loss, None if skips else logits
+
+    # Positions are not among forward's own arguments: ``generate`` would make and grow a row of them for every token.
+    @staticmethod
+    def _documents(
+        given: Tensor, attention_mask: Tensor | None, past: Cache | None, kwargs: dict[str, Any]
+    ) -> PackedDocuments | None:
+        """Return the documents of rows that hold several."""
+        found = {name: kwargs.get(name) for name in ("position_ids", "cu_seq_lens_q")}
+        if past is not None and past.get_seq_length() > 0:
+            found["position_ids"] = None
+        if all(value is None for value in found.values()):
+            return None
+        batch, tokens = given.shape[:2]
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+        return PackedDocuments.find(batch, tokens, mask=mask, **found)
 
 
 def _chunk_size(

@@ -13,6 +13,7 @@ from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel, layer_attention, layouts_in_turn, one_of
+from simmim.models.packed_documents import PackedDocuments
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
@@ -88,6 +89,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         use_cache: bool = False,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        documents: PackedDocuments | None = None,
     ) -> SimMIMDecoderOutput:
         """Decode whole texts, or the tokens that come after a past.
 
@@ -102,6 +104,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             use_cache: return the cache; no gradient checkpointing then.
             output_hidden_states: also return the output of every layer.
             output_attentions: also return the maps of every layer; after a past only those of the last token.
+            documents: of rows that hold several; they read neither each other nor a memory, and go into no cache.
 
         Raises:
             ShapeError: a shape is not as above, or the cache is not of this decoder's kind.
@@ -114,15 +117,24 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         past = self._cache(past_key_values, use_cache)
         memory = self._memory(encoder_hidden_states, encoder_attention_mask, batch, past)
         goes_on = past is not None and past.get_seq_length() > 0
-        layouts = self._next(past, tokens, mask) if goes_on else layouts_in_turn(self.config, hidden, mask, causal=True)
+        lengths, spread = None, AttentionMaps().spread
         maps = [AttentionMaps() for _ in self.layers] if output_attentions else None
+        if documents is not None:
+            assert past is None and self.memory is None
+            hidden, mask, lengths, spread = documents.pack(hidden), None, documents.lengths, documents.spread
+            maps = None if maps is None else [AttentionMaps(documents.spread, documents.pack) for _ in maps]
+        if goes_on:
+            layouts = self._next(past, tokens, mask)
+        else:
+            layouts = layouts_in_turn(self.config, hidden, mask, lengths=lengths, causal=True)
         states = []
         for i in range(len(self.layers)):
             if output_hidden_states:
-                states.append(hidden)
+                states.append(spread(hidden))
+                hidden = states[-1] if documents is None else documents.pack(states[-1])
             inputs = (hidden, *self._read(i, batch, memory, past), mask, layouts[i % len(layouts)])
             hidden = self._apply_layer(i, inputs, past, None if maps is None else maps[i])
-        hidden = self.norm(hidden)
+        hidden = spread(self.norm(hidden))
         return SimMIMDecoderOutput(
             last_hidden_state=hidden,
             past_key_values=past,

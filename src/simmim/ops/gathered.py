@@ -24,10 +24,6 @@ GATHER_LIMIT = 1 << 22
 Sources = Sequence[Float[Tensor, "_ _ H D"]]
 
 
-PRODUCT_LIMIT = 256
-"""Longest segment whose scores the backward pass may store, a part of the segments at a time."""
-
-
 class Piece(NamedTuple):
     """Some of the keys that segments read.
 
@@ -124,7 +120,7 @@ class _GatheredAttention(torch.autograd.Function):
         for rows in parts(len(q), _width(mask, q)):
             k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
             part, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *_by_head(q[rows], k, v), attn_mask=_bias(mask[rows], q)
+                *_by_head(q[rows], k, v), attn_mask=_bias(mask[rows], q.dtype, q.shape[1])
             )
             out[rows] = part.transpose(1, 2)
             norm = sums.new_empty(len(q), *sums.shape[1:]) if norm is None else norm
@@ -144,44 +140,24 @@ class _GatheredAttention(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         mask, q, out, norm, *sources = ctx.saved_tensors
         keys, values = _halves(sources)
-        grads = [torch.zeros_like(source) for source in sources]
+        # Torch's backward kernel takes twice as long in half precision, and errs more; parts are small.
+        wide = torch.promote_types(q.dtype, torch.float32)
+        grads = [torch.zeros_like(source, dtype=wide) for source in sources]
         grad_keys, grad_values = _halves(grads)
         grad_q = torch.empty_like(q)
         for rows in parts(len(q), _width(mask, q)):
             k, v = gather(keys, ctx.pieces, rows), gather(values, ctx.pieces, rows)
-            part, grad_k, grad_v = _grads(
-                *_by_head(grad_out[rows], q[rows], k, v, out[rows]), norm[rows], _bias(mask[rows], q)
+            part, grad_k, grad_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                *(tensor.to(wide) for tensor in _by_head(grad_out[rows], q[rows], k, v, out[rows])),
+                norm[rows],
+                0.0,
+                False,
+                attn_mask=_bias(mask[rows], wide, q.shape[1]),
             )
             grad_q[rows] = part.transpose(1, 2)
             _scatter(grad_k.transpose(1, 2), grad_keys, ctx.pieces, rows)
             _scatter(grad_v.transpose(1, 2), grad_values, ctx.pieces, rows)
-        return None, None, grad_q, *grads
-
-
-def _grads(
-    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, norm: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values ``[R, H, L | K, D]`` by torch's kernel, or by what is faster.
-
-    In bfloat16, on short segments, five matrix products take less than half the time of the kernel.
-    """
-    if q.dtype != torch.bfloat16 or q.shape[2] > PRODUCT_LIMIT:
-        grads: tuple[Tensor, Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad_out, q, k, v, out, norm, 0.0, False, attn_mask=bias
-        )
-        return grads
-    scale = q.shape[-1] ** -0.5
-    rows, heads, length, keys = *q.shape[:3], k.shape[2]
-    flat_grad, flat_q, flat_k, flat_v = (tensor.reshape(-1, *tensor.shape[2:]) for tensor in (grad_out, q, k, v))
-    scores = torch.baddbmm(
-        bias.expand(rows, heads, length, keys).reshape(-1, length, keys), flat_q, flat_k.transpose(1, 2), alpha=scale
-    )
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
-    grad_v = weights.to(q.dtype).transpose(1, 2) @ flat_grad
-    grad_weights = (flat_grad @ flat_v.transpose(1, 2)).float()
-    grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, torch.float32).mul_(scale).to(q.dtype)
-    grad_q, grad_k = grad_scores @ flat_k, grad_scores.transpose(1, 2) @ flat_q
-    return grad_q.view_as(q), grad_k.view_as(k), grad_v.view_as(v)
+        return None, None, grad_q, *(grad.to(q.dtype) for grad in grads)
 
 
 def _scatter(grad: Tensor, sources: Sequence[Tensor], pieces: Sequence[Piece], rows: slice) -> None:
@@ -211,7 +187,7 @@ def _by_head(*tensors: Tensor) -> list[Tensor]:
     return [tensor.transpose(1, 2) for tensor in tensors]
 
 
-def _bias(mask: Tensor, q: Tensor) -> Tensor:
+def _bias(mask: Tensor, dtype: torch.dtype, length: int) -> Tensor:
     """Return the mask as what the kernel adds to the scores: ``[R, 1, L, K]``."""
-    bias = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
-    return bias[:, None].expand(-1, -1, q.shape[1], -1)
+    bias = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, float("-inf"))
+    return bias[:, None].expand(-1, -1, length, -1)

@@ -22,7 +22,7 @@ from transformers.utils import logging
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMConfig
 
-__all__ = ["fetch_model", "fingerprint", "load_model", "part_digests"]
+__all__ = ["fetch_model", "fingerprint", "load_model", "part_digests", "reads_source"]
 
 _PARTS = ("*.json", "*.safetensors")
 
@@ -105,10 +105,7 @@ def load_model(
     _check_folder(folder)
     place = _find_device(device)
     with _quiet():
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, **settings)
-        except Exception as error:  # transformers raises errors of many kinds
-            raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
+        config = _config(folder, **settings)
         _check_kind(folder, config, auto_class)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -128,6 +125,28 @@ def load_model(
     _check_weights(folder, report)
     # Half precision saves room in the file; many processors compute in it slowly.
     return (model.float() if place.type == "cpu" else model.to(place)).eval(), tokenizer
+
+
+def reads_source(folder: Path) -> bool:
+    """Tell whether a saved model reads a document and writes another text, as one for summaries does.
+
+    Args:
+        folder: as for `load_model`.
+
+    Raises:
+        CheckpointError: the folder, its configuration or its tokenizer is missing.
+        ConfigError: the configuration cannot be read.
+    """
+    _check_folder(folder)
+    return bool(_config(folder).is_encoder_decoder)
+
+
+def _config(folder: Path, **settings: Any) -> PreTrainedConfig:
+    try:
+        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, **settings)
+    except Exception as error:  # transformers raises errors of many kinds
+        raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
+    return found
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,14 +1,15 @@
-"""Draws the scores of an evaluation by document length, as SVG that takes its text colour from the page around it."""
+"""Draws the figures of an evaluation by ranges, as SVG that takes its text colour from the page around it."""
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "plot_by_length"]
+__all__ = ["COLOURS", "plot_by_length", "plot_intervals"]
 
 # Told apart on white and on black, by lightness too.
 COLOURS = ("#1f8fc4", "#d9772b", "#3da35d", "#b067c9", "#d1495b", "#9a8c2c", "#6c7a89")
@@ -28,16 +29,40 @@ def plot_by_length(record: dict[str, Any], metric: str, label: str) -> str:
         An `<svg>` element without references to anything outside; ranges of few documents have hollow marks.
     """
     rows = [row for row in record["by_length"] if row["documents"]]
-    names = list(record["rouge"])
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": metric, "font.size": 11}):
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained", facecolor="none")
+    values = [{name: found[metric] for name, found in row["rouge"].items()} for row in rows]
+    return plot_intervals(rows, values, metric, label)
+
+
+def plot_intervals(
+    rows: Sequence[Mapping[str, Any]],
+    values: Sequence[Mapping[str, Mapping[str, float]]],
+    name: str,
+    label: str,
+    *,
+    width: float = 5.2,
+) -> str:
+    """Draw one figure of every system in every range, with its 95 % interval.
+
+    Args:
+        rows: the ranges: `label`, `documents`, and `few` for hollow marks.
+        values: in each range, `mean`, `low` and `high` of each system.
+        name: of the drawing, unlike that of others on a page.
+        label: what is drawn, for people.
+        width: in inches, of 3.6 in height.
+
+    Returns:
+        An `<svg>` element without references to anything outside.
+    """
+    names = list(values[0])
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 11}):
+        figure = Figure(figsize=(width, 3.6), layout="constrained", facecolor="none")
         canvas = FigureCanvasSVG(figure)
         axes = figure.subplots()
         axes.set_facecolor("none")
-        for place, name in enumerate(names):
+        for place, system in enumerate(names):
             shift = 0.5 * ((place + 0.5) / len(names) - 0.5)
             for column, row in enumerate(rows):
-                found = row["rouge"][name][metric]
+                found = values[column][system]
                 colour = COLOURS[place % len(COLOURS)]
                 axes.errorbar(
                     [column + shift],
@@ -59,7 +84,7 @@ def plot_by_length(record: dict[str, Any], metric: str, label: str) -> str:
         axes.spines[["left", "bottom"]].set_color(_TEXT)
         drawn = io.StringIO()
         canvas.print_svg(drawn, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _embeddable(drawn.getvalue(), metric)
+    return _embeddable(drawn.getvalue(), name)
 
 
 def _embeddable(svg: str, prefix: str) -> str:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from simmim.tasks.comparison import Examples
 from simmim.tasks.length_plots import COLOURS, plot_by_length
 from simmim.tasks.rouge import Rouge
 
-__all__ = ["Example", "choose_examples", "render"]
+__all__ = ["Example", "choose_examples", "render", "template"]
 
 METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 PLOTTED = ("rouge1", "rouge2", "rougeL")
@@ -84,6 +84,22 @@ def render(record: dict[str, Any], examples: Sequence[Example]) -> str:
     Returns:
         HTML. Whatever came from documents and systems is escaped, and no control character is left in it.
     """
+    systems = list(record["rouge"])
+    return template("summarisation_report.html.jinja").render(
+        record=record,
+        metrics=METRICS,
+        plots=[plot_by_length(record, metric, METRICS[metric]) for metric in PLOTTED],
+        colours={name: COLOURS[place % len(COLOURS)] for place, name in enumerate(systems)},
+        groups={kind: [one for one in examples if one.kind == kind] for kind in ("best", "worst", "random")},
+    )
+
+
+def template(name: str) -> Template:
+    """Return a template of a report, which escapes what it is given.
+
+    Args:
+        name: of its file beside this one.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -92,14 +108,7 @@ def render(record: dict[str, Any], examples: Sequence[Example]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    systems = list(record["rouge"])
-    return environment.get_template("summarisation_report.html.jinja").render(
-        record=record,
-        metrics=METRICS,
-        plots=[plot_by_length(record, metric, METRICS[metric]) for metric in PLOTTED],
-        colours={name: COLOURS[place % len(COLOURS)] for place, name in enumerate(systems)},
-        groups={kind: [one for one in examples if one.kind == kind] for kind in ("best", "worst", "random")},
-    )
+    return environment.get_template(name)
 
 
 def _beginning(document: str) -> str:

@@ -10,21 +10,23 @@ from transformers import Seq2SeqTrainingArguments
 from simmim.errors import ConfigError
 from simmim.train.run_folder import Phase
 from simmim.train.sections import Recipe
+from simmim.train.task import TrainingTask
 
 __all__ = ["pretraining_arguments", "task_arguments"]
 
 
-def task_arguments(recipe: Recipe, phase: Phase) -> Seq2SeqTrainingArguments:
+def task_arguments(recipe: Recipe, task: TrainingTask, phase: Phase) -> Seq2SeqTrainingArguments:
     """Make the arguments of the training on the task.
 
     Args:
         recipe: its section `training` is completed.
+        task: what it trains on.
         phase: where the checkpoints go; a phase that has one is not evaluated once more at its start.
 
     Raises:
         ConfigError: a value is refused by transformers or this machine, or early stopping has nothing to go by.
     """
-    settings = dict(recipe.training)
+    settings = task.training_defaults() | recipe.training
     if recipe.early_stopping is not None:
         settings.setdefault("metric_for_best_model", "loss")
     if phase.last_checkpoint() is not None:

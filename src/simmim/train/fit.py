@@ -36,6 +36,7 @@ def fit(
     phase: Phase,
     recipe: Recipe,
     *,
+    batches: LengthBatches,
     train_rows: Dataset,
     validation_rows: Dataset | None,
     collator: Callable[..., Any],
@@ -48,20 +49,14 @@ def fit(
         model: the model.
         arguments: how to train it.
         phase: where checkpoints and log go.
-        recipe: says how large a batch is, and when to stop early if the phase is validated.
+        recipe: says when to stop early if the phase is validated.
+        batches: which rows of `train_rows` go together.
         train_rows: `input_ids` and `length` of each example, and what else the collator needs.
         validation_rows: the same, to measure the loss on; None measures none.
         collator: makes a batch of rows.
         tokenizer: saved with every checkpoint.
         console: where to show the progress.
     """
-    max_tokens = recipe.batching.max_tokens
-    batches = LengthBatches(
-        train_rows["length"],
-        seed=recipe.seed,
-        max_tokens=max_tokens,
-        max_examples=arguments.train_batch_size if max_tokens is None else None,
-    )
     # accelerate keeps the precision of the phase before for the whole process, and refuses another one
     AcceleratorState._reset_state()
     GradientState._reset_state()

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import sort_checkpoints
+from transformers.trainer_utils import EvalLoopOutput, sort_checkpoints
 
 from simmim.errors import SimMIMError
 from simmim.train.atomic import remove_folder, replaced_folder
@@ -36,6 +37,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
     - A run that has reached its end does not take a step more when it is resumed.
     - A loss, gradient or weight that is not finite stops the run before it is saved.
     - A request to stop is answered between two steps, with a checkpoint.
+    - The validation loss is the mean over all labels, whatever batches they come in.
 
     Args:
         batches: The batches of each epoch, as numbers of rows of `train_dataset`.
@@ -117,6 +119,26 @@ class RecoverableTrainer(Seq2SeqTrainer):
             if not self._checkpoint_path().exists():
                 self._save_checkpoint(model, None)
             raise RunInterrupted(signal_number, str(self._checkpoint_path()))
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Measure the mean loss over the labels of all batches."""
+        model = self.model_wrapped
+        model.eval()
+        total, count = 0.0, 0
+        for inputs in dataloader:
+            loss, _, _ = self.prediction_step(model, inputs, prediction_loss_only=True)
+            labels = self._get_num_items_in_batch([inputs], self.args.device)
+            assert loss is not None and labels is not None
+            total, count = total + float(loss) * int(labels), count + int(labels)
+        metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
+        return EvalLoopOutput(np.empty(0), None, metrics, self.num_examples(dataloader))
 
     def _checkpoint_path(self) -> Path:
         return self._folder / f"checkpoint-{self.state.global_step}"

@@ -23,6 +23,7 @@ from simmim.train.sections import (
     Recipe,
     TokenizerSection,
 )
+from simmim.train.tasks import TASKS
 from simmim.train.yaml_reader import parse_yaml, read_yaml
 
 __all__ = ["load_recipe", "resolved_recipe"]
@@ -85,6 +86,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     _check_training(recipe.training, f"{source}: training", _TRAINING_OWNED)
     if recipe.pretraining is not None:
         _check_training(recipe.pretraining.training, f"{source}: pretraining.training", _PRETRAINING_OWNED)
+    try:
+        TASKS.find(recipe.task)(recipe).check()
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
     return recipe
 
 

@@ -21,9 +21,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.train.atomic import remove_leftovers, replaced_file, replaced_folder
 from simmim.train.provenance import package_versions
+from simmim.train.run_config import load_recipe
 from simmim.train.sections import Recipe
 from simmim.train.write_failures import what_is_left, write_failures_named
-from simmim.train.yaml_reader import read_yaml
 
 __all__ = ["Phase", "RunFolder"]
 
@@ -220,7 +220,7 @@ class RunFolder:
 
     def _check_same_run(self) -> None:
         """Refuse to go on with weights, or an order of the data, that were made for something else."""
-        started = dict(_flat(read_yaml(self.path / "recipe.yaml")))
+        started = dict(_flat(load_recipe(self.path / "recipe.yaml").to_dict()))
         wanted = dict(_flat(self._recipe.to_dict()))
         for key in sorted(started.keys() | wanted.keys()):
             *sections, name = key.split(".")

@@ -38,11 +38,12 @@ class DataSection:
     Args:
         corpus: the name of a corpus, `debian-descriptions` for instance, or a list of names, which are joined in every
             split; then no files are given.
-        train: JSON lines with `document` and `summary`, to learn from.
+        train: JSON lines, for instance, with `document` and `summary`, or with `text`: what the task learns from.
         validation: the same, to measure the loss on while training.
         test: the same, to measure with once at the end; training never reads it.
         max_source_tokens: cut every document to so many tokens; None keeps all of it, however long.
         max_target_tokens: cut every summary to so many tokens; None keeps all of it.
+        sequence_length: tokens of a sequence that texts are packed into; a longer text is learnt in pieces.
     """
 
     corpus: Annotated[str | list[str] | None, BeforeValidator(_names)] = None
@@ -51,6 +52,7 @@ class DataSection:
     test: StrictStr | None = None
     max_source_tokens: _Count | None = None
     max_target_tokens: _Count | None = None
+    sequence_length: _Count | None = None
 
     def __post_init__(self) -> None:
         """Refuse a section that names both a corpus and files, or neither."""
@@ -132,6 +134,7 @@ class Recipe:
 
     Args:
         data: the examples.
+        task: what is learnt from them: `summarisation`, or another name of `simmim.train.tasks`.
         tokenizer: the tokenizer; None with `init_from`, which brings one.
         output_dir: the folder of the run, relative to the working directory.
         init_from: the folder of a saved model whose weights and tokenizer the run starts from; None starts anew.
@@ -145,6 +148,7 @@ class Recipe:
     """
 
     data: DataSection
+    task: StrictStr = "summarisation"
     tokenizer: TokenizerSection | None = None
     output_dir: StrictStr
     init_from: StrictStr | None = None

@@ -108,5 +108,5 @@ def test_splits_are_without_near_duplicates_and_not_empty() -> None:
         k: [v] for k, v in groups.items()
     }
     assert dropped["document of train is nearly one of test or validation"] == 1
-    with pytest.raises(DataError, match="expected pairs in every split, found none for validation, test"):
+    with pytest.raises(DataError, match="expected documents in every split, found none for validation, test"):
         split_cleanly([twin], dropped)

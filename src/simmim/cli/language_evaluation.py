@@ -1,0 +1,158 @@
+"""Measures causal language models for `simmim evaluate`: bits per byte of whole documents, over all and by position."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from simmim.cli.made import made
+from simmim.cli.systems import measured, name_of
+
+if TYPE_CHECKING:
+    from simmim.cli.evaluation_data import EvaluationData
+    from simmim.tasks.bits_per_byte import TokenCosts
+
+__all__ = ["evaluate_language", "print_language_tables"]
+
+XZ = "xz -9e"
+
+
+def evaluate_language(
+    model: Path,
+    beside: Sequence[Path],
+    data: EvaluationData,
+    contexts: Sequence[int],
+    stream: TextIO | None,
+    page: TextIO | None,
+) -> None:
+    """Measure a model and others on the same documents, and show and write what was found.
+
+    Args:
+        model: the folder of the model.
+        beside: those of others.
+        data: the documents.
+        contexts: measure the model also with its context forgotten every so many tokens.
+        stream: gets the record as JSON; None for nobody.
+        page: gets the report as HTML; None for nobody.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: a model or the documents cannot be used.
+    """
+    from simmim.tasks.language_comparison import compare_language_models, xz_bits
+    from simmim.tasks.language_modelling import text_column
+
+    texts = list(data.examples[text_column(data.examples.column_names, "--file")])
+    groups = list(data.examples["group"]) if "group" in data.examples.column_names else None
+    costs, facts = _measure(model, texts, {"model": None} | {f"context {size:,}": size for size in contexts})
+    for folder in beside:
+        name = name_of(folder, {*costs, XZ})
+        found, about = _measure(folder, texts, {name: None})
+        costs, facts = costs | found, facts | about
+    compared = compare_language_models(costs, groups=groups, whole={XZ: [xz_bits(text) for text in texts]})
+    record = {
+        "kind": "language-modelling",
+        "model": str(model),
+        "data": data.origin,
+        "documents": len(texts),
+        "bytes": sum(len(text.encode()) for text in texts),
+        "systems": facts | {XZ: {"about": "xz -9e, each document on its own"}},
+        **compared,
+        "grouped": groups is not None,
+        "made": made(),
+    }
+    print_language_tables(Console(), record)
+    if stream is not None:
+        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    if page is not None:
+        from simmim.tasks.language_report import render_language_report
+
+        page.write(render_language_report(record))
+
+
+def _measure(
+    folder: Path, texts: Sequence[str], contexts: dict[str, int | None]
+) -> tuple[dict[str, list[TokenCosts]], dict[str, dict[str, Any]]]:
+    """Load a model and measure it with each of the contexts, by the name that the result gets."""
+    from transformers import AutoModelForCausalLM
+
+    from simmim.cli.checkpoints import load_model
+    from simmim.tasks.bits_per_byte import score_texts
+
+    console = Console(stderr=True)
+    model, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
+    costs, facts = {}, {}
+    for name, context in contexts.items():
+        with measured() as cost:
+            scored = score_texts(model, tokenizer, texts, context=context)
+            title = f"reading with {folder}" + ("" if context is None else f", {name}")
+            found = dict(track(scored, title, total=len(texts), console=console, disable=not console.is_terminal))
+        costs[name] = [found[place] for place in range(len(texts))]
+        forgets = "" if context is None else f", the context forgotten every {context:,} tokens"
+        facts[name] = {
+            "about": f"{folder}{forgets}",
+            "parameters": model.num_parameters(),
+            "tokens": sum(len(one.nats) for one in costs[name]),
+            "seconds": round(cost.seconds, 3),
+            "peak_mib": cost.peak_mib and round(cost.peak_mib, 1),
+            "accelerator_mib": cost.accelerator_mib and round(cost.accelerator_mib, 1),
+        }
+    del model
+    gc.collect()
+    return costs, facts
+
+
+def print_language_tables(console: Console, record: dict[str, Any]) -> None:
+    """Print the figures of an evaluation; of up to three systems they fit into 80 columns.
+
+    Args:
+        console: where to.
+        record: what `simmim evaluate --json` writes of a language model.
+    """
+    data = record["data"]
+    name = data.get("file") or f"{data['corpus']}, {data['split']} split"
+    table = _table(
+        f"{name}: {record['documents']:,} documents, {record['bytes']:,} bytes",
+        *("", "bits per byte", "model minus this", "tokens", "seconds", "peak MiB"),
+    )
+    for system, found in record["bits_per_byte"].items():
+        facts, difference = record["systems"][system], record["differences"].get(system)
+        cells = [facts.get("tokens"), facts.get("seconds"), facts.get("peak_mib")]
+        table.add_row(
+            Text(system),
+            _interval(found),
+            Text("") if difference is None else _interval(difference),
+            *("" if one is None else f"{one:,.{digits}f}" for one, digits in zip(cells, (0, 1, 0), strict=True)),
+        )
+    console.print(table, "")
+    places = _table("bits per byte by position, in tokens", "", "documents", *record["by_position"][0]["bits_per_byte"])
+    for row in record["by_position"]:
+        count = f"{row['documents']:,}" + " (few)" * row["few"]
+        places.add_row(row["label"], count, *(_interval(found) for found in row["bits_per_byte"].values()))
+    console.print(places, "")
+    if any(row["few"] for row in record["by_position"]):
+        console.print("(few): fewer than 30 documents, whose interval says little", highlight=False)
+    if "left_out_near_duplicates" in data:
+        console.print(f"{data['left_out_near_duplicates']:,} near-duplicates left out", highlight=False)
+    elif data.get("near_duplicates"):
+        count = data["near_duplicates"]
+        console.print(f"{count:,} rows are near-duplicates; --without-near-duplicates leaves them out", highlight=False)
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=Text(title), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for place, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="right" if place else "left")
+    return table
+
+
+def _interval(found: dict[str, float]) -> Text:
+    return Text(f"{found['mean']:.3f}\n[{found['low']:.3f}, {found['high']:.3f}]")

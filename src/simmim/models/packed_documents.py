@@ -1,0 +1,113 @@
+"""Documents packed one after the other in rows of tokens: where each begins, so that none reads another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simmim.errors import ShapeError
+
+__all__ = ["PackedDocuments"]
+
+
+@dataclass(frozen=True)
+class PackedDocuments:
+    """Says which tokens of a batch belong to which document.
+
+    Attributes:
+        lengths: ``[D]`` tokens of each document, in the order in which they stand, row by row.
+        begins: ``[B, N]`` true at the first token of each document.
+        place: ``[T]`` where the tokens stand in the flattened batch; None if there is no padding.
+    """
+
+    lengths: Tensor
+    begins: Tensor
+    place: Tensor | None
+
+    @classmethod
+    def find(
+        cls,
+        batch: int,
+        tokens: int,
+        *,
+        mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cu_seq_lens_q: Tensor | None = None,
+    ) -> PackedDocuments | None:
+        """Look for more than one document in a row, as ``DataCollatorWithFlattening`` of transformers packs them.
+
+        Args:
+            batch: B, rows.
+            tokens: N, tokens of a row.
+            mask: ``[B, N]`` true for tokens; None if all are.
+            position_ids: ``[B, N]`` numbers that begin with 0 in every document; None says nothing.
+            cu_seq_lens_q: ``[D + 1]`` where the documents of one row begin, and last its length; None says nothing.
+
+        Returns:
+            The documents, or None if every row holds one.
+
+        Raises:
+            ShapeError: a shape or a value is not as above.
+        """
+        if cu_seq_lens_q is not None:
+            begins = _from_borders(cu_seq_lens_q, batch, tokens, mask)
+        elif position_ids is not None and tokens:
+            begins = _from_positions(position_ids, batch, tokens, mask)
+        else:
+            return None
+        if not bool((begins.sum(1) > 1).any()):
+            return None
+        place = None if mask is None or bool(mask.all()) else mask.flatten().nonzero()[:, 0]
+        flat = begins.flatten() if place is None else begins.flatten()[place]
+        first = flat.nonzero()[:, 0]
+        return cls(first.diff(append=first.new_tensor([len(flat)])), begins, place)
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """``[B, N, ...] -> [1, T, ...]``: leave the padding out."""
+        flat = tokens.flatten(0, 1)
+        return (flat if self.place is None else flat.index_select(0, self.place))[None]
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """Undo ``pack``: zero at padding."""
+        shape = (*self.begins.shape, *packed.shape[2:])
+        if self.place is None:
+            return packed.view(shape)
+        out = packed.new_zeros(self.begins.numel(), *packed.shape[2:])
+        return out.index_copy(0, self.place, packed[0]).view(shape)
+
+
+def _from_borders(borders: Tensor, batch: int, tokens: int, mask: Tensor | None) -> Tensor:
+    """Mark the first token of each document of one row without padding."""
+    if batch != 1 or not (mask is None or bool(mask.all())):
+        raise ShapeError(
+            f"cu_seq_lens_q: expected documents in one row [1, N] without padding, got {batch} rows"
+            f"{'' if mask is None else ' and an attention_mask'}; flatten them, or pass position_ids instead"
+        )
+    ends = (int(borders[0]), int(borders[-1])) if borders.dim() == 1 and len(borders) > 1 else None
+    if ends != (0, tokens) or bool((borders.diff() < 1).any()):
+        raise ShapeError(
+            f"cu_seq_lens_q: expected rising numbers from 0 to the {tokens} tokens of the row, got {borders.tolist()}"
+        )
+    return torch.zeros(1, tokens, dtype=torch.bool, device=borders.device).index_fill(1, borders[:-1].long(), True)
+
+
+def _from_positions(position_ids: Tensor, batch: int, tokens: int, mask: Tensor | None) -> Tensor:
+    """Mark the first token of each document; padding may have any position."""
+    if tuple(position_ids.shape) != (batch, tokens):
+        raise ShapeError(f"position_ids: expected [{batch}, {tokens}], got {list(position_ids.shape)}")
+    held = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
+    # the last token before each that is no padding
+    places = torch.arange(tokens, device=held.device).expand_as(held)
+    before = torch.cat((places.new_full((batch, 1), -1), places.masked_fill(~held, -1).cummax(1).values[:, :-1]), 1)
+    goes_on = (before >= 0) & (position_ids == position_ids.gather(1, before.clamp(min=0)) + 1)
+    begins = held & (position_ids == 0)
+    wrong = held & ~begins & ~goes_on
+    if bool(wrong.any()):
+        row, column = (int(value) for value in wrong.nonzero()[0])
+        raise ShapeError(
+            f"position_ids: expected to begin with 0 in every document and to count up by 1, got "
+            f"{int(position_ids[row, column])} in row {row}, column {column}"
+        )
+    return begins

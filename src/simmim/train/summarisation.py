@@ -1,0 +1,55 @@
+"""The task `summarisation`: from a document to its summary."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
+
+from simmim.data.examples import load_examples
+from simmim.errors import DataError
+from simmim.models import SimMIMForConditionalGeneration
+from simmim.tasks.summarisation import tokenize_examples
+from simmim.train.task import TASKS, TrainingTask
+
+__all__ = ["Summarisation"]
+
+_COLUMNS = ["document", "summary"]
+
+
+@TASKS.register("summarisation")
+class Summarisation(TrainingTask):
+    """An encoder-decoder that reads `document` and writes `summary`."""
+
+    auto_class = AutoModelForSeq2SeqLM
+    model_class = SimMIMForConditionalGeneration
+    limits = frozenset({"max_source_tokens", "max_target_tokens"})
+    masks_spans = True
+
+    def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
+        """Keep documents and summaries."""
+        if not set(_COLUMNS) <= set(rows.column_names):
+            raise DataError(
+                f"corpus {source}: expected documents with summaries, it has {', '.join(rows.column_names)}"
+            )
+        return rows.select_columns(_COLUMNS)
+
+    def read(self, path: Path) -> datasets.Dataset:
+        """Read documents and summaries."""
+        return load_examples(path)
+
+    def texts(self, rows: datasets.Dataset) -> Iterator[str]:
+        """Go through documents, then summaries."""
+        return itertools.chain(rows["document"], rows["summary"])
+
+    def tokenize(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
+        """Return the ids of documents (`input_ids`) and summaries (`labels`)."""
+        return tokenize_examples(rows, tokenizer, **{key: getattr(self.recipe.data, key) for key in self.limits})
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> Callable[..., Any]:
+        """Return what pads documents and summaries."""
+        return DataCollatorForSeq2Seq(tokenizer, model=model)

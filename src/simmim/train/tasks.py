@@ -1,0 +1,7 @@
+"""The tasks that a recipe can name: importing this registers ours."""
+
+from simmim.train.language_modelling import LanguageModelling
+from simmim.train.summarisation import Summarisation
+from simmim.train.task import TASKS, TrainingTask
+
+__all__ = ["TASKS", "LanguageModelling", "Summarisation", "TrainingTask"]

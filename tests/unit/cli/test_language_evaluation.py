@@ -1,0 +1,67 @@
+"""Tests that `simmim evaluate` measures a language model in bits per byte, with and without far context."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+from typer.testing import CliRunner
+
+from simmim import SimMIMForCausalLM
+from simmim.cli.main import app
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_a_language_model_is_measured_on_whole_documents(tiny_language_model, tmp_path):
+    shutil.copytree(tiny_language_model, tmp_path / "other")
+    out, report = tmp_path / "out.json", tmp_path / "report.html"
+    arguments = ("--context", 8, "--beside", tmp_path / "other", "--json", out, "--report", report)
+    result = run(tiny_language_model, *arguments)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(out.read_text())
+    file = tiny_language_model.parent.parent / "test-texts.jsonl"
+    texts = [json.loads(line)["text"] for line in file.read_text().splitlines()]
+    model, tokenizer = (
+        SimMIMForCausalLM.from_pretrained(tiny_language_model),
+        AutoTokenizer.from_pretrained(tiny_language_model),
+    )
+    bits = 0.0
+    for text in texts:
+        ids = torch.tensor([[1, *tokenizer(text, add_special_tokens=False)["input_ids"], 2]])
+        with torch.no_grad():
+            bits += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1) / math.log(2)
+    size = sum(len(text.encode()) for text in texts)
+    assert record["bits_per_byte"]["model"]["mean"] == pytest.approx(bits / size, abs=2e-4)
+    assert (record["documents"], record["bytes"], record["kind"]) == (len(texts), size, "language-modelling")
+    assert list(record["bits_per_byte"]) == ["model", "context 8", "other", "xz -9e"]
+    assert record["differences"]["other"] == {"mean": 0, "low": 0, "high": 0}
+    assert record["bits_per_byte"]["context 8"] != record["bits_per_byte"]["model"]
+    assert record["systems"]["context 8"]["about"].endswith("model, the context forgotten every 8 tokens")
+    assert "bits per byte by position" in result.stdout
+    assert "context 8" in report.read_text()
+
+
+def test_options_of_summaries_are_refused(tiny_language_model, tiny_model):
+    result = run(tiny_language_model, "--beams", 4)
+    assert result.exit_code == 1
+    assert "--beams: the model writes no summaries; leave it out" in result.stderr
+    result = run(tiny_model, "--context", 4)
+    assert "--context: the model writes summaries, and reads documents in full; leave it out" in result.stderr
+
+
+def test_a_file_must_hold_texts(tiny_language_model, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"document": "one"}) + "\n")
+    result = run(tiny_language_model, "--file", file)
+    assert result.exit_code == 1
+    assert "`text` must be a text that is not blank, got no such field" in result.stderr
+
+
+def test_a_model_of_summaries_cannot_stand_beside(tiny_language_model, tiny_model):
+    result = run(tiny_language_model, "--beside", tiny_model)
+    assert "expected a SimMIMForCausalLM, got a SimMIMForConditionalGeneration" in result.stderr
