@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from simmim import __version__
+from simmim.cli.chat import chat
 from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
 from simmim.cli.messages import complain
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)
+app.command()(chat)
 app.add_typer(data, name="data")
 
 
