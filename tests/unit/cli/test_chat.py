@@ -50,7 +50,7 @@ def test_every_line_is_a_turn(talk: Talk) -> None:
     assert again.stdout == result.stdout
     saved = json.loads(Path("talk.json").read_text())
     assert saved["model"].startswith("chat")
-    assert [message["content"] for message in saved["messages"]][0] == "a user asks"
+    assert saved["messages"][0]["content"] == "a user asks"
     assert result.stdout.startswith(saved["messages"][1]["content"] + "\n")
 
 
