@@ -19,6 +19,7 @@ _DIRECTION = re.compile(r"\[[^\]}]*[\]}]")
 _HEADING = re.compile(r"^ *(?P<part>ACT|SCENE)\b[ .]*(?P<number>[IVXL]+|\d+|FIRST|SECOND|THIRD|FOURTH|FIFTH)\b", re.I)
 _CAPITALS = re.compile(r"(?![IVX]+\.?$)[A-Z][A-Z' -]+\.?")
 _CAPITALISED = re.compile(r"[1-9A-Z][a-z.]*(?: +[A-Z][a-z]+)*\.")
+_REMOVED = "\0"  # stands where a direction stood
 _SPEECHES = 50  # so many at least has a play whose names are written in capitals
 
 
@@ -60,7 +61,7 @@ def read_play(text: str, play: str) -> Iterator[Conversation]:
     Yields:
         The scenes, without stage directions.
     """
-    lines = _DIRECTION.sub("", text.replace("\r\n", "\n")).splitlines()
+    lines = _DIRECTION.sub(_REMOVED, text.replace("\r\n", "\n")).splitlines()
     candidates = Counter(line.strip() for _, line in _alone(lines))
     capitals = sum(count for line, count in candidates.items() if _CAPITALS.fullmatch(line))
     form = _CAPITALS if capitals >= _SPEECHES else _CAPITALISED
@@ -84,13 +85,14 @@ def read_play(text: str, play: str) -> Iterator[Conversation]:
         elif place in speakers:
             turns.append((_named(line), ""))
         elif turns and line.strip() != "THE END":
-            speech.append(line.strip())
+            speech.append(" ".join(line.replace(_REMOVED, " ").split()))
 
 
 def _alone(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the lines after a blank one, with their places, that have text on the next line."""
+    """Yield the lines after a blank one or a direction, with their places, that are followed by another at once."""
     for place, line in enumerate(lines[:-1]):
-        if line.strip() and lines[place + 1].strip() and (place == 0 or not lines[place - 1].strip()):
+        before = lines[place - 1].strip(f" {_REMOVED}") if place else ""
+        if line.strip() and lines[place + 1].strip() and not before:
             yield place, line
 
 

@@ -75,7 +75,7 @@ def test_each_speaker_replies_to_the_others(tokenizer: Any) -> None:
         ["user", "assistant", "user", "assistant"],  # Francisco; what comes after his last turn is left out
         ["system", "user", "assistant"],  # no names: as it was
     ]  # and who speaks alone has nothing to reply to
-    assert [[one["content"] for one in row["messages"]] for row in repeated][0] == [one["content"] for one in PLAY]
+    assert [one["content"] for one in repeated[0]["messages"]] == [one["content"] for one in PLAY]
     assert all(one["name"] for one in repeated[0]["messages"])
     learnt = [label for row in tokenize_conversations(repeated, tokenizer) for label in row["labels"] if label != -100]
     said = [one["content"] + "<|end|>" for one in [*PLAY, PLAIN[-1]]]
