@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from simmim.data import corpora, friends_transcripts, pip_packages, shakespeare_plays
+from simmim.data import friends_transcripts, pip_packages, shakespeare_plays
 from simmim.data.conversations import Conversation, Message, fit_conversations, from_turns, replies_by
 from simmim.data.corpora import CORPORA, load_corpus, load_manifest
 from simmim.data.examples import load_conversations, read_table
@@ -342,7 +342,6 @@ def test_no_shipped_model_has_learnt_from_private_texts() -> None:
     ("name", "groups", "messages"), [("shakespeare-plays", 37, 29_000), ("friends-transcripts", 227, 60_000)]
 )
 def test_the_real_packages_have_what_we_say(name: str, groups: int, messages: int) -> None:
-    corpora.CORPORA[name].build()
     built, manifest = load_corpus(name), load_manifest(name)
     assert len({group for split in SPLITS for group in built[split]["group"]}) == groups
     assert sum(figures["messages"] for figures in manifest["splits"].values()) > messages
