@@ -119,3 +119,27 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, make_text_reci
 def tiny_model(tiny_run: Path) -> Path:
     """Return the folder of a tiny trained model, to be read only."""
     return tiny_run / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny untrained model that writes conversations, to be read only."""
+    from simmim import SimMIMConfig, SimMIMForCausalLM
+    from simmim.data.chat_template import add_chat_template, turn_end_ids
+    from simmim.data.tokenizer import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("chat")
+    tokenizer = train_tokenizer(["a user asks the assistant about the system", "樹和河流"] * 3, 290)
+    add_chat_template(tokenizer)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2}
+    config = SimMIMConfig(
+        vocab_size=len(tokenizer),
+        segment_length=8,
+        eos_token_id=turn_end_ids(tokenizer),
+        initializer_range=0.5,
+        **sizes,
+    )
+    torch.manual_seed(0)
+    SimMIMForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

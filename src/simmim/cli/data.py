@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from simmim.errors import ConfigError
+
 __all__ = ["data"]
 
 data = typer.Typer(help="List and build the corpora, and check data of your own.", no_args_is_help=True)
@@ -52,18 +54,28 @@ def check(
     text: Annotated[
         str | None, typer.Option(help="Instead of both: the column with the texts to learn language from.")
     ] = None,
+    messages: Annotated[
+        str | None, typer.Option(help="Instead of both: the column with the conversations to learn replies from.")
+    ] = None,
 ) -> None:
     """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any."""
-    columns = {"document": document, "summary": summary} if text is None else {"text": text}
-    lengths = {name: array("Q") for name in columns}
+    if text is not None and messages is not None:
+        raise ConfigError("--text, --messages: expected one of them, got both")
     with _progress(f"reading {file}"):
+        from simmim.data.columns import Column, ConversationColumn
         from simmim.data.examples import check_examples
         from simmim.data.report import RowReport
 
+        columns = {"document": Column(document), "summary": Column(summary)}
+        if text is not None:
+            columns = {"text": Column(text)}
+        elif messages is not None:
+            columns = {"conversation": ConversationColumn(messages)}
+        lengths = {name: array("Q") for name in columns}
         report = RowReport(file)
-        for texts in check_examples(file, columns=list(columns.values()), report=report):
-            for counts, found in zip(lengths.values(), texts, strict=True):
-                counts.append(len(found.split()))
+        for row in check_examples(file, columns=list(columns.values()), report=report):
+            for counts, column, value in zip(lengths.values(), columns.values(), row, strict=True):
+                counts.append(sum(len(found.split()) for found in column.texts(value)))
     typer.echo(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones")
     if report.rows:
         table = _table("words", "least", "median", "mean", "most")
@@ -100,6 +112,8 @@ def _show_manifest(manifest: Mapping[str, Any]) -> None:
         table.add_row(reason, f"{count:,}")
     _print(table)
     typer.echo(f"licence: {manifest.get('licence', 'not recorded')}")
+    if not manifest.get("redistributable", True):
+        typer.echo("not redistributable: keep this corpus, and weights that have learnt from it, on this machine")
 
 
 @contextmanager

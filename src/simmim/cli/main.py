@@ -8,9 +8,11 @@ import typer
 from typer.core import TyperGroup
 
 from simmim import __version__
+from simmim.cli.chat import chat
 from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
 from simmim.cli.messages import complain
+from simmim.cli.serve import serve
 from simmim.cli.summarize import summarize
 from simmim.cli.train import train
 from simmim.errors import SimMIMError
@@ -46,6 +48,8 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)
+app.command()(chat)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.add_typer(data, name="data")
 
 

@@ -1,4 +1,4 @@
-"""Load documents, with summaries or without, by the name of a corpus, which is built once into the cache."""
+"""Load documents, with summaries or without, or conversations by the name of a corpus, built once into the cache."""
 
 import hashlib
 import importlib
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import datasets
 
 from simmim.data.cache import cache_folder, made_once
+from simmim.data.columns import Column, ConversationColumn
 from simmim.data.examples import load_examples, read_table
 from simmim.data.splits import SPLITS, Pair, Row
 from simmim.errors import DataError
@@ -26,7 +27,7 @@ __all__ = [
     "register_corpus",
 ]
 
-# Returns the rows of each split (`Pair`, `Text`), and what the manifest says about their origin.
+# Returns the rows of each split (`Pair`, `Text`, `Conversation`), and what the manifest says about their origin.
 CorpusBuilder: TypeAlias = Callable[[], tuple[Mapping[str, Sequence[Row]], Mapping[str, object]]]
 
 
@@ -37,29 +38,33 @@ class Corpus:
     Attributes:
         build: Makes its rows.
         about: What it holds, in a line.
+        redistributable: Whether its texts, and weights that have learnt from them, may be passed on.
     """
 
     build: CorpusBuilder
     about: str
+    redistributable: bool = True
 
 
 CORPORA: dict[str, Corpus] = {}
 
 
-def register_corpus(name: str, builder: CorpusBuilder, about: str = "") -> None:
+def register_corpus(name: str, builder: CorpusBuilder, about: str = "", *, redistributable: bool = True) -> None:
     """Make a corpus known by name.
 
     Args:
         name: The name, also of its folder in the cache.
         builder: Called without arguments where the cache does not hold the corpus yet.
         about: What it holds, in a line.
+        redistributable: Whether its texts, and weights that have learnt from them, may be passed on; the manifest says
+            so.
 
     Raises:
         DataError: The name is taken.
     """
     if name in CORPORA:
         raise DataError(f"name: a corpus {name!r} is registered already. Choose another name.")
-    CORPORA[name] = Corpus(builder, about)
+    CORPORA[name] = Corpus(builder, about, redistributable)
 
 
 def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> datasets.DatasetDict:
@@ -70,9 +75,9 @@ def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> d
         cache_dir: The folder that holds one folder a corpus; `$SIMMIM_CACHE` or `~/.cache/simmim` where not given.
 
     Returns:
-        The splits `train`, `validation` and `test`, with the texts `document` and `summary`, or `text`, and `group` and
-        `name`, and the truth value `near_duplicate`: whether a document of validation or test is nearly one of a split
-        before it.
+        The splits `train`, `validation` and `test`, with the texts `document` and `summary`, or `text`, or the
+        conversation `messages`, and `group` and `name`, and the truth value `near_duplicate`: whether a document of
+        validation or test is nearly one of a split before it.
 
     Raises:
         DataError: The name is unknown, the corpus cannot be built, or its folder is damaged.
@@ -104,6 +109,7 @@ def _built(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
         flags = _near_duplicates(draft)
         manifest = {
             "corpus": name,
+            "redistributable": CORPORA[name].redistributable,
             **origin,
             "near_duplicates": {split: len(places) for split, places in flags.items()},
             "splits": statistics,
@@ -122,7 +128,8 @@ def _near_duplicates(folder: Path) -> dict[str, list[int]]:
         documents, column = {}, _columns(folder)[0]
         for split in SPLITS:
             with (folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
-                documents[split] = [json.loads(line)[column] for line in lines]
+                values = [json.loads(line)[column.name] for line in lines]
+            documents[split] = ["\n".join(column.texts(value)) for value in values]
         draft = folder / f".near_duplicates-{os.getpid()}.json"
         _write_json(draft, flag_near_duplicates(documents))
         draft.replace(file)
@@ -134,13 +141,16 @@ def _read_split(folder: Path, split: str, cache_dir: str | os.PathLike[str] | No
     return read_table(folder / f"{split}.jsonl", _columns(folder), cache_dir=cache_dir)[0]
 
 
-def _columns(folder: Path) -> list[str]:
+def _columns(folder: Path) -> list[Column]:
     """Return the columns of a corpus, that of the documents first."""
     for split in SPLITS:
         with (folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
             for line in lines:
-                return list(json.loads(line))
-    return [field.name for field in fields(Pair)]
+                return [
+                    Column(name) if isinstance(value, str) else ConversationColumn(name)
+                    for name, value in json.loads(line).items()
+                ]
+    return [Column(field.name) for field in fields(Pair)]
 
 
 def _write_json(path: Path, content: object) -> None:
@@ -178,7 +188,13 @@ for _name, _module, _about in (
     ("man-pages", "man_pages", "a manual page -> the description in its NAME section"),
     ("python-docstrings", "python_docstrings", "a Python module -> its docstring"),
     ("rfc-abstracts", "rfc_abstracts", "an RFC -> its abstract"),
+    ("shakespeare-plays", "shakespeare_plays", "conversations: scenes of Shakespeare's plays"),
+    (
+        "friends-transcripts",
+        "friends_transcripts",
+        "conversations: episodes of a television series; not to be passed on",
+    ),
     ("state-of-the-union", "state_of_the_union", "texts: speeches of presidents of the United States"),
     ("debian-documentation", "debian_documentation", "texts: documentation of Linux and Python, a political FAQ"),
 ):
-    register_corpus(_name, _builder(_name, _module), _about)
+    register_corpus(_name, _builder(_name, _module), _about, redistributable=_name != "friends-transcripts")

@@ -1,4 +1,4 @@
-"""Loads a user's own documents with their summaries into a memory-mapped table; no row gets lost unseen."""
+"""Loads a user's own rows of texts or conversations into a memory-mapped table; no row gets lost unseen."""
 
 import hashlib
 import json
@@ -6,17 +6,18 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import datasets
 import pyarrow as pa
 
 from simmim.data.cache import cache_folder, made_once
+from simmim.data.columns import Column, ConversationColumn
 from simmim.data.report import RowReport
 from simmim.data.rows import Row, open_hub_dataset, read_dataset, read_file, read_folder, read_texts
 from simmim.errors import ConfigError, DataError
 
-__all__ = ["check_examples", "load_examples", "load_texts", "read_examples", "read_table"]
+__all__ = ["check_examples", "load_conversations", "load_examples", "load_texts", "read_examples", "read_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,6 @@ def read_examples(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[datasets.Dataset, RowReport]:
     """Load examples as `load_examples` does, and return the report on broken rows beside them."""
-    if bad_rows not in ("refuse", "skip"):
-        raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
     if document == summary:
         raise ConfigError(f"document, summary: expected two columns, got {document!r} for both")
     table, report = read_table(path, [document, summary], bad_rows=bad_rows, cache_dir=cache_dir)
@@ -97,36 +96,63 @@ def load_texts(
     Raises:
         DataError, ConfigError: As of `load_examples`.
     """
-    if bad_rows not in ("refuse", "skip"):
-        raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
     table, _ = read_table(path, [text], bad_rows=bad_rows, cache_dir=cache_dir)
     return table if text == "text" else table.rename_column(text, "text")
 
 
+def load_conversations(
+    path: str | os.PathLike[str],
+    *,
+    messages: str = "messages",
+    bad_rows: Literal["refuse", "skip"] = "refuse",
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> datasets.Dataset:
+    """Load conversations of one's own, as `load_examples` loads examples.
+
+    Args:
+        path: As of `load_examples`, without folders and tables of texts: JSON lines, Parquet, Hugging Face datasets.
+        messages: The column with the conversations: lists of messages with `role` (`system`, `user`, `assistant`),
+            `content` and, for speakers, `name`, as OpenAI's and transformers' interfaces have them.
+        bad_rows: As of `load_examples`.
+        cache_dir: The cache.
+
+    Returns:
+        The rows, with the column `messages`; `name` is None where a message has none.
+
+    Raises:
+        DataError, ConfigError: As of `load_examples`.
+    """
+    table, _ = read_table(path, [ConversationColumn(messages)], bad_rows=bad_rows, cache_dir=cache_dir)
+    return table if messages == "messages" else table.rename_column(messages, "messages")
+
+
 def read_table(
     path: str | os.PathLike[str],
-    columns: Sequence[str],
+    columns: Sequence[str | Column],
     *,
     bad_rows: Literal["refuse", "skip"] = "refuse",
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[datasets.Dataset, RowReport]:
-    """Load columns of texts; arguments and errors are those of `load_examples`.
+    """Load columns; arguments and errors are those of `load_examples`.
 
     Args:
         path: The source.
-        columns: The columns, all of them texts that are not blank.
+        columns: The columns; a name stands for a column of texts that are not blank.
         bad_rows: What to do about broken rows.
         cache_dir: The cache.
 
     Returns:
         The table, and the report that lies beside it in the cache.
     """
-    rows, state = _open(path, columns)
-    key = hashlib.sha256(json.dumps([_LAYOUT, state, list(columns)]).encode()).hexdigest()[:32]
+    if bad_rows not in ("refuse", "skip"):
+        raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
+    wanted = [Column(column) if isinstance(column, str) else column for column in columns]
+    rows, state = _open(path, wanted)
+    key = hashlib.sha256(json.dumps([_LAYOUT, state, *((c.holds, c.name) for c in wanted)]).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         report = RowReport(os.fspath(path))
-        _write(folder / "rows.arrow", _whole(rows, columns, report), columns)
+        _write(folder / "rows.arrow", _whole(rows, wanted, report), wanted)
         _complain(report, bad_rows)
         report.save(folder / "report.json")
 
@@ -139,28 +165,29 @@ def read_table(
 
 
 def check_examples(
-    path: str | os.PathLike[str], *, columns: Sequence[str] = ("document", "summary"), report: RowReport
-) -> Iterator[tuple[str, ...]]:
+    path: str | os.PathLike[str], *, columns: Sequence[str | Column] = ("document", "summary"), report: RowReport
+) -> Iterator[tuple[Any, ...]]:
     """Read a source from beginning to end without keeping it.
 
     Args:
         path: The source, as in `load_examples`.
-        columns: Those with the texts: to read and to write, or one to learn language from.
+        columns: As in `read_table`.
         report: Gains the counts of whole and broken rows.
 
     Yields:
-        The texts of each whole row.
+        What the columns hold in each whole row.
 
     Raises:
         DataError: The source as a whole cannot be read.
     """
-    rows, _ = _open(path, columns)
-    yield from _whole(rows, columns, report)
+    wanted = [Column(column) if isinstance(column, str) else column for column in columns]
+    rows, _ = _open(path, wanted)
+    yield from _whole(rows, wanted, report)
 
 
-def _open(path: str | os.PathLike[str], columns: Sequence[str]) -> tuple[Iterator[Row], object]:
+def _open(path: str | os.PathLike[str], wanted: Sequence[Column]) -> tuple[Iterator[Row], object]:
     """Return the rows of a source, and what changes when the source does."""
-    name = os.fspath(path)
+    name, columns = os.fspath(path), [column.name for column in wanted]
     if name.startswith(HUB):
         dataset = open_hub_dataset(name.removeprefix(HUB))
         return read_dataset(dataset, columns, name), [name, dataset._fingerprint]
@@ -175,37 +202,27 @@ def _open(path: str | os.PathLike[str], columns: Sequence[str]) -> tuple[Iterato
     return (read_all if folder else read_file)(Path(path), columns), [str(place), state]
 
 
-def _whole(rows: Iterable[Row], columns: Sequence[str], report: RowReport) -> Iterator[tuple[str, ...]]:
+def _whole(rows: Iterable[Row], columns: Sequence[Column], report: RowReport) -> Iterator[tuple[Any, ...]]:
     """Pass on the rows that are whole, and count all."""
+    expected = _expected(columns)
     for row in rows:
-        reason, detail = (row.reason, row.detail) if row.reason else _fault(row, columns)
+        faults = [("", "")] if row.reason else (column.fault(row.fields) for column in columns)
+        reason, detail = next((fault for fault in faults if fault[0]), (row.reason, row.detail))
         if reason:
-            report.add_broken(row.place, reason, f"expected an object with the texts {', '.join(columns)}; {detail}.")
+            report.add_broken(row.place, reason, f"expected an object with {expected}; {detail}.")
         else:
             report.rows += 1
-            yield tuple(str(row.fields[column]) for column in columns)
+            yield tuple(column.take(row.fields[column.name]) for column in columns)
 
 
-def _fault(row: Row, columns: Sequence[str]) -> tuple[str, str]:
-    """Return why a row is broken, in a few words and in more; empty where it is not."""
+def _expected(columns: Iterable[Column]) -> str:
+    """Say what a row has to have."""
+    names: dict[str, list[str]] = {}
     for column in columns:
-        value = row.fields.get(column)
-        wanted = f"`{column}` must be a text that is not blank, got"
-        if column not in row.fields:
-            return "missing field", f"{wanted} no such field (fields: {sorted(map(str, row.fields))})"
-        if not isinstance(value, str):
-            return "not a text", f"{wanted} {ascii(value)[:60]}"
-        if not value.strip():
-            return "blank text", f"{wanted} {ascii(value)[:60]}"
-        if "\0" in value:
-            return "NUL character", f"`{column}` has a NUL character at offset {value.index(chr(0))}"
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            byte = ord(value[error.start]) - 0xDC00  # how a byte that is no UTF-8 was let through
-            got = f"byte 0x{byte:02x}, which is no UTF-8," if 0x80 <= byte <= 0xFF else "half a character (a surrogate)"
-            return "not UTF-8", f"`{column}` is no valid Unicode: got {got} at offset {error.start}"
-    return "", ""
+        names.setdefault(column.holds, []).append(column.name)
+    return " and ".join(
+        f"the {holds}{'s' if len(found) > 1 else ''} {', '.join(found)}" for holds, found in names.items()
+    )
 
 
 def _complain(report: RowReport, bad_rows: str) -> None:
@@ -215,23 +232,22 @@ def _complain(report: RowReport, bad_rows: str) -> None:
         raise DataError(f'{report.first} {report}. Correct them, or leave broken rows out with bad_rows="skip".')
 
 
-def _write(path: Path, rows: Iterable[tuple[str, ...]], columns: Sequence[str]) -> None:
+def _write(path: Path, rows: Iterable[tuple[Any, ...]], columns: Sequence[Column]) -> None:
     """Write rows as a stream of Arrow batches, of which one is in memory at a time."""
-    schema = pa.schema([(column, pa.large_string()) for column in columns])
+    schema = pa.schema([(column.name, column.arrow_type) for column in columns])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-        batch: list[tuple[str, ...]] = []
+        batch: list[tuple[Any, ...]] = []
         characters = 0
         for row in rows:
             batch.append(row)
-            characters += sum(map(len, row))
+            characters += sum(column.size(value) for column, value in zip(columns, row, strict=True))
             if len(batch) >= _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
                 _write_batch(writer, batch, schema)
                 batch, characters = [], 0
         _write_batch(writer, batch, schema)
 
 
-def _write_batch(writer: pa.ipc.RecordBatchStreamWriter, batch: list[tuple[str, ...]], schema: pa.Schema) -> None:
+def _write_batch(writer: pa.ipc.RecordBatchStreamWriter, batch: list[tuple[Any, ...]], schema: pa.Schema) -> None:
     if batch:
-        writer.write_batch(
-            pa.record_batch([pa.array(values, pa.large_string()) for values in zip(*batch, strict=True)], schema)
-        )
+        arrays = [pa.array(values, field.type) for values, field in zip(zip(*batch, strict=True), schema, strict=True)]
+        writer.write_batch(pa.record_batch(arrays, schema))

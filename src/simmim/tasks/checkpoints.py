@@ -24,7 +24,7 @@ from simmim.models import SimMIMConfig
 
 __all__ = ["fetch_model", "fingerprint", "load_model", "part_digests", "reads_source"]
 
-_PARTS = ("*.json", "*.safetensors")
+_PARTS = ("*.json", "*.jinja", "*.safetensors")
 
 
 def fetch_model(name: str) -> Path:

@@ -97,3 +97,17 @@ def test_the_commands_are_cheap_to_import():
     heavy = "import sys, simmim.cli.main; print({'datasets', 'pyarrow', 'datasketch', 'debian'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_checks_conversations(tmp_path):
+    talk = [{"role": "user", "content": "one two"}, {"role": "assistant", "content": "three"}]
+    file = write(tmp_path / "a.jsonl", {"talk": talk}, {"talk": talk[:1]})
+
+    result = run("check", file, "--messages", "talk")
+
+    assert result.exit_code == 1
+    assert "1 whole rows, 1 broken ones" in result.stdout
+    assert re.search(r"^conversation +3 +3 +3 +3 *$", result.stdout, flags=re.MULTILINE)
+    assert "no reply" in result.stdout
+    both = run("check", file, "--messages", "talk", "--text", "talk")
+    assert both.stderr == "error: --text, --messages: expected one of them, got both\n"

@@ -115,7 +115,7 @@ def test_takes_the_corpus_that_another_process_built_meanwhile(tmp_path: Path, m
 
 def test_names_the_known_corpora(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"known corpora \['debian-descriptions', 'man-pages', .*\], got 'debian-description'"
+        DataError, match=r"known corpora \['debian-descriptions', .*'man-pages', .*\], got 'debian-description'"
     ):
         load_corpus("debian-description", tmp_path)
 

@@ -1,0 +1,91 @@
+"""The command `simmim chat`: talk with a model in the terminal, or a turn a line from a file or a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["chat"]
+
+
+def chat(
+    model: Annotated[Path, typer.Option(help="Folder of a saved model that was trained on conversations.")],
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A message before the conversation.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply, in tokens.")] = 256,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Above 1 replies are more varied, below less; 0 takes the likeliest token.")
+    ] = 0.8,
+    top_p: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Draw from the likeliest tokens that have this share together.")
+    ] = 0.95,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest tokens; 0 from all.")] = 0,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.01, help="Above 1 tokens that occurred become less likely.")
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="The same turns get the same replies.")] = None,
+    user_name: Annotated[str | None, typer.Option(metavar="NAME", help="Your name, for models of plays.")] = None,
+    assistant_name: Annotated[str | None, typer.Option(metavar="NAME", help="The name that the model has.")] = None,
+) -> None:
+    """Talk with a model; /help lists what can be typed.
+
+    Without a terminal every line of standard input is a turn. Replies go to standard output, all else to standard
+    error.
+    """
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+    settings: dict[str, Any] = {
+        **(sampling if temperature else {"do_sample": False}),
+        **{"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty},
+    }
+    # torch and transformers take seconds to import: not before the options are known to be right
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from simmim.cli.chat_session import ChatSession
+    from simmim.cli.checkpoints import load_model
+    from simmim.tasks.chat import Chat
+    from simmim.tasks.checkpoints import fingerprint
+
+    loaded, tokenizer = load_model(model, auto_class=AutoModelForCausalLM)
+    if seed is not None:
+        torch.manual_seed(seed)
+    names = {"user_name": user_name, "assistant_name": assistant_name}
+    session = ChatSession(
+        Chat(loaded, tokenizer, system=system, **names), tokenizer, settings, model=fingerprint(model)
+    )
+    parameters = f"{loaded.num_parameters():,} parameters, {loaded.device.type}"
+    typer.echo(f"{model}: {parameters}. /help lists what can be typed; /quit or Ctrl-D leaves.", err=True)
+    failed = 0
+    for line in _typed(f"{user_name or 'you'}> ") if sys.stdin.isatty() else _piped():
+        if line == "/quit":
+            break
+        failed += not session.take(line)
+    if failed and not sys.stdin.isatty():
+        raise typer.Exit(1)
+
+
+def _typed(prompt: str) -> Iterator[str | bytes]:
+    """Yield what is typed, a line at a time, with the keys of readline where there is one."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (input() uses it once it is imported)
+    while True:
+        try:
+            yield input(prompt).strip()
+        except EOFError:
+            typer.echo()
+            return
+        except KeyboardInterrupt:  # which drops the line
+            typer.echo()
+
+
+def _piped() -> Iterator[str | bytes]:
+    """Yield the lines of standard input; one that is no UTF-8 as it is."""
+    for line in sys.stdin.buffer:
+        try:
+            yield line.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            yield line

@@ -1,0 +1,58 @@
+"""Saves a conversation in a file and reads it back; such a file is a row of training data, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simmim.errors import DataError
+from simmim.train.atomic import replaced_file
+
+__all__ = ["read_chat", "write_chat"]
+
+
+def write_chat(path: Path, messages: Sequence[Mapping[str, Any]], model: str) -> None:
+    """Write a conversation, whole or not at all.
+
+    Args:
+        path: the file; one that is there must be a saved chat.
+        messages: the conversation.
+        model: what the model is called.
+
+    Raises:
+        DataError: the file holds something else.
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        try:
+            read_chat(path)
+        except DataError as error:
+            raise DataError(
+                f"{path}: expected a new file or a saved chat, this one holds something else; choose another name"
+            ) from error
+    with replaced_file(path) as stream:
+        stream.write(json.dumps({"model": model, "messages": list(messages)}, ensure_ascii=False) + "\n")
+
+
+def read_chat(path: Path) -> list[dict[str, Any]]:
+    """Read the conversation that `write_chat` wrote, or any file with one object that has `messages`.
+
+    Raises:
+        DataError: the file holds no conversation.
+        OSError: it cannot be read.
+    """
+    expected = f"{path}: expected a saved chat, one JSON object with `messages`"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{expected}; got no JSON ({error})") from error
+    messages = saved.get("messages") if isinstance(saved, dict) else None
+    if not isinstance(messages, list):
+        raise DataError(f"{expected}; got {type(saved).__name__ if messages is None else type(messages).__name__}")
+    for place, message in enumerate(messages, start=1):
+        texts = isinstance(message, dict) and isinstance(message.get("role"), str)
+        if not texts or not isinstance(message.get("content"), str):
+            raise DataError(f"{expected}; message {place} has no role and content that are texts")
+    return messages

@@ -1,0 +1,209 @@
+"""Keeps a conversation with a model: every token is read once, the cache stays from turn to turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jinja2.exceptions import TemplateError
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
+
+from simmim.data.chat_template import turn_end_ids
+from simmim.errors import ConfigError, DataError
+
+__all__ = ["Chat", "Reply", "cache_bytes"]
+
+# Stands for the conversation so far, of which only the end matters to what comes next.
+_STAND_IN = ({"role": "user", "content": "question"}, {"role": "assistant", "content": "reply"})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Holds what a model said, and what it took.
+
+    Attributes:
+        text: what it said.
+        complete: whether the model ended it itself.
+        read_tokens: tokens that the model read before it: the new turn, and the history only where it had to be.
+        new_tokens: tokens that the model said, without the one that ends the turn.
+        context_tokens: tokens of the whole conversation so far.
+        cache_bytes: size of the decoding cache.
+        seconds: time from the question to the end of the reply.
+    """
+
+    text: str
+    complete: bool
+    read_tokens: int
+    new_tokens: int
+    context_tokens: int
+    cache_bytes: int
+    seconds: float
+
+
+class Chat:
+    """Talks with a causal language model.
+
+    The decoding cache is kept, and a turn costs what its own tokens cost: what the model has read or said is never
+    read again. Only a conversation that was brought in with `resume`, or whose last turn failed, is read once more.
+
+    Attributes:
+        messages: the conversation, as chat templates take it.
+        user_name: the name of who asks, where the model has learnt with names.
+        assistant_name: the name under which the model replies.
+
+    Args:
+        model: a causal language model with `generate`.
+        tokenizer: its tokenizer, with a chat template.
+        system: a message that stands before the conversation.
+        user_name: as the attribute.
+        assistant_name: as the attribute.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template.
+    """
+
+    messages: list[dict[str, Any]]
+    _ids: list[int]
+    _cache: Cache | None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        system: str | None = None,
+        user_name: str | None = None,
+        assistant_name: str | None = None,
+    ) -> None:
+        if tokenizer.chat_template is None:
+            raise ConfigError(
+                "tokenizer: expected one with a chat template, this one has none; take a model that was trained on "
+                "conversations (simmim.data.chat_template.add_chat_template gives a tokenizer its template)"
+            )
+        self._model, self._tokenizer = model, tokenizer
+        self._system = [] if system is None else [{"role": "system", "content": system}]
+        self.user_name, self.assistant_name = user_name, assistant_name
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, after the system message where there is one."""
+        self.resume(self._system)
+
+    def resume(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from another conversation, which is read at the next turn.
+
+        Args:
+            messages: the conversation, in place of the present one.
+
+        Raises:
+            DataError: the chat template refuses a message; the present conversation stays.
+        """
+        self._render([*messages, _STAND_IN[0]])
+        self.messages = [dict(message) for message in messages]
+        self._forget()
+
+    @torch.inference_mode()
+    def reply(self, text: str, **settings: Any) -> Reply:
+        """Say something to the model and have it reply.
+
+        Where this fails or is interrupted, the conversation is what it was before.
+
+        Args:
+            text: what is said.
+            **settings: what `generate` of transformers takes: `max_new_tokens`, `do_sample`, `streamer`, …
+
+        Returns:
+            The reply; it is also the last of `messages`.
+
+        Raises:
+            DataError: the text is empty, or the chat template refuses it.
+        """
+        if not text.strip():
+            raise DataError("prompt: expected a text, got an empty one; say something")
+        began = time.perf_counter()
+        question = self._message("user", text)
+        new = self._read(question)
+        ids, cache = [*self._ids, *new], self._cache
+        self._forget()  # in case of a failure, which leaves the cache half filled
+        inputs = torch.tensor([ids], device=self._model.device)
+        generate: Any = self._model.generate  # PreTrainedModel does not declare it
+        output = generate(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            past_key_values=cache,
+            eos_token_id=self._ends(),
+            return_dict_in_generate=True,
+            **settings,
+        )
+        said = output.sequences[0, len(ids) :].tolist()
+        complete = bool(said) and said[-1] in self._ends()
+        if complete:  # it was never read; the template begins the next turn with it
+            said.pop()
+        answer = self._tokenizer.decode(said, skip_special_tokens=True)
+        assert isinstance(answer, str)
+        self.messages += [question, self._message("assistant", answer)]
+        self._ids, self._cache = [*ids, *said], output.past_key_values
+        return Reply(
+            text=answer,
+            complete=complete,
+            read_tokens=len(new),
+            new_tokens=len(said),
+            context_tokens=len(self._ids),
+            cache_bytes=cache_bytes(self._cache),
+            seconds=time.perf_counter() - began,
+        )
+
+    def _forget(self) -> None:
+        """Have the model read the conversation anew at the next turn."""
+        self._ids, self._cache = [], None
+
+    def _message(self, role: str, content: str) -> dict[str, Any]:
+        name = self.user_name if role == "user" else self.assistant_name
+        return {"role": role, "content": content, **({} if name is None else {"name": name})}
+
+    def _read(self, question: dict[str, Any]) -> list[int]:
+        """Return the tokens that the model has to read next: a new turn, or the conversation where it has no cache."""
+        if self._cache is None:
+            rendered = self._render([*self.messages, question])
+        else:
+            before = self._render(_STAND_IN, asks=False)
+            end = before.rindex(_STAND_IN[1]["content"]) + len(_STAND_IN[1]["content"])
+            rendered = self._render([*_STAND_IN, question])
+            if rendered[:end] != before[:end]:  # a template that writes the past anew at every turn
+                self._forget()
+                return self._read(question)
+            rendered = rendered[end:]
+        encoded: list[int] = self._tokenizer(rendered, add_special_tokens=False)["input_ids"]
+        return encoded
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], *, asks: bool = True) -> str:
+        """Write messages as the template has it, and where one asks, the beginning of the reply."""
+        variables: dict[str, Any] = {"assistant_name": self.assistant_name}
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=asks, **variables
+            )
+        except TemplateError as error:
+            raise DataError(f"chat template: {error}") from error
+        assert isinstance(rendered, str)
+        return rendered
+
+    def _ends(self) -> list[int]:
+        """Return the tokens that end a turn."""
+        config: Any = self._model.generation_config
+        configured = config.eos_token_id if config is not None else None
+        known = configured if isinstance(configured, list) else [] if configured is None else [configured]
+        return list(dict.fromkeys([*turn_end_ids(self._tokenizer), *known]))
+
+
+def cache_bytes(cache: Cache | None) -> int:
+    """Return the size of all tensors that a decoding cache holds, in bytes."""
+    if cache is None:
+        return 0
+    holders = [holder for layer in cache.layers for holder in (layer, getattr(layer, "past", None)) if holder]
+    return sum(tensor.nbytes for holder in holders for tensor in vars(holder).values() if isinstance(tensor, Tensor))

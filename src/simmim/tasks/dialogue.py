@@ -1,0 +1,114 @@
+"""Learn to reply: turn conversations into token ids, with a loss on the replies alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from simmim.data.conversations import Message, replies_by
+from simmim.errors import ConfigError, DataError
+
+__all__ = ["each_speaker_replies", "tokenize_conversations"]
+
+logger = logging.getLogger(__name__)
+
+_IGNORED = -100  # a label that asks for no loss
+
+
+def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """Turn conversations into token ids; none is cut.
+
+    Args:
+        dataset: Rows with `messages`.
+        tokenizer: One with a chat template that marks what the assistant says, such as `add_chat_template` gives.
+
+    Returns:
+        The columns `input_ids`, `labels` (the input ids where the assistant speaks, up to the end of its turn; -100
+        elsewhere) and `length`, row for row.
+
+    Raises:
+        ConfigError: The tokenizer has no chat template, or one that marks nothing.
+        DataError: The template refuses a conversation, which is named.
+    """
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            "tokenizer: expected one with a chat template, this one has none; give it ours with "
+            "simmim.data.chat_template.add_chat_template"
+        )
+
+    def tokenize(batch: Mapping[str, Sequence[Any]], rows: list[int]) -> dict[str, list[Any]]:
+        encoded = [_encode(messages, tokenizer, row) for messages, row in zip(batch["messages"], rows, strict=True)]
+        return {
+            "input_ids": [ids for ids, _ in encoded],
+            "labels": [
+                [token if said else _IGNORED for token, said in zip(ids, mask, strict=True)] for ids, mask in encoded
+            ],
+            "length": [len(ids) for ids, _ in encoded],
+        }
+
+    return dataset.map(tokenize, batched=True, batch_size=100, with_indices=True, remove_columns=dataset.column_names)
+
+
+def each_speaker_replies(dataset: Dataset) -> Dataset:
+    """Repeat every conversation for each of its speakers, who then is the assistant; the others are users.
+
+    So every turn is learnt once, with all that was said before it. What comes after a speaker's last turn is left out,
+    and so is a speaker who only opens the conversation, with nothing to reply to. A conversation without names stays.
+
+    Args:
+        dataset: Rows with `messages`, as a corpus of plays has them.
+
+    Returns:
+        The same columns; a row for each speaker of each conversation, in the order in which they speak first.
+    """
+
+    def repeat(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        repeated: dict[str, list[Any]] = {column: [] for column in batch}
+        for place, messages in enumerate(batch["messages"]):
+            for version in _versions(messages):
+                for column, values in batch.items():
+                    repeated[column].append(version if column == "messages" else values[place])
+        return repeated
+
+    return dataset.map(repeat, batched=True, batch_size=100, features=dataset.features)
+
+
+def _encode(
+    messages: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, row: int
+) -> tuple[list[int], list[int]]:
+    """Return the ids of a conversation, and for each whether the assistant says it."""
+    try:
+        encoded: Any = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], return_dict=True, return_assistant_tokens_mask=True
+        )
+    except TemplateError as error:
+        raise DataError(f"row {row}: chat template: {error}") from error
+    if not any(encoded["assistant_masks"]):
+        if any(message["role"] == "assistant" for message in messages):
+            raise ConfigError(
+                "tokenizer: expected a chat template that marks what the assistant says ({% generation %}), this one "
+                "marks nothing; set tokenizer.chat_template to None and give it ours with "
+                "simmim.data.chat_template.add_chat_template"
+            )
+        raise DataError(f"row {row}: expected a message with the role assistant, got none to learn from")
+    return encoded["input_ids"], encoded["assistant_masks"]
+
+
+def _versions(messages: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return a conversation as each of its speakers replies in it."""
+    talk = [Message(**message) for message in messages]
+    spoken = [message for message in talk if message.role != "system"]
+    if any(message.name is None for message in spoken):
+        return [[vars(message).copy() for message in talk]]
+    versions = []
+    for name in dict.fromkeys(message.name for message in spoken):
+        last = max(place for place, message in enumerate(talk) if message.name == name and message.role != "system")
+        version = replies_by(name, talk[: last + 1])
+        if any(message.role == "user" for message in version):
+            versions.append([vars(message).copy() for message in version])
+    return versions

@@ -1,0 +1,174 @@
+"""`simmim chat`: turns and commands, typed or piped, what is shown where, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from simmim.cli import chat as command
+from simmim.cli.chat_files import read_chat
+from simmim.cli.chat_session import _Printer
+from simmim.cli.main import app
+
+Talk = Callable[..., Result]
+
+
+@pytest.fixture
+def talk(tiny_chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Talk:
+    """Run the command in an empty folder with these lines as standard input."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*lines: str | bytes, model: Path = tiny_chat_model, options: str = "--temperature 0") -> Result:
+        typed = b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in lines)
+        arguments = ["chat", "--model", str(model), "--max-new-tokens", "5", *options.split()]
+        return CliRunner().invoke(app, arguments, input=typed)
+
+    return run
+
+
+def test_every_line_is_a_turn(talk: Talk) -> None:
+    result = talk("a user asks", "//help", "/quit", "never")
+
+    assert result.exit_code == 0
+    assert "34" not in result.stdout
+    banner, first, second = result.stderr.splitlines()
+    assert "parameters, cpu. /help lists what can be typed" in banner
+    assert first.startswith("context 1")
+    assert " tokens · cache " in first
+    assert "and wrote 5 tokens in " in first
+    assert "stopped at 5 tokens; --max-new-tokens allows more" in second
+    again = talk("a user asks", "/save talk.json", "//help")
+    assert again.stdout == result.stdout
+    saved = json.loads(Path("talk.json").read_text())
+    assert saved["model"].startswith("chat")
+    assert saved["messages"][0]["content"] == "a user asks"
+    assert result.stdout.startswith(saved["messages"][1]["content"] + "\n")
+
+
+def test_a_saved_chat_is_gone_on_with(talk: Talk) -> None:
+    options = "--temperature 0 --system Short. --user-name A --assistant-name B"
+    whole = talk("a user", "樹", "/save whole.json", options=options)
+    talk("a user", "/save half.json", options=options)
+    result = talk("/load half.json", "樹", "/save half.json", "/reset", "樹", "/save new.json", options=options)
+
+    assert result.exit_code == whole.exit_code == 0
+    assert "loaded 3 messages; the model reads them at the next turn" in result.stderr
+    assert "saved 5 messages" in result.stderr
+    # the last reply may differ: what an untrained model writes is not always text, and is read again as text
+    assert read_chat(Path("half.json"))[:-1] == read_chat(Path("whole.json"))[:-1]
+    system, question, answer = read_chat(Path("new.json"))
+    assert system == {"role": "system", "content": "Short."}
+    assert (question["name"], answer["name"]) == ("A", "B")
+    assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []
+
+
+def test_the_seed_decides_the_replies(talk: Talk) -> None:
+    drawn = [talk("a user", "asks", options=f"--seed {seed}").stdout for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_help_lists_every_command(talk: Talk) -> None:
+    shown = talk("/help").stderr
+    assert all(f"/{name}" in shown for name in ("reset", "save", "load", "help", "quit"))
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("", "prompt: expected a text, got an empty one; say something"),
+        (b"\xff", r"prompt: expected text in UTF-8, got b'\xff\n'; convert it"),
+        ("<|end|>", "chat template: messages: message 3: expected no control token of the tokenizer in the text, got"),
+        ("/what is it", "/what: expected one of /reset, /save, /load, /help, /quit; say a line that begins with / as"),
+        ("/save", "/save: expected the name of a file: /save talk.json"),
+        ("/save no/where.json", "no/where.json: cannot write here: No such file or directory"),
+        ("/save notes.txt", "notes.txt: expected a new file or a saved chat, this one holds something else; choose"),
+        ("/load", "/load: expected the name of a file: /load talk.json"),
+        ("/load nothing.json", "nothing.json: No such file or directory"),
+        ("/load notes.txt", "notes.txt: expected a saved chat, one JSON object with `messages`; got no JSON"),
+        ("/load list.json", "list.json: expected a saved chat, one JSON object with `messages`; got list"),
+        ("/load other.json", "other.json: expected a saved chat, one JSON object with `messages`; got dict"),
+        ("/load text.json", "text.json: expected a saved chat, one JSON object with `messages`; message 2 has no role"),
+        ("/load role.json", "chat template: messages: message 1: expected the role system, user or assistant, got 'JU"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_changes_nothing(talk: Talk, line: str | bytes, complaint: str) -> None:
+    Path("notes.txt").write_text("my notes")
+    Path("list.json").write_text("[]")
+    Path("other.json").write_text("{}")
+    Path("text.json").write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": 3}]}')
+    Path("role.json").write_text('{"messages": [{"role": "JULIET", "content": "x"}]}')
+
+    result = talk("a user", line, "asks", "/save talk.json")
+
+    assert result.exit_code == 1, "the turns after it are taken, and the failure is not forgotten"
+    [error] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: {complaint}")
+    assert len(read_chat(Path("talk.json"))) == 4
+    assert Path("notes.txt").read_text() == "my notes"
+
+
+def test_models_that_cannot_chat_are_refused(talk: Talk, tiny_chat_model: Path, tiny_model: Path) -> None:
+    bare = Path("bare")
+    shutil.copytree(tiny_chat_model, bare, ignore=shutil.ignore_patterns("chat_template.jinja"))
+    for model, complaint in (
+        (bare, "tokenizer: expected one with a chat template, this one has none; take a model that was trained on"),
+        (tiny_model, "expected a SimMIMForCausalLM, got a SimMIMForConditionalGeneration"),
+        (Path("none"), "model: expected the folder of a saved model, none does not exist"),
+    ):
+        result = talk("a user", model=model)
+        assert result.exit_code == 1
+        assert complaint in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_ends_the_reply_and_a_second_drops_it(
+    times: int, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: _Printer, value: Any) -> None:
+        if value.dim() == 1 and not done:
+            done.append(1)
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    done: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_Printer, "put", interrupt)
+        patch.setattr(_Printer, "end", lambda self: None)
+        before = signal.getsignal(signal.SIGINT)
+        result = talk("a user", "/save first.json", "asks", "/save second.json")
+    assert signal.getsignal(signal.SIGINT) is before
+    messages = [len(read_chat(Path(name))) for name in ("first.json", "second.json")]
+    if times == 1:
+        assert result.stderr.splitlines()[1].endswith(" · stopped")
+        assert re.search("and wrote [12] tokens .* · stopped\n", result.stderr)
+        assert (result.exit_code, messages) == (0, [2, 4])
+    else:
+        assert "error: the reply was dropped; the conversation is as it was before" in result.stderr
+        assert (result.exit_code, messages) == (1, [0, 2])
+
+
+def test_lines_are_typed_until_the_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = iter([" hello ", KeyboardInterrupt(), "", EOFError()])
+    prompts = []
+
+    def read(prompt: str) -> str:
+        prompts.append(prompt)
+        line = next(typed)
+        if isinstance(line, BaseException):
+            raise line
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+    assert list(command._typed("me> ")) == ["hello", ""]
+    assert prompts == ["me> "] * 4
+    assert capsys.readouterr().out == "\n\n"
