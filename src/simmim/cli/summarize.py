@@ -51,8 +51,9 @@ def summarize(
         float, typer.Option(help="Above 1 the search prefers longer summaries, below shorter ones.")
     ] = 1.0,
     no_repeat_ngram_size: Annotated[
-        int, typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.", show_default="the model's own"),
+    ] = None,
 ) -> None:
     """Summarise documents of any length: text, Markdown, HTML and PDF; none is ever cut.
 
@@ -61,8 +62,9 @@ def summarize(
     settings = {
         **{"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens},
         **{"min_new_tokens": min_new_tokens, "length_penalty": length_penalty},
-        "no_repeat_ngram_size": no_repeat_ngram_size,
     }
+    if no_repeat_ngram_size is not None:
+        settings["no_repeat_ngram_size"] = no_repeat_ngram_size
     _check(settings, encoding, output, overwrite, as_json)
     found = find_documents(inputs, leave_out=output)
     check_libraries(found.names)

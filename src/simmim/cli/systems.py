@@ -54,6 +54,8 @@ class System:
         tokens: length of each document in its own tokens; None for a baseline.
         stopped: how many summaries were stopped at the limit on new tokens; None for a baseline.
         parameters: of a model.
+        no_repeat_ngram_size: tokens of the sequences that it was saved not to write twice; 0 for any, None for a
+            baseline.
     """
 
     about: str
@@ -62,6 +64,7 @@ class System:
     tokens: list[int] | None = None
     stopped: int | None = None
     parameters: int | None = None
+    no_repeat_ngram_size: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of it, without the summaries."""
@@ -69,7 +72,11 @@ class System:
             "peak_mib": self.cost.peak_mib and round(self.cost.peak_mib, 1),
             "accelerator_mib": self.cost.accelerator_mib and round(self.cost.accelerator_mib, 1),
         }
-        known = {"parameters": self.parameters, "stopped_at_limit": self.stopped}
+        known = {
+            "parameters": self.parameters,
+            "no_repeat_ngram_size": self.no_repeat_ngram_size,
+            "stopped_at_limit": self.stopped,
+        }
         return {"about": self.about, **known, "seconds": round(self.cost.seconds, 3), **memory}
 
 
@@ -103,7 +110,7 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> Sys
         writing = time.perf_counter() - began
     cost.seconds = writing  # loading is not in it
     found = [written[place] for place in range(len(documents))]
-    parameters = model.num_parameters()
+    parameters, repeated = model.num_parameters(), model.generation_config.no_repeat_ngram_size
     del model
     gc.collect()
     return System(
@@ -113,6 +120,7 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> Sys
         tokens=[summary.source_tokens for summary in found],
         stopped=sum(not summary.complete for summary in found),
         parameters=parameters,
+        no_repeat_ngram_size=repeated or 0,
     )
 
 

@@ -111,6 +111,9 @@ def test_length_control_reaches_the_model(summarize, text, monkeypatch):
         **{"do_sample": False, "num_beams": 5, "max_new_tokens": 3, "min_new_tokens": 2, "length_penalty": 0.5},
         "no_repeat_ngram_size": 3,
     }
+    seen.clear()
+    assert summarize(text).exit_code == 0
+    assert "no_repeat_ngram_size" not in seen  # so that what the model was saved with holds
 
 
 @pytest.mark.parametrize(
