@@ -7,7 +7,6 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from transformers import (
     get_cosine_schedule_with_warmup,
     set_seed,
 )
-from transformers.utils import logging
 
-from benchmarks.measure import memory_held
+from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from benchmarks.quality_models import Size, build, load, parameters
 from simmim.cli.generation import summaries
 from simmim.errors import DataError
@@ -122,7 +120,7 @@ def train(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
     """
     folder = work / "cells" / cell.name
     if not folder.exists():
-        _prepare_process(training)
+        prepare_process(training.threads)
         folder.parent.mkdir(exist_ok=True)
         set_seed(cell.seed)
         model = build(cell.form, training.size, copy_head=cell.copy_head)
@@ -144,8 +142,8 @@ def score(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
     """
     file = work / "cells" / cell.name / "summaries.json"
     if not file.exists():
-        _prepare_process(training)
-        model = load(cell.form, file.parent).to(_device())
+        prepare_process(training.threads)
+        model = load(cell.form, file.parent).to(device())
         documents = list(load_from_disk(work / "data" / "test")["document"])
         began = time.perf_counter()
         settings = {"beams": training.beams, "batch_size": training.batch_size}
@@ -153,7 +151,7 @@ def score(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
         written = dict(summaries(model, _tokenizer(work), documents, max_new_tokens=limit, **settings))
         found = {
             "seconds": time.perf_counter() - began,
-            "peak_bytes": _peak(),
+            "peak_bytes": peak_bytes(),
             "stopped_at_limit": sum(not summary.complete for summary in written.values()),
             "texts": [written[place].text for place in range(len(documents))],
         }
@@ -167,7 +165,7 @@ def _fit(model: PreTrainedModel, work: Path, training: Training, cell: Cell) -> 
     """Train a model in place and return what it took and what it reached."""
     data = load_from_disk(work / "data" / "train")
     collate = DataCollatorForSeq2Seq(_tokenizer(work))
-    model.to(_device()).train()
+    model.to(device()).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=cell.learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = get_cosine_schedule_with_warmup(optimizer, min(200, training.steps // 10), training.steps)
     order = batches(data["length"], training.tokens_per_batch, cell.seed)
@@ -177,7 +175,7 @@ def _fit(model: PreTrainedModel, work: Path, training: Training, cell: Cell) -> 
         batch = _batch(data, next(order), collate)
         tokens += int(batch["attention_mask"].sum())
         padded += batch["attention_mask"].numel()
-        with _autocast(training):
+        with autocast(training.dtype):
             loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
@@ -193,7 +191,7 @@ def _fit(model: PreTrainedModel, work: Path, training: Training, cell: Cell) -> 
         "tokens": tokens,
         "tokens_with_padding": padded,
         "tokens_per_second": tokens / seconds,
-        "peak_bytes": _peak(),
+        "peak_bytes": peak_bytes(),
         "training_loss": sum(last) / len(last),
         "validation_loss": _validate(model, work, training, collate),
     }
@@ -207,7 +205,7 @@ def _validate(model: PreTrainedModel, work: Path, training: Training, collate: D
     nats, count, seen = 0.0, 0, 0
     for places in batches(data["length"], training.tokens_per_batch, seed=0):
         batch = _batch(data, places, collate)
-        with _autocast(training):
+        with autocast(training.dtype):
             loss = float(model(**batch).loss)
         tokens = int((batch["labels"] != -100).sum())
         nats, count, seen = nats + loss * tokens, count + tokens, seen + len(places)
@@ -219,33 +217,9 @@ def _validate(model: PreTrainedModel, work: Path, training: Training, collate: D
 def _batch(data: Dataset, places: list[int], collate: DataCollatorForSeq2Seq) -> dict[str, torch.Tensor]:
     rows = data.select_columns(["input_ids", "labels"])[places]
     features = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
-    return {name: tensor.to(_device()) for name, tensor in collate(features).items()}
-
-
-def _prepare_process(training: Training) -> None:
-    torch.set_num_threads(training.threads)
-    logging.set_verbosity_error()  # LED says at every length that it pads to its window
-    logging.disable_progress_bar()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    return {name: tensor.to(device()) for name, tensor in collate(features).items()}
 
 
 def _tokenizer(work: Path) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(work / "tokenizer", local_files_only=True)
     return tokenizer
-
-
-def _autocast(training: Training) -> Any:
-    return torch.autocast(_device(), torch.bfloat16) if training.dtype == "bfloat16" else nullcontext()
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _peak() -> int | None:
-    """Return the most memory that was in use: of the accelerator where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    held = memory_held()
-    return None if held is None else held[1]

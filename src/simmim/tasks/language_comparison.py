@@ -15,7 +15,7 @@ from simmim.errors import DataError
 from simmim.tasks.bits_per_byte import TokenCosts
 from simmim.tasks.comparison import FEW
 
-__all__ = ["Position", "compare_language_models", "position_edges", "xz_bits"]
+__all__ = ["Position", "bits_by_position", "compare_binned", "compare_language_models", "position_edges", "xz_bits"]
 
 _FIRST = 256
 
@@ -88,19 +88,62 @@ def compare_language_models(
     Raises:
         DataError: A system has not one entry for each document, or there are no documents.
     """
-    first, whole = next(iter(systems)), whole or {}
-    documents = len(systems[first])
+    first = systems[next(iter(systems))]
+    for name, found in systems.items():
+        if len(found) != len(first) or not first:
+            raise DataError(f"{name}: expected one entry for each of the {len(first)} documents, got {len(found)}.")
+    positions = position_edges(max(len(costs.nats) for costs in first))
+    binned = {name: bits_by_position(found, first, positions) for name, found in systems.items()}
+    sizes = next(iter(binned.values()))[1]
+    bits = {name: found for name, (found, _) in binned.items()}
+    return compare_binned(bits, sizes, positions, groups=groups, whole=whole, resamples=resamples, seed=seed)
+
+
+def bits_by_position(
+    costs: Sequence[TokenCosts], first: Sequence[TokenCosts], positions: Sequence[Position]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sum the costs of documents over ranges of positions.
+
+    Args:
+        costs: Of each document.
+        first: The costs, of the same documents, in whose tokens positions are counted.
+        positions: The ranges.
+
+    Returns:
+        Bits and bytes, each `[documents, ranges]`.
+    """
+    borders = [_borders(one, positions) for one in first]
+    bits = np.array([_binned(*pair) for pair in zip(costs, borders, strict=True)])
+    return bits, np.array([np.diff(one) for one in borders], dtype=np.float64)
+
+
+def compare_binned(
+    bits: Mapping[str, npt.NDArray[np.float64]],
+    sizes: npt.NDArray[np.float64],
+    positions: Sequence[Position],
+    *,
+    groups: Sequence[str] | None = None,
+    whole: Mapping[str, Sequence[float]] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare systems as `compare_language_models` does.
+
+    Args:
+        bits: Of each system `[documents, ranges]`.
+        sizes: Bytes, likewise.
+        positions: The ranges.
+        groups: As of `compare_language_models`, like all that follows.
+        whole: Bits of each document.
+        resamples: Bootstrap samples.
+        seed: Fixes those samples.
+    """
+    whole, documents = whole or {}, len(sizes)
     labels = list(range(documents)) if groups is None else list(groups)
-    for name, found in {**systems, **whole, "groups": labels}.items():
-        if len(found) != documents or not documents:
-            raise DataError(f"{name}: expected one entry for each of the {documents} documents, got {len(found)}.")
-    positions = position_edges(max(len(costs.nats) for costs in systems[first]))
-    borders = [_borders(costs, positions) for costs in systems[first]]
-    sizes = np.array([np.diff(one) for one in borders], dtype=np.float64)
+    for name, given in {**whole, "groups": labels}.items():
+        if len(given) != documents:
+            raise DataError(f"{name}: expected one entry for each of the {documents} documents, got {len(given)}.")
     draws = _Draws(labels, resamples, seed)
-    bits = {
-        name: np.array([_binned(*pair) for pair in zip(found, borders, strict=True)]) for name, found in systems.items()
-    }
     totals = {name: found.sum(1) for name, found in bits.items()}
     totals |= {name: np.asarray(found, dtype=np.float64) for name, found in whole.items()}
     by_position = []

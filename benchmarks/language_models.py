@@ -1,0 +1,86 @@
+"""The models that the benchmark of language compares: one size, one tokenizer, another attention each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from simmim import SimMIMConfig, SimMIMForCausalLM
+
+__all__ = ["FORMS", "LanguageSize", "build_language_model"]
+
+FORMS = {
+    "default": "SimMIM, default",
+    "pyramid": "SimMIM, pyramid of states",
+    "shift": "SimMIM, shifted borders",
+    "literal": "SimMIM, literal form",
+    "window": "own and previous segment, no states",
+    "local": "own segment only, no states",
+    "full": "full attention",
+}
+"""What is compared, by name."""
+
+
+@dataclass(frozen=True)
+class LanguageSize:
+    """Says how large the models are.
+
+    Attributes:
+        vocab_size: tokens of the tokenizer.
+        hidden_size: E.
+        intermediate_size: width of the default form's FFN; the others' are chosen so that numbers of parameters agree.
+        layers: how many.
+        heads: H.
+        segment_length: L of all but full attention.
+        sequence_length: tokens of a training sequence: the one segment of full attention.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    segment_length: int
+    sequence_length: int
+
+
+def build_language_model(form: str, size: LanguageSize) -> SimMIMForCausalLM:
+    """Build a model with as many parameters as the default form's.
+
+    What other forms have more or less of is taken from, or given to, their FFN. `full` is the same class with one
+    segment as long as a sequence: beyond it, its context begins anew.
+
+    Args:
+        form: a key of `FORMS`.
+        size: of the default form.
+    """
+    goal = _parameters(_of("default", size, size.intermediate_size))
+    base = _parameters(_of(form, size, size.intermediate_size))
+    step = _parameters(_of(form, size, size.intermediate_size + 1)) - base
+    return _of(form, size, max(1, size.intermediate_size + round((goal - base) / step)))
+
+
+def _parameters(model: SimMIMForCausalLM) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausalLM:
+    attention: dict[str, dict[str, Any]] = {
+        "default": {},
+        "pyramid": {"state_reach": "pyramid"},
+        "shift": {"segment_shift": size.segment_length // 2},
+        "literal": {"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0},
+        "window": {"state_read": "none"},
+        "local": {"state_read": "none", "neighbours": 0},
+        # a whole sequence is one segment: there is no neighbour
+        "full": {"state_read": "none", "neighbours": 0, "segment_length": size.sequence_length},
+    }
+    sizes = {
+        "vocab_size": size.vocab_size,
+        "hidden_size": size.hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "segment_length": size.segment_length,
+    }
+    return SimMIMForCausalLM(SimMIMConfig(**{**sizes, **attention[form]}))
