@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, token_loss
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
+from simmim.models.prompts import checked_prompt
 
 __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
 
@@ -74,14 +75,48 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Give generation our cache, and have a long prompt read part by part, so that its memory is bounded."""
-        prepare: Any = GenerationMixin._prepare_cache_for_generation  # which types self as a protocol that no model is
-        found = prepare(self, generation_config, model_kwargs, *args, **kwargs)
+        """Give generation our cache."""
+        # transformers types self as a protocol that no model is.
+        found = cast(Any, GenerationMixin._prepare_cache_for_generation)(
+            self, generation_config, model_kwargs, *args, **kwargs
+        )
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = SimMIMCache(len(self.decoder.layers))
-        if generation_config.use_cache:
-            generation_config.prefill_chunk_size = _chunk_size(generation_config, **model_kwargs)
         return found
+
+    def _prefill(
+        self,
+        input_ids: Tensor,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        is_first_iteration: bool = True,
+    ) -> Any:
+        """Check the prompt, and have a long one read part by part, so that its memory is bounded."""
+        cached, mask = generation_config.use_cache, model_kwargs.get("attention_mask")
+        prompt, prefill = dict(model_kwargs), cast(Any, GenerationMixin._prefill)
+        if model_kwargs.get("inputs_embeds") is None:
+            if cached and not (generation_config.output_attentions or generation_config.output_hidden_states):
+                # Else what is returned of every token has to come from one pass.
+                generation_config.prefill_chunk_size = generation_config.prefill_chunk_size or PREFILL_CHUNK
+            # transformers leaves out a mask without padding.
+            covered = getattr(generation_config, "_mask_length", -1) if mask is None else mask.shape[1]
+            in_parts = cached and generation_config.prefill_chunk_size is not None
+            input_ids = checked_prompt(input_ids, prompt, covered, align=in_parts)
+        output = prefill(self, input_ids, generation_config, prompt, is_first_iteration)
+        if cached:
+            # What is generated is no padding, and the cache knows where that of the prompt was.
+            model_kwargs["attention_mask"] = None
+        return output
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """Repeat, for beams and samples, the documents of a cache, too."""
+        cache = kwargs.get("past_key_values")
+        if expand_size > 1 and isinstance(cache, SimMIMCache):
+            cache.batch_repeat_interleave(expand_size)
+        expand = cast(Any, GenerationMixin._expand_inputs_for_generation)
+        return expand(self, expand_size, is_encoder_decoder, input_ids, **kwargs)
 
     def forward(
         self,
@@ -135,7 +170,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         hidden = decoded.last_hidden_state
         if labels is not None:
             labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
-        if attention_mask is not None:
+        if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
             hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -152,29 +187,6 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
-
-
-def _chunk_size(
-    config: GenerationConfig,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    **kwargs: Any,
-) -> int | None:
-    """Return how many tokens of a prompt are read at once, or None for all."""
-    if attention_mask is None or inputs_embeds is not None:
-        return config.prefill_chunk_size
-    if config.prefill_chunk_size is None:
-        # What is returned of every token has to come from one pass.
-        wanted = config.output_attentions or config.output_hidden_states
-        if wanted or attention_mask.shape[-1] <= PREFILL_CHUNK or not bool(attention_mask[:, -1].all()):
-            return None
-        return PREFILL_CHUNK
-    if not bool(attention_mask[:, -1].all()):
-        raise ConfigError(
-            f"prefill_chunk_size: expected None with padding on the right, got {config.prefill_chunk_size}; pad "
-            'prompts on the left: tokenizer.padding_side = "left"'
-        )
-    return config.prefill_chunk_size
 
 
 def _repeat_at_padding(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

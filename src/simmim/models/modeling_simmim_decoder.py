@@ -18,6 +18,7 @@ from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
 from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.ops.steps import StepLayout
 
 __all__ = ["SimMIMDecoder", "SimMIMDecoderOutput"]
 
@@ -113,7 +114,11 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         past = self._cache(past_key_values, use_cache)
         memory = self._memory(encoder_hidden_states, encoder_attention_mask, batch, past)
         goes_on = past is not None and past.get_seq_length() > 0
-        layouts = self._next(past, tokens, mask) if goes_on else layouts_in_turn(self.config, hidden, mask, causal=True)
+        layouts = (
+            self._next(past, batch, tokens, mask)
+            if goes_on
+            else layouts_in_turn(self.config, hidden, mask, causal=True)
+        )
         maps = [AttentionMaps() for _ in self.layers] if output_attentions else None
         states = []
         for i in range(len(self.layers)):
@@ -143,16 +148,17 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             )
         return past
 
-    def _next(self, past: Past | None, tokens: int, mask: Tensor | None) -> list[SegmentLayout] | list[None]:
+    def _next(
+        self, past: Past | None, batch: int, tokens: int, mask: Tensor | None
+    ) -> list[SegmentLayout | StepLayout]:
         """Return the layouts that the layers take in turn for tokens that come after a past."""
-        if tokens < 2:
-            return [None]
         cache = past.self_attention_cache if isinstance(past, SimMIMEncoderDecoderCache) else past
         assert cache is not None
-        layouts = []
+        layouts: list[SegmentLayout | StepLayout] = []
         for number, layer in enumerate(cache.layers[: 2 if self.config.segment_shift else 1]):
             cache.prefetch(number)
             assert isinstance(layer, SimMIMCacheLayer) and layer.past is not None
+            layer.past.check_batch(batch, "past_key_values")
             layouts.append(layer.past.layout(tokens, mask))
         return layouts
 

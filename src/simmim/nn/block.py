@@ -11,6 +11,7 @@ from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
 from simmim.ops.segments import SegmentLayout
+from simmim.ops.steps import StepLayout
 
 __all__ = ["DecoderBlock", "EncoderBlock", "GatedFFN"]
 
@@ -98,7 +99,7 @@ class DecoderBlock(nn.Module):
         memory: tuple[Tensor, ...] = (),
         memory_mask: Bool[Tensor, "B M"] | None = None,
         attention_mask: Bool[Tensor, "B N"] | None = None,
-        layout: SegmentLayout | None = None,
+        layout: SegmentLayout | StepLayout | None = None,
         past: SegmentCache | None = None,
         use_cache: bool = False,
         maps: AttentionMaps | None = None,
@@ -110,7 +111,7 @@ class DecoderBlock(nn.Module):
             memory: what ``cross_attention.project_memory`` made of the memory; read only where there is one.
             memory_mask: ``[B, M]`` which memory vectors exist.
             attention_mask: ``[B, N]`` which tokens exist.
-            layout: of whole documents; read only without a past.
+            layout: of whole documents, or what ``past.layout`` returned.
             past: what came before these tokens.
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.

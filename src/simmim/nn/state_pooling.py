@@ -26,9 +26,6 @@ class StatePooling(nn.Module):
     causal = True
     """Whether the state may tell of a whole segment; a causal segment's first token has seen nothing."""
 
-    empty = 0.0
-    """Weight of a segment that holds no token yet."""
-
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
@@ -40,11 +37,13 @@ class StatePooling(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must define forward")
 
-    def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
-        """Return the states of segments from those of their first and their further tokens, in float32 or better.
+    def single(self, tokens: Float[Tensor, "S E"]) -> Pooled:
+        """Return the states of segments of one token."""
+        pooled: Pooled = self(tokens[:, None], torch.ones(len(tokens), 1, dtype=torch.bool, device=tokens.device))
+        return pooled
 
-        A part that holds no token has weight ``empty``.
-        """
+    def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
+        """Return the states of segments from those of their first and their further tokens, in float32 or better."""
         raise TypeError(f"{type(self).__name__} must define merge")
 
 
@@ -92,11 +91,15 @@ class MeanPooling(StatePooling):
         mean = tokens.masked_fill(~mask[..., None], 0).sum(1) / count.clamp(min=1).to(tokens.dtype)[:, None]
         return mean, count
 
+    def single(self, tokens: Float[Tensor, "S E"]) -> Pooled:
+        """Return the tokens."""
+        return tokens, torch.ones(len(tokens), device=tokens.device)
+
     def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
         """Return the mean of all tokens."""
         mean, count = pooled[0], pooled[1] + more[1]
         share = more[1].to(mean.dtype) / count.clamp(min=1).to(mean.dtype)
-        return mean + (more[0] - mean) * share[:, None], count
+        return torch.lerp(mean, more[0], share[:, None]), count
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -107,8 +110,6 @@ def _exact(x: Tensor) -> Tensor:
 @STATE_POOLINGS.register("attention")
 class AttentionPooling(StatePooling):
     """What one learned query attends to: softmax(x·query / √E) x; the weight is the log of the summed exponentials."""
-
-    empty = float("-inf")
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size)
@@ -121,7 +122,7 @@ class AttentionPooling(StatePooling):
         """Return the attended token of every segment."""
         score = self._score(tokens).masked_fill(~mask, torch.finfo(tokens.dtype).min)
         share = torch.softmax(score, dim=1)
-        weight = _exact(score).logsumexp(1).masked_fill(~mask.any(1), self.empty)
+        weight = _exact(score).logsumexp(1).masked_fill(~mask.any(1), float("-inf"))
         return (share[:, None] @ tokens.masked_fill(~mask[..., None], 0))[:, 0], weight
 
     def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
@@ -130,4 +131,4 @@ class AttentionPooling(StatePooling):
         first, further = (weight.clamp(min=torch.finfo(weight.dtype).min / 2) for weight in (pooled[1], more[1]))
         total = torch.logaddexp(first, further)
         share = (further - total).exp().to(pooled[0].dtype)
-        return pooled[0] + (more[0] - pooled[0]) * share[:, None], total
+        return torch.lerp(pooled[0], more[0], share[:, None]), total
