@@ -116,16 +116,19 @@ class DecoderBlock(nn.Module):
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.
         """
+        drop = self.dropout if self.training else _same
         normed = by_tokens(self.attention_norm, hidden_states)
         if use_cache or past is not None:
             # Called, not only its ``extend``: what loads a layer's parameters late (accelerate) hooks into the call.
             attended, past = self.attention(normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps)
         else:
             attended = self.attention(normed, layout=layout, maps=maps)
-        hidden_states = hidden_states + self.dropout(attended)
+        hidden_states = hidden_states + drop(attended)
         if self.cross_attention is not None:
             read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
-            hidden_states = hidden_states + self.dropout(read)
-        return hidden_states + self.dropout(
-            by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states)
-        ), past
+            hidden_states = hidden_states + drop(read)
+        return hidden_states + drop(by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states)), past
+
+
+def _same(x: Tensor) -> Tensor:
+    return x

@@ -201,10 +201,10 @@ class SegmentCache:
     def add_token(self, pooling: StatePooling, token: Float[Tensor, "B E"], layout: StepLayout) -> None:
         """Add the next token to the state of its segment."""
         assert self.pooled is not None and self.weight is not None
-        pooled, weight = pooling.single(token.to(self.pooled.dtype))
-        if not layout.begins.all:
-            joined = pooling.merge((self.pooled, self.weight), (pooled, weight))
-            pooled, weight = (layout.begins.choose(*pair) for pair in zip((pooled, weight), joined, strict=True))
+        pooled, weight = self.pooled, self.weight
+        if layout.begins.any:
+            pooled, weight = layout.begins.fill(pooled, 0.0), layout.begins.fill(weight, pooling.empty)
+        pooled, weight = pooling.add((pooled, weight), token.to(pooled.dtype))
         self.pooled = layout.real.choose(pooled, self.pooled)
         self.weight = layout.real.choose(weight, self.weight)
 

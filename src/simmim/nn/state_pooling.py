@@ -26,6 +26,9 @@ class StatePooling(nn.Module):
     causal = True
     """Whether the state may tell of a whole segment; a causal segment's first token has seen nothing."""
 
+    empty = 0.0
+    """Weight of a segment that holds no token yet."""
+
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.hidden_size = hidden_size
@@ -37,14 +40,17 @@ class StatePooling(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must define forward")
 
-    def single(self, tokens: Float[Tensor, "S E"]) -> Pooled:
-        """Return the states of segments of one token."""
-        pooled: Pooled = self(tokens[:, None], torch.ones(len(tokens), 1, dtype=torch.bool, device=tokens.device))
-        return pooled
-
     def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
-        """Return the states of segments from those of their first and their further tokens, in float32 or better."""
+        """Return the states of segments from those of their first and their further tokens, in float32 or better.
+
+        A part that holds no token has weight ``empty``.
+        """
         raise TypeError(f"{type(self).__name__} must define merge")
+
+    def add(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the states of segments from those of their first tokens and one more; the same as ``merge``."""
+        more: Pooled = self(token[:, None], torch.ones(len(token), 1, dtype=torch.bool, device=token.device))
+        return self.merge(pooled, more)
 
 
 STATE_POOLINGS: Registry[StatePooling] = Registry("state_pooling")
@@ -91,15 +97,16 @@ class MeanPooling(StatePooling):
         mean = tokens.masked_fill(~mask[..., None], 0).sum(1) / count.clamp(min=1).to(tokens.dtype)[:, None]
         return mean, count
 
-    def single(self, tokens: Float[Tensor, "S E"]) -> Pooled:
-        """Return the tokens."""
-        return tokens, torch.ones(len(tokens), device=tokens.device)
-
     def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
         """Return the mean of all tokens."""
         mean, count = pooled[0], pooled[1] + more[1]
         share = more[1].to(mean.dtype) / count.clamp(min=1).to(mean.dtype)
         return torch.lerp(mean, more[0], share[:, None]), count
+
+    def add(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the mean of all tokens, in fewer operations."""
+        count = pooled[1] + 1
+        return torch.lerp(pooled[0], token, count.to(token.dtype).reciprocal()[:, None]), count
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -110,6 +117,8 @@ def _exact(x: Tensor) -> Tensor:
 @STATE_POOLINGS.register("attention")
 class AttentionPooling(StatePooling):
     """What one learned query attends to: softmax(x·query / √E) x; the weight is the log of the summed exponentials."""
+
+    empty = float("-inf")
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(hidden_size)
@@ -122,7 +131,7 @@ class AttentionPooling(StatePooling):
         """Return the attended token of every segment."""
         score = self._score(tokens).masked_fill(~mask, torch.finfo(tokens.dtype).min)
         share = torch.softmax(score, dim=1)
-        weight = _exact(score).logsumexp(1).masked_fill(~mask.any(1), float("-inf"))
+        weight = _exact(score).logsumexp(1).masked_fill(~mask.any(1), self.empty)
         return (share[:, None] @ tokens.masked_fill(~mask[..., None], 0))[:, 0], weight
 
     def merge(self, pooled: Pooled, more: Pooled) -> Pooled:

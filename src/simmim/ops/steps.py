@@ -45,6 +45,10 @@ class Some:
             return new if self.all else old
         return torch.where(self._rows(new), new, old)
 
+    def fill(self, rows: Shaped[Tensor, "B *E"], value: float) -> Shaped[Tensor, "B *E"]:
+        """Return a value for these documents, and the rows of the others."""
+        return rows.masked_fill(self._rows(rows), value)
+
     def only(self, rows: Shaped[Tensor, "B *E"]) -> Shaped[Tensor, "B *E"]:
         """Return the rows of these documents, and zeros for the others."""
         return rows if self.all else rows.masked_fill(~self._rows(rows), 0)
