@@ -45,16 +45,13 @@ def write_pasts(pasts: list[SegmentCache], path: Path, model: PreTrainedModel) -
     numbers = []
     for number, past in enumerate(pasts):
         fields = vars(past.compact())
-        tensors |= {
-            f"layers.{number}.{name}": value.contiguous() for name, value in fields.items() if isinstance(value, Tensor)
-        }
+        for name, value in fields.items():
+            if isinstance(value, Tensor):
+                # Layers share positions, which a file cannot.
+                tensors[f"layers.{number}.{name}"] = value.contiguous() if value.is_floating_point() else value.clone()
         numbers.append({name: value for name, value in fields.items() if isinstance(value, int)})
-    about = {
-        "format": FORMAT,
-        "model": _fingerprint(model),
-        "layers": json.dumps(numbers),
-        "sha256": _checksum(tensors),
-    }
+    about = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
+    about["sha256"] = _checksum(tensors, about["layers"])
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=".draft", dir=path.parent) as workshop:
             draft = Path(workshop) / path.name
@@ -82,19 +79,19 @@ def read_pasts(path: Path, model: PreTrainedModel) -> list[SegmentCache]:
         _damaged(path, str(error), error)
     if about.get("format") != FORMAT:
         _damaged(path, f"its format is {about.get('format')!r}, not {FORMAT!r}")
-    if about.get("sha256") != _checksum(tensors):
+    if about.get("sha256") != _checksum(tensors, about.get("layers", "")):
         _damaged(path, "its contents are not those that were written")
     if about.get("model") != _fingerprint(model):
         raise CheckpointError(
             f"model: expected the model that {path} was saved with, got one with other settings, weights or dtype; "
             "load that model, or have this one read the text again"
         )
-    device = model.device
-    pasts = []
+    # Copies: a file's numbers are not aligned as those in memory are, which makes other roundings.
+    device, pasts = model.device, []
     for number, numbers in enumerate(json.loads(about["layers"])):
         prefix = f"layers.{number}."
         held = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        pasts.append(SegmentCache(**numbers, **{name: tensor.to(device) for name, tensor in held.items()}))
+        pasts.append(SegmentCache(**numbers, **{name: tensor.to(device, copy=True) for name, tensor in held.items()}))
     return pasts
 
 
@@ -114,8 +111,8 @@ def _fingerprint(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _checksum(tensors: Mapping[str, Tensor], numbers: str) -> str:
+    digest = hashlib.sha256(numbers.encode())
     _add(digest, tensors)
     return digest.hexdigest()
 
