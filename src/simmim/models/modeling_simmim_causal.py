@@ -13,7 +13,7 @@ from transformers import GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from simmim.errors import ConfigError
+from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, token_loss
@@ -71,6 +71,17 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
+
+    def _prepare_model_inputs(
+        self, inputs: Tensor | None = None, bos_token_id: Tensor | None = None, model_kwargs: Any = None
+    ) -> Any:
+        """Find the prompt, and refuse an empty one before it is looked into."""
+        found = cast(Any, GenerationMixin._prepare_model_inputs)(self, inputs, bos_token_id, model_kwargs)
+        if found[0].shape[1] == 0:
+            raise ShapeError(
+                f"{found[1]}: expected a prompt of one token or more, got {list(found[0].shape)}; begin it with bos"
+            )
+        return found
 
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any

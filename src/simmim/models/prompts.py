@@ -32,8 +32,6 @@ def checked_prompt(input_ids: Tensor, kwargs: dict[str, Any], covered: int, *, a
     held = 0 if past is None else past.get_seq_length()
     batch, tokens = input_ids.shape
     new = tokens - held if covered == tokens else tokens
-    if not tokens:
-        raise ShapeError(f"input_ids: expected a prompt of one token or more, got {[batch, tokens]}; begin with bos")
     if new < 1 or covered != held + new:
         raise ShapeError(
             f"past_key_values: expected a cache that holds less than the text, got one of {held} tokens with input_ids "
