@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["FORMULAS", "default_flops", "full_flops", "literal_flops", "pyramid_flops"]
+__all__ = ["FORMULAS", "cache_numbers", "default_flops", "full_flops", "literal_flops", "pyramid_flops"]
 
 
 def _projections(tokens: int, width: int) -> int:
@@ -83,3 +83,24 @@ FORMULAS: dict[str, Callable[[int, int, int], int]] = {
     "pyramid": pyramid_flops,
 }
 """By form: tokens, segment length and width to operations."""
+
+
+def cache_numbers(reach: str, tokens: int, segment_length: int, width: int) -> int:
+    """Return how many floating-point numbers a causal layer of the default form keeps while it decodes (§2.3).
+
+    ::
+
+        4 L E                    keys and values of the last 2L tokens
+        2 S E                    reach all: keys and values of the states of S finished segments
+        3 (⌊log₂ S⌋ + 1) E       reach pyramid: a node a level, its key and its value
+        E + 1                    the state under way, and its weight
+
+    Args:
+        reach: ``all`` or ``pyramid``.
+        tokens: N, 2L or more.
+        segment_length: L.
+        width: E.
+    """
+    finished = tokens // segment_length
+    states = 2 * finished if reach == "all" else 3 * finished.bit_length()
+    return (4 * segment_length + states + 1) * width + 1

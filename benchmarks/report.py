@@ -15,7 +15,7 @@ from rich.table import Table
 
 from simmim.train.atomic import replaced_file
 
-__all__ = ["FORMS", "in_short", "logarithmic", "plot", "save", "table"]
+__all__ = ["FORMS", "in_short", "logarithmic", "plot", "save", "save_data", "table"]
 
 MIB = 2**20
 GFLOP = 1e9
@@ -41,13 +41,19 @@ def save(
         stem: folder and name of the files without ``.json`` and ``.png``; the folder is made.
         draw: makes the picture of the record; None for that of ``benchmarks.speed``.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    data, picture = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".png")
-    with replaced_file(data) as stream:
-        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    data, picture = save_data(record, stem), stem.with_name(stem.name + ".png")
     with replaced_file(picture) as stream:
         (draw or plot)(record).savefig(stream.buffer, format="png", dpi=144)
     return data, picture
+
+
+def save_data(record: dict[str, Any], stem: Path) -> Path:
+    """Write a record; return the path of the file, which is ``stem`` and ``.json``. The folder is made."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    data = stem.with_name(stem.name + ".json")
+    with replaced_file(data) as stream:
+        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return data
 
 
 def series(record: dict[str, Any], what: str) -> dict[str, list[float]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from simmim.nn import SMIAttention
 from simmim.ops import reference
@@ -117,21 +120,61 @@ def test_error_is_at_most_twice_that_of_the_naive_form(dtype: torch.dtype, causa
         assert (ours - true).norm() <= 2 * (naive - true).norm() + 1e-12
 
 
-def test_a_step_at_a_time_equals_the_parallel_pass() -> None:
-    """Contract 4 on a layer, for some options: prefill of any length, then steps, ragged and with holes."""
-    for options in some_options():
-        if not options["causal"]:
-            continue
-        layer = random_layer(**options)
-        hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
-        expected = layer(hidden, mask)
-        for start in (0, 1, LENGTH, 2 * LENGTH + 1):
-            first, cache = layer.prefill(hidden[:, :start], mask[:, :start])
-            rest = []
-            for t in range(start, hidden.shape[1]):
-                rest.append(layer.step(hidden[:, t : t + 1], cache, mask[:, t : t + 1]))
+def steps_equal_the_whole(options: dict[str, Any], starts: Sequence[int]) -> None:
+    """Read some tokens at once and the others one by one: ragged and with holes, and side by side without padding."""
+    layer = random_layer(**options)
+    hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
+    full = torch.stack(documents([WIDTH] * 2))
+    for x, held in ((hidden, mask), (full, None)):
+        expected = layer(x, held)
+        for start in starts:
+            first, cache = layer.prefill(x[:, :start], None if held is None else held[:, :start])
+            rest = [
+                layer.step(x[:, t : t + 1], cache, None if held is None else held[:, t : t + 1])
+                for t in range(start, WIDTH)
+            ]
             actual = torch.cat((first, *rest), dim=1)
-            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m, o=options: f"{o}: {m}")
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m: f"{options}: {m}")
+
+
+def causal_options(options: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [chosen for chosen in options if chosen["causal"]]
+
+
+def test_a_step_at_a_time_equals_the_parallel_pass() -> None:
+    """Contract 4 on a layer, for some options: prefill of any length, then steps."""
+    for options in causal_options(some_options()):
+        steps_equal_the_whole(options, (0, 1, LENGTH, 2 * LENGTH + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.contract
+@pytest.mark.parametrize("options", causal_options(every_option()), ids=name_of)
+def test_a_step_at_a_time_equals_the_parallel_pass_with_every_option(options: dict[str, Any]) -> None:
+    """Contract 4 on a layer."""
+    with torch.no_grad():
+        steps_equal_the_whole(options, (0, LENGTH + 1))
+
+
+@torch.no_grad()
+def test_a_token_without_padding_costs_few_operations() -> None:
+    """What all layers share, and all documents, is not worked out by each: a guard of the time that a token takes."""
+    layer = random_layer(torch.float32, **DEFAULT, causal=True)
+    _, cache = layer.prefill(torch.randn(2, 3 * LENGTH + 1, HIDDEN))
+    token, layout = torch.randn(2, 1, HIDDEN), cache.layout(1)
+    other = copy.deepcopy(cache)
+    layer.step(token, other, layout=layout)
+
+    class Counter(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if not func.is_view:
+                counted.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    counted: list[str] = []
+    with Counter():
+        layer.step(token, cache, layout=layout)
+    assert len(counted) <= 24, counted
 
 
 @pytest.mark.parametrize("cuts", [(1,), (LENGTH,), (2 * LENGTH + 1, 2 * LENGTH + 3), (0, 4, 5, 5, 3 * LENGTH)], ids=str)
@@ -140,9 +183,7 @@ def test_parts_make_the_whole(cuts: tuple[int, ...]) -> None:
 
     Its cache, too, goes on as that of single steps does, and a gradient flows through it.
     """
-    for options in some_options():
-        if not options["causal"]:
-            continue
+    for options in causal_options(some_options()):
         layer = random_layer(**options)
         hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
         hidden.requires_grad_()
@@ -159,6 +200,23 @@ def test_parts_make_the_whole(cuts: tuple[int, ...]) -> None:
         assert cache.seen == WIDTH
         wanted, got = (torch.autograd.grad(out.square().sum(), hidden)[0] for out in (expected, actual))
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9, msg=lambda m, o=options: f"{o}: {m}")
+
+
+@pytest.mark.slow
+@pytest.mark.contract
+@pytest.mark.parametrize("options", causal_options(every_option()), ids=name_of)
+@torch.no_grad()
+def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, Any]) -> None:
+    """Contract 4 part by part: every cut of a text in two, and then steps; ragged and without padding."""
+    layer = random_layer(**options)
+    hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
+    for x, held in ((hidden, mask), (torch.stack(documents([WIDTH] * 2)), torch.ones(2, WIDTH, dtype=torch.bool))):
+        expected = layer(x, held)
+        for cut in range(WIDTH - 2):
+            first, cache = layer.prefill(x[:, :cut], held[:, :cut])
+            second, cache = layer.extend(x[:, cut:-2], held[:, cut:-2], past=cache)
+            steps = [layer.step(x[:, t : t + 1], cache, held[:, t : t + 1]) for t in (WIDTH - 2, WIDTH - 1)]
+            torch.testing.assert_close(torch.cat((first, second, *steps), 1), expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("reach", ["all", "pyramid"])

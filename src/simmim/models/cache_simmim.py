@@ -7,12 +7,17 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import NoReturn
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, EncoderDecoderCache
 
+from simmim.errors import ShapeError
+from simmim.models.cache_files import read_pasts, write_pasts
 from simmim.nn.segment_cache import SegmentCache
 
 __all__ = ["MemoryCache", "MemoryCacheLayer", "SimMIMCache", "SimMIMCacheLayer", "SimMIMEncoderDecoderCache"]
@@ -205,6 +210,8 @@ class _LayerCache(Cache):
 class SimMIMCache(_LayerCache):
     """The pasts of a decoder's layers.
 
+    A text is read once and continued in many ways from copies (``copy.deepcopy``), or from a file that ``save`` wrote.
+
     Args:
         num_layers: layers of the decoder.
         offloading: keep the pasts in CPU memory but for the layer that is at work; for a GPU with little memory.
@@ -223,6 +230,48 @@ class SimMIMCache(_LayerCache):
             for layer, past in zip(layers, before, strict=True):
                 layer.past = past
             raise
+
+    @property
+    def pasts(self) -> list[SegmentCache]:
+        """What the layers hold, from the first on; shorter than their number before the first token."""
+        return [layer.past for layer in self.layers if isinstance(layer, SimMIMCacheLayer) and layer.past is not None]
+
+    def save(self, path: str | PathLike[str], model: PreTrainedModel) -> None:
+        """Write the cache into a file (safetensors), which ``load`` reads for the same model only.
+
+        Args:
+            path: the file to make or replace; its folder must exist.
+            model: the model that filled the cache.
+
+        Raises:
+            ShapeError: the cache is empty, or not of this model.
+            CheckpointError: the file cannot be written.
+        """
+        layers = model.config.num_hidden_layers
+        if len(self.pasts) != layers:
+            raise ShapeError(
+                f"model: expected the one that filled this cache of {len(self.layers)} layers, of which "
+                f"{len(self.pasts)} hold something; got one of {layers}"
+            )
+        write_pasts(self.pasts, Path(path), model)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], model: PreTrainedModel) -> SimMIMCache:
+        """Return the cache that ``save`` wrote, on the model's device.
+
+        Args:
+            path: the file.
+            model: a model of the same settings, weights and dtype as the one that filled the cache.
+
+        Raises:
+            CheckpointError: there is no such file, it is damaged or not of a cache, or it is of another model.
+        """
+        pasts = read_pasts(Path(path), model)
+        cache = cls(len(pasts))
+        for layer, past in zip(cache.layers, pasts, strict=True):
+            assert isinstance(layer, SimMIMCacheLayer)
+            layer.past = past
+        return cache
 
     @property
     def is_initialized(self) -> bool:

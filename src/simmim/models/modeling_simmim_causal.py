@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from simmim.models.losses import IGNORED, check_labels, head_loss, token_loss
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
 from simmim.models.packed_documents import PackedDocuments
+from simmim.models.prompts import checked_prompt
 from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
@@ -73,17 +74,62 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
 
+    def _prepare_model_inputs(
+        self, inputs: Tensor | None = None, bos_token_id: Tensor | None = None, model_kwargs: Any = None
+    ) -> Any:
+        """Find the prompt, and refuse an empty one before it is looked into."""
+        found = cast(Any, GenerationMixin._prepare_model_inputs)(self, inputs, bos_token_id, model_kwargs)
+        if found[0].shape[1] == 0:
+            raise ShapeError(
+                f"{found[1]}: expected a prompt of one token or more, got {list(found[0].shape)}; begin it with bos"
+            )
+        return found
+
     def _prepare_cache_for_generation(
         self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Give generation our cache, and have a long prompt read part by part, so that its memory is bounded."""
-        prepare: Any = GenerationMixin._prepare_cache_for_generation  # which types self as a protocol that no model is
-        found = prepare(self, generation_config, model_kwargs, *args, **kwargs)
+        """Give generation our cache."""
+        # transformers types self as a protocol that no model is.
+        found = cast(Any, GenerationMixin._prepare_cache_for_generation)(
+            self, generation_config, model_kwargs, *args, **kwargs
+        )
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = SimMIMCache(len(self.decoder.layers))
-        if generation_config.use_cache:
-            generation_config.prefill_chunk_size = _chunk_size(generation_config, **model_kwargs)
         return found
+
+    def _prefill(
+        self,
+        input_ids: Tensor,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        is_first_iteration: bool = True,
+    ) -> Any:
+        """Check the prompt, and have a long one read part by part, so that its memory is bounded."""
+        cached, mask = generation_config.use_cache, model_kwargs.get("attention_mask")
+        prompt, prefill = dict(model_kwargs), cast(Any, GenerationMixin._prefill)
+        if model_kwargs.get("inputs_embeds") is None:
+            if cached and not (generation_config.output_attentions or generation_config.output_hidden_states):
+                # Else what is returned of every token has to come from one pass.
+                generation_config.prefill_chunk_size = generation_config.prefill_chunk_size or PREFILL_CHUNK
+            # transformers leaves out a mask without padding.
+            covered = getattr(generation_config, "_mask_length", -1) if mask is None else mask.shape[1]
+            in_parts = cached and generation_config.prefill_chunk_size is not None
+            input_ids = checked_prompt(input_ids, prompt, covered, align=in_parts)
+        output = prefill(self, input_ids, generation_config, prompt, is_first_iteration)
+        if cached:
+            # What is generated is no padding, and the cache knows where that of the prompt was.
+            model_kwargs["attention_mask"] = None
+        return output
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """Repeat, for beams and samples, the documents of a cache, too."""
+        cache = kwargs.get("past_key_values")
+        if expand_size > 1 and isinstance(cache, SimMIMCache):
+            cache.batch_repeat_interleave(expand_size)
+        expand = cast(Any, GenerationMixin._expand_inputs_for_generation)
+        return expand(self, expand_size, is_encoder_decoder, input_ids, **kwargs)
 
     def forward(
         self,
@@ -156,7 +202,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
                 check_labels(labels, hidden.shape[:2], config.vocab_size)
                 labels = labels.masked_fill(documents.begins, IGNORED)
             labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
-        if attention_mask is not None:
+        if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
             hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
@@ -197,29 +243,6 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         batch, tokens = given.shape[:2]
         mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
         return PackedDocuments.find(batch, tokens, mask=mask, **found)
-
-
-def _chunk_size(
-    config: GenerationConfig,
-    attention_mask: Tensor | None = None,
-    inputs_embeds: Tensor | None = None,
-    **kwargs: Any,
-) -> int | None:
-    """Return how many tokens of a prompt are read at once, or None for all."""
-    if attention_mask is None or inputs_embeds is not None:
-        return config.prefill_chunk_size
-    if config.prefill_chunk_size is None:
-        # What is returned of every token has to come from one pass.
-        wanted = config.output_attentions or config.output_hidden_states
-        if wanted or attention_mask.shape[-1] <= PREFILL_CHUNK or not bool(attention_mask[:, -1].all()):
-            return None
-        return PREFILL_CHUNK
-    if not bool(attention_mask[:, -1].all()):
-        raise ConfigError(
-            f"prefill_chunk_size: expected None with padding on the right, got {config.prefill_chunk_size}; pad "
-            'prompts on the left: tokenizer.padding_side = "left"'
-        )
-    return config.prefill_chunk_size
 
 
 def _repeat_at_padding(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

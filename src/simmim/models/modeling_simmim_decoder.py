@@ -19,6 +19,7 @@ from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
 from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.ops.steps import StepLayout
 
 __all__ = ["SimMIMDecoder", "SimMIMDecoderOutput"]
 
@@ -124,7 +125,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             hidden, mask, lengths, spread = documents.pack(hidden), None, documents.lengths, documents.spread
             maps = None if maps is None else [AttentionMaps(documents.spread, documents.pack) for _ in maps]
         if goes_on:
-            layouts = self._next(past, tokens, mask)
+            layouts = self._next(past, batch, tokens, mask)
         else:
             layouts = layouts_in_turn(self.config, hidden, mask, lengths=lengths, causal=True)
         states = []
@@ -156,16 +157,17 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             )
         return past
 
-    def _next(self, past: Past | None, tokens: int, mask: Tensor | None) -> list[SegmentLayout] | list[None]:
+    def _next(
+        self, past: Past | None, batch: int, tokens: int, mask: Tensor | None
+    ) -> list[SegmentLayout | StepLayout]:
         """Return the layouts that the layers take in turn for tokens that come after a past."""
-        if tokens < 2:
-            return [None]
         cache = past.self_attention_cache if isinstance(past, SimMIMEncoderDecoderCache) else past
         assert cache is not None
-        layouts = []
+        layouts: list[SegmentLayout | StepLayout] = []
         for number, layer in enumerate(cache.layers[: 2 if self.config.segment_shift else 1]):
             cache.prefetch(number)
             assert isinstance(layer, SimMIMCacheLayer) and layer.past is not None
+            layer.past.check_batch(batch, "past_key_values")
             layouts.append(layer.past.layout(tokens, mask))
         return layouts
 

@@ -86,7 +86,7 @@ class AttentionMaps:
 
     def of_window(self, cache: SegmentCache) -> Callable[[Tensor], Tensor]:
         """Return what ``decode_attention`` shows its weights ``[B, H, 1, K]``: the window, then the states."""
-        room, window = cache.keys.shape[1], cache.window
+        room, window = cache.room, cache.window
         first = (cache.number - cache.neighbours) * cache.segment_length
         order = (first[:, None] + torch.arange(window, device=first.device)) % window
 

@@ -11,6 +11,7 @@ from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
 from simmim.ops.segments import SegmentLayout
+from simmim.ops.steps import StepLayout
 
 __all__ = ["DecoderBlock", "EncoderBlock", "GatedFFN"]
 
@@ -98,7 +99,7 @@ class DecoderBlock(nn.Module):
         memory: tuple[Tensor, ...] = (),
         memory_mask: Bool[Tensor, "B M"] | None = None,
         attention_mask: Bool[Tensor, "R N"] | None = None,
-        layout: SegmentLayout | None = None,
+        layout: SegmentLayout | StepLayout | None = None,
         past: SegmentCache | None = None,
         use_cache: bool = False,
         maps: AttentionMaps | None = None,
@@ -111,21 +112,24 @@ class DecoderBlock(nn.Module):
                 side by side read; read only where there is one.
             memory_mask: ``[B, M]`` which memory vectors exist.
             attention_mask: ``[R, N]`` which tokens exist.
-            layout: of whole texts; read only without a past.
+            layout: of whole texts, or what ``past.layout`` returned.
             past: what came before these tokens.
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.
         """
+        drop = self.dropout if self.training else _same
         normed = by_tokens(self.attention_norm, hidden_states)
         if use_cache or past is not None:
             # Called, not only its ``extend``: what loads a layer's parameters late (accelerate) hooks into the call.
             attended, past = self.attention(normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps)
         else:
             attended = self.attention(normed, layout=layout, maps=maps)
-        hidden_states = hidden_states + self.dropout(attended)
+        hidden_states = hidden_states + drop(attended)
         if self.cross_attention is not None:
             read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
-            hidden_states = hidden_states + self.dropout(read)
-        return hidden_states + self.dropout(
-            by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states)
-        ), past
+            hidden_states = hidden_states + drop(read)
+        return hidden_states + drop(by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states)), past
+
+
+def _same(x: Tensor) -> Tensor:
+    return x

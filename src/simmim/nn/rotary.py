@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-__all__ = ["Turn", "rotary_turn", "rotate"]
+__all__ = ["Turn", "rotary_turn", "rotate", "rotate_few", "whole_turn"]
 
 Turn = tuple[Float[Tensor, "*P R"], Float[Tensor, "*P R"]]
 """Cosine and sine of the angle of each of the R = D/2 channel pairs."""
@@ -36,3 +36,19 @@ def rotate(x: Float[Tensor, "*P H D"], turn: Turn | None) -> Float[Tensor, "*P H
     cos, sin = (table[..., None, :] for table in turn)
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+
+def whole_turn(turn: Turn) -> tuple[Float[Tensor, "*P 1 D"], Float[Tensor, "*P 1 D"]]:
+    """Return a turn as ``rotate_few`` takes it: for every channel, and for every head."""
+    cos, sin = (table[..., None, :] for table in turn)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
+def rotate_few(x: Float[Tensor, "*B H D"], turn: tuple[Tensor, Tensor] | None) -> Float[Tensor, "*B H D"]:
+    """Turn as ``rotate`` does, in as few operations as can be: of a single token they cost more than its numbers.
+
+    Args:
+        x: heads of one token of each document.
+        turn: a ``whole_turn`` of each document's position, or of one for all; None turns nothing.
+    """
+    return x if turn is None else torch.addcmul(x * turn[0], x.roll(x.shape[-1] // 2, -1), turn[1])

@@ -1,11 +1,12 @@
 """What one causal SMI layer keeps while it decodes: its window of keys and values, and the states of finished segments.
 
-Letters: B documents, W = (1 + neighbours)*L tokens of a full window (fewer slots are held until it fills), C room for
-states, H heads, D head width, E width.
+Letters: B documents, W = (1 + neighbours)*L tokens of a full window, K slots of the window (fewer than W until it
+fills) and after them room for states, H heads, D head width, E width.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,13 +15,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from simmim.errors import ShapeError
 from simmim.nn.state_pooling import StatePooling
 from simmim.ops.segments import SegmentLayout
+from simmim.ops.steps import Columns, StepLayout
 
 __all__ = ["SegmentCache"]
 
 ROOM = 16
-"""Room for tokens and for states grows by doubling from here."""
+"""Least room for tokens and for states. That for tokens doubles until the window is full."""
+SPARE = 8
+"""Room for states grows by one in so many, so that little is held in vain and growing costs little."""
 
 
 @dataclass
@@ -30,20 +35,21 @@ class SegmentCache:
     That is O(L + S) numbers a channel, or O(L + log S) with a pyramid of states.
 
     The window is a ring: the token at position u lies in slot u mod W. Because W is exactly the segments that a token
-    may read, a slot is current if and only if its position is not before the first of these segments.
+    may read, a document's position alone says which of them are current. Tokens and states stand in one tensor, as
+    attention reads them.
 
     Attributes:
         segment_length: L.
         neighbours: whole segments before the own one that a token reads.
         origin: position of a document's first token.
         position: ``[B]`` position u of each document's next token.
-        slot_position: ``[B, W]`` position of the token in each slot, -1 for none.
-        keys, values: ``[B, W, H, D]``.
-        state_keys, state_values: ``[B, C, H, D]`` of the finished segments 0..C-1, or of one pyramid node a level
-            (None: states are not read).
+        room: slots of the window among the K.
+        keys, values: ``[B, H, K, D]`` of the window's tokens, then of states: of the finished segments 0, 1, ..., or of
+            one pyramid node a level.
         nodes: ``[B, C, E]`` these pyramid nodes, to be merged further.
-        pooled, weight: ``[B, E]`` and ``[B]`` the state of the segment under way.
+        pooled, weight: ``[B, E]`` and ``[B]`` the state of the segment under way (None: states are not read).
         message: ``[B, E]`` what the states tell the segment under way (broadcast reads only).
+        intact: ``[B]`` position from which on a cropped window is whole (None: it was never cropped).
         seen: tokens passed so far, padding included: the ``N`` of the tokens that came in.
     """
 
@@ -51,15 +57,14 @@ class SegmentCache:
     neighbours: int
     origin: int
     position: Int[Tensor, " B"]
-    slot_position: Int[Tensor, "B W"]
-    keys: Float[Tensor, "B W H D"]
-    values: Float[Tensor, "B W H D"]
-    state_keys: Float[Tensor, "B C H D"] | None = None
-    state_values: Float[Tensor, "B C H D"] | None = None
+    room: int
+    keys: Float[Tensor, "B H K D"]
+    values: Float[Tensor, "B H K D"]
     nodes: Float[Tensor, "B C E"] | None = None
     pooled: Float[Tensor, "B E"] | None = None
     weight: Float[Tensor, " B"] | None = None
     message: Float[Tensor, "B E"] | None = None
+    intact: Int[Tensor, " B"] | None = None
     seen: int = 0
 
     @classmethod
@@ -91,16 +96,17 @@ class SegmentCache:
 
         def take(segments: Tensor) -> Tensor:
             if not segments.numel():
-                return segments.new_zeros(*flat.shape, *segments.shape[2:])
-            chosen = segments.flatten(0, 1).index_select(0, flat.flatten()).view(*flat.shape, *segments.shape[2:])
-            return chosen.masked_fill(~held[..., None, None], 0)
+                chosen = segments.new_zeros(*flat.shape, *segments.shape[2:])
+            else:
+                chosen = segments.flatten(0, 1).index_select(0, flat.flatten()).view(*flat.shape, *segments.shape[2:])
+            return chosen.masked_fill(~held[..., None, None], 0).transpose(1, 2).contiguous()
 
         return cls(
             segment_length=segment_length,
             neighbours=neighbours,
             origin=origin,
             position=next_position,
-            slot_position=torch.where(held, position, torch.full_like(position, -1)),
+            room=len(slots),
             keys=take(keys),
             values=take(values),
             seen=layout.tokens,
@@ -131,31 +137,48 @@ class SegmentCache:
         return self.position // self.segment_length
 
     @property
-    def begins(self) -> Bool[Tensor, " B"]:
-        """Which documents' next token is the first of a segment."""
-        return (self.position % self.segment_length == 0) | (self.position == self.origin)
+    def states(self) -> tuple[Float[Tensor, "B H C D"], Float[Tensor, "B H C D"]]:
+        """Keys and values of the states, and of the room for more."""
+        return self.keys[:, :, self.room :], self.values[:, :, self.room :]
 
-    def readable_window(self) -> Bool[Tensor, "B W"]:
-        """Return which window slots the next token may read."""
-        start = (self.number - self.neighbours) * self.segment_length
-        return (self.slot_position >= 0) & (self.slot_position >= start[:, None])
+    def add_states(self, keys: Float[Tensor, "B C H D"], values: Float[Tensor, "B C H D"]) -> None:
+        """Put the first states behind the window."""
+        self.keys = torch.cat((self.keys, keys.transpose(1, 2)), dim=2)
+        self.values = torch.cat((self.values, values.transpose(1, 2)), dim=2)
 
-    def layout(self, tokens: int, attention_mask: Bool[Tensor, "B N"] | None = None) -> SegmentLayout:
-        """Lay out the next tokens, together with the segments that they read in full."""
+    def check_batch(self, documents: int, name: str = "past") -> None:
+        """Say that new tokens are of another number of documents than the past.
+
+        Args:
+            documents: of the new tokens.
+            name: of the argument that this cache is.
+
+        Raises:
+            ShapeError: they are.
+        """
+        if documents != len(self.position):
+            raise ShapeError(
+                f"{name}: expected the cache of {documents} documents, as many as the new tokens are of, got one of "
+                f"{len(self.position)}; repeat or choose its documents (batch_repeat_interleave, batch_select_indices)"
+            )
+
+    def layout(self, tokens: int, attention_mask: Bool[Tensor, "B N"] | None = None) -> SegmentLayout | StepLayout:
+        """Lay out the next tokens: one of each document, or several with the segments that they read in full."""
+        if tokens == 1:
+            return StepLayout.build(self.position, attention_mask, self.segment_length, self.neighbours, self.origin)
         if attention_mask is None:
             attention_mask = torch.ones(len(self.position), tokens, dtype=torch.bool, device=self.position.device)
-        return SegmentLayout.continued(
-            self.position, self.slot_position, attention_mask, self.segment_length, self.neighbours
-        )
+        return SegmentLayout.continued(self.position, self.origin, attention_mask, self.segment_length, self.neighbours)
 
     def put_before(
         self, layout: SegmentLayout, keys: tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]
     ) -> tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]:
         """Put the keys and values that are kept into the slots of such a layout that stand before the new ones."""
-        slot, document, kept = layout.memo("kept slots", lambda: layout.kept_slots(self.slot_position, self.window))
+        slot, document, position = layout.memo("kept slots", lambda: layout.kept_slots(self.origin))
 
         def put(new: Tensor, old: Tensor) -> Tensor:
-            return new.flatten(0, 1).index_put((slot,), old[document, kept].to(new.dtype)).view_as(new)
+            kept = old.transpose(1, 2)[document, position % self.window]
+            return new.flatten(0, 1).index_put((slot,), kept.to(new.dtype)).view_as(new)
 
         return put(keys[0], self.keys), put(keys[1], self.values)
 
@@ -172,58 +195,55 @@ class SegmentCache:
 
     def goes_on(self, layout: SegmentLayout) -> Bool[Tensor, " S"]:
         """Return which segments of such a layout are the one under way."""
-        return (layout.number == self.number[layout.document]) & ~self.begins[layout.document]
+        begins = (self.position % self.segment_length == 0) | (self.position == self.origin)
+        return (layout.number == self.number[layout.document]) & ~begins[layout.document]
 
-    def add_token(self, pooling: StatePooling, token: Float[Tensor, "B E"], real: Bool[Tensor, " B"]) -> None:
-        """Add the next token to the state of its segment where ``real`` is true."""
+    def add_token(self, pooling: StatePooling, token: Float[Tensor, "B E"], layout: StepLayout) -> None:
+        """Add the next token to the state of its segment."""
         assert self.pooled is not None and self.weight is not None
-        pooled = self.pooled.masked_fill(self.begins[:, None], 0)
-        weight = self.weight.masked_fill(self.begins, pooling.empty)
-        more = pooling(token[:, None].to(pooled.dtype), torch.ones_like(real)[:, None])
-        new_pooled, new_weight = pooling.merge((pooled, weight), more)
-        self.pooled = torch.where(real[:, None], new_pooled, self.pooled)
-        self.weight = torch.where(real, new_weight, self.weight)
+        pooled, weight = self.pooled, self.weight
+        if layout.begins.any:
+            pooled, weight = layout.begins.fill(pooled, 0.0), layout.begins.fill(weight, pooling.empty)
+        pooled, weight = pooling.add((pooled, weight), token.to(pooled.dtype))
+        self.pooled = layout.real.choose(pooled, self.pooled)
+        self.weight = layout.real.choose(weight, self.weight)
 
-    def write_token(self, k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"], real: Bool[Tensor, " B"]) -> None:
-        """Put the next token of each document where ``real`` is true into its slot."""
-        slot = self.position % self.window
-        row = torch.arange(len(slot), device=slot.device)
-        room = self.slot_position.shape[1]
-        if room < self.window and int(slot.max()) >= room:
-            more = min(self.window, max(2 * room, ROOM)) - room
-            self.slot_position = F.pad(self.slot_position, (0, more), value=-1)
-            self.keys, self.values = (F.pad(kept, (0, 0, 0, 0, 0, more)) for kept in (self.keys, self.values))
-        self.keys = _put(self.keys, row, slot, torch.where(real[:, None, None], k, self.keys[row, slot]))
-        self.values = _put(self.values, row, slot, torch.where(real[:, None, None], v, self.values[row, slot]))
-        kept = torch.where(real, self.position, self.slot_position[row, slot])
-        self.slot_position = _put(self.slot_position, row, slot, kept)
+    def write_token(self, layout: StepLayout, k: Float[Tensor, "B H D"], v: Float[Tensor, "B H D"]) -> None:
+        """Put the next token of each document into its slot."""
+        if layout.slots.needed > self.room:
+            self._make_room(min(self.window, max(layout.slots.needed, 2 * self.room, ROOM)) - self.room, 0)
+        self.keys, self.values = layout.slots.write(self.keys, k), layout.slots.write(self.values, v)
 
     def write_state(
         self,
-        column: Int[Tensor, " B"],
+        columns: Columns,
         k: Float[Tensor, "B H D"],
         v: Float[Tensor, "B H D"],
-        real: Bool[Tensor, " B"],
         node: Float[Tensor, "B E"] | None = None,
     ) -> None:
-        """Put a state, and the node that it is of, into its column where ``real``, making room if there is none."""
-        assert self.state_keys is not None and self.state_values is not None
-        room = self.state_keys.shape[1]
-        needed = int(column.masked_fill(~real, -1).max()) + 1
-        if needed > room:
+        """Put states, and the nodes that they are of, into their columns, making room if there is none."""
+        held = self.keys.shape[2] - self.room
+        if columns.needed > held:
             # A new level of a pyramid comes alone; a new segment is followed by many.
-            more = needed - room if node is not None else max(needed, 2 * room, ROOM) - room
-            grow = self.state_keys.new_zeros(len(column), more, *self.state_keys.shape[2:])
-            self.state_keys = torch.cat((self.state_keys, grow), dim=1)
-            self.state_values = torch.cat((self.state_values, grow), dim=1)
-            if self.nodes is not None:
-                self.nodes = F.pad(self.nodes, (0, 0, 0, more))
-        row = torch.arange(len(column), device=column.device)[real]
-        self.state_keys = _put(self.state_keys, row, column[real], k[real])
-        self.state_values = _put(self.state_values, row, column[real], v[real])
+            more = 0 if node is not None else max(ROOM, held // SPARE)
+            self._make_room(0, max(columns.needed, held + more) - held)
+        behind = Columns([self.room + column for column in columns.columns], columns.documents)
+        self.keys, self.values = behind.write(self.keys, k), behind.write(self.values, v)
         if node is not None:
             assert self.nodes is not None
-            self.nodes = _put(self.nodes, row, column[real], node[real])
+            self.nodes = columns.write(self.nodes, node)
+
+    def _make_room(self, tokens: int, states: int) -> None:
+        """Add slots to the window and columns to the states."""
+
+        def grow(kept: Tensor) -> Tensor:
+            window, behind = kept[:, :, : self.room], kept[:, :, self.room :]
+            return torch.cat((F.pad(window, (0, 0, 0, tokens)), F.pad(behind, (0, 0, 0, states))), dim=2)
+
+        self.keys, self.values = grow(self.keys), grow(self.values)
+        self.room += tokens
+        if self.nodes is not None:
+            self.nodes = F.pad(self.nodes, (0, 0, 0, states))
 
     def crop(self, tokens: int) -> None:
         """Forget the last tokens of every document, where what is left is still here.
@@ -243,7 +263,10 @@ class SegmentCache:
             raise ValueError(f"crop: expected 0 to {shortest} tokens, the shortest document's, got {tokens}")
         number, length = position // self.segment_length, self.segment_length
         first = ((number - self.neighbours) * length).clamp(min=self.origin)
-        if bool(((first < position) & (first < self.position - self.window)).any()):
+        intact = self.position - self.window
+        if self.intact is not None:
+            intact = torch.maximum(intact, self.intact)
+        if bool(((first < position) & (first < intact)).any()):
             raise ValueError(
                 f"crop: cannot forget {tokens} tokens: what the tokens before them read has been overwritten; "
                 "keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
@@ -259,9 +282,15 @@ class SegmentCache:
                 f"crop: cannot forget {tokens} tokens: the pyramid has merged their segments; "
                 "keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
             )
-        self.slot_position = self.slot_position.masked_fill(self.slot_position >= position[:, None], -1)
-        self.position = position
+        self.position, self.intact = position, intact
         self.seen -= tokens
+
+    def compact(self) -> SegmentCache:
+        """Return the cache without room for states to come."""
+        if self.pooled is None or self.nodes is not None:
+            return self
+        end = self.room + (int(self.number.max()) if len(self.position) else 0)
+        return dataclasses.replace(self, keys=self.keys[:, :, :end], values=self.values[:, :, :end])
 
     def select(self, index: Int[Tensor, " K"]) -> None:
         """Keep (and repeat, and reorder) the documents of these numbers, as beam search does."""
@@ -276,8 +305,3 @@ class SegmentCache:
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, function(value))
-
-
-def _put(tensor: Tensor, row: Tensor, column: Tensor, new: Tensor) -> Tensor:
-    """Write into a tensor, in place unless a gradient may have to flow through what it held."""
-    return tensor.index_put((row, column), new) if torch.is_grad_enabled() else tensor.index_put_((row, column), new)

@@ -10,7 +10,7 @@ from simmim.errors import ConfigError, ShapeError
 from simmim.nn.aggregators import Aggregator
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.chunks import by_rows
-from simmim.nn.rotary import Turn, rotary_turn, rotate
+from simmim.nn.rotary import Turn, rotary_turn, rotate, rotate_few, whole_turn
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import STATE_POOLINGS
 from simmim.nn.state_reach import STATE_REACHES
@@ -19,6 +19,7 @@ from simmim.ops.gathered import parts
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout, check_attention_mask, segment_origin
 from simmim.ops.smi import Null, States, segment_attention
+from simmim.ops.steps import StepLayout
 
 __all__ = ["SMIAttention"]
 
@@ -132,7 +133,7 @@ class SMIAttention(nn.Module):
         hidden_states: Float[Tensor, "B N E"],
         attention_mask: Shaped[Tensor, "B N"] | None = None,
         *,
-        layout: SegmentLayout | None = None,
+        layout: SegmentLayout | StepLayout | None = None,
         past: SegmentCache | None = None,
         use_cache: bool = False,
         maps: AttentionMaps | None = None,
@@ -155,6 +156,7 @@ class SMIAttention(nn.Module):
         """
         if use_cache or past is not None:
             return self.extend(hidden_states, attention_mask, layout=layout, past=past, maps=maps)
+        assert not isinstance(layout, StepLayout)
         return self._parallel(hidden_states, attention_mask, layout, maps, use_cache=False)[0]
 
     def prefill(
@@ -177,7 +179,7 @@ class SMIAttention(nn.Module):
         hidden_states: Float[Tensor, "B N E"],
         attention_mask: Shaped[Tensor, "B N"] | None = None,
         *,
-        layout: SegmentLayout | None = None,
+        layout: SegmentLayout | StepLayout | None = None,
         past: SegmentCache | None = None,
         maps: AttentionMaps | None = None,
     ) -> tuple[Float[Tensor, "B N E"], SegmentCache]:
@@ -195,22 +197,30 @@ class SMIAttention(nn.Module):
             ``[B, N, E]``, and the cache to go on from, in the place of the past.
         """
         if past is None or not past.seen:
+            assert not isinstance(layout, StepLayout)
             return self.prefill(hidden_states, attention_mask, layout=layout, maps=maps)
         batch, tokens, _ = hidden_states.shape
-        if tokens > 1 and maps is None and batch == len(past.position):
-            if layout is None:
-                mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
-                layout = past.layout(tokens, mask)
-            out, cache = self._parallel(hidden_states, None, layout, None, use_cache=True, past=past)
-            assert cache is not None
-            cache.seen += past.seen
-            return out, cache
-        steps = [slice(t, t + 1) for t in range(hidden_states.shape[1])]
-        outs = [
-            self.step(hidden_states[:, t], past, None if attention_mask is None else attention_mask[:, t], maps=maps)
-            for t in steps
-        ]
-        return torch.cat([hidden_states[:, :0], *outs], dim=1), past
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+        if tokens < 2 or maps is not None:
+            steps = [
+                self.step(
+                    hidden_states[:, t : t + 1],
+                    past,
+                    None if mask is None else mask[:, t : t + 1],
+                    layout=layout if isinstance(layout, StepLayout) else None,
+                    maps=maps,
+                )
+                for t in range(tokens)
+            ]
+            return (steps[0] if tokens == 1 else torch.cat([hidden_states[:, :0], *steps], dim=1)), past
+        if layout is None:
+            past.check_batch(batch)
+            layout = past.layout(tokens, mask)
+        assert isinstance(layout, SegmentLayout)
+        out, cache = self._parallel(hidden_states, None, layout, None, use_cache=True, past=past)
+        assert cache is not None
+        cache.seen, cache.intact = cache.seen + past.seen, past.intact
+        return out, cache
 
     def step(
         self,
@@ -218,28 +228,36 @@ class SMIAttention(nn.Module):
         cache: SegmentCache,
         attention_mask: Shaped[Tensor, "B 1"] | None = None,
         *,
+        layout: StepLayout | None = None,
         maps: AttentionMaps | None = None,
     ) -> Float[Tensor, "B 1 E"]:
         """Attend with the next token of each document and write it into the cache.
 
         A document whose mask is 0 gets no token: its output is zero and its past stays as it is.
+
+        Args:
+            hidden_states: ``[B, 1, E]``.
+            cache: what came before.
+            attention_mask: ``[B, 1]``, 1 for tokens and 0 for none; None if all are tokens.
+            layout: what ``cache.layout`` returned for these tokens, instead of a mask; layers can share it.
+            maps: gets the attention weights.
         """
         batch = hidden_states.shape[0]
-        if batch != len(cache.position) or hidden_states.shape[1] != 1:
+        if hidden_states.shape[1] != 1:
             raise ShapeError(
-                f"hidden_states: expected [{len(cache.position)}, 1, {self.hidden_size}], one token for each document "
-                f"of the cache; got {list(hidden_states.shape)}"
+                f"hidden_states: expected [batch, 1, {self.hidden_size}], one token for each document; "
+                f"got {list(hidden_states.shape)}"
             )
-        if attention_mask is None:
-            real = torch.ones(batch, dtype=torch.bool, device=hidden_states.device)
-        else:
-            real = check_attention_mask(attention_mask, batch, 1)[:, 0]
+        cache.check_batch(batch)
+        if layout is None:
+            mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, 1)
+            layout = StepLayout.build(cache.position, mask, self.segment_length, self.neighbours, self.origin)
         # Padding may hold anything, and must not reach the cache's sums.
-        token = hidden_states[:, 0].masked_fill(~real[:, None], 0)
-        out = self.state_read.step(self, token, cache, real, maps)
-        cache.position = cache.position + real
+        token = layout.real.only(hidden_states[:, 0])
+        out = self.state_read.step(self, token, cache, layout, maps)
+        cache.position = layout.following
         cache.seen += 1
-        return out.masked_fill(~real[:, None], 0)[:, None]
+        return layout.real.only(out)[:, None]
 
     def _parallel(
         self,
@@ -279,16 +297,24 @@ class SMIAttention(nn.Module):
 
     def turn_of(self, layout: SegmentLayout, dtype: torch.dtype) -> Turn | None:
         """Return the turn of every slot; layers that share a layout share it too."""
-        key = ("turn", self.rotary, self.num_heads, self.hidden_size, self.rope_theta, dtype)
-        turn: Turn | None = layout.memo(key, lambda: self.turn(layout.positions, dtype))
+        turn: Turn | None = layout.memo(self._turn_key(dtype), lambda: self.turn(layout.positions, dtype))
         return turn
 
-    def project(
-        self, x: Float[Tensor, "*T E"], turn: Turn | None
-    ) -> tuple[Float[Tensor, "*T H D"], Float[Tensor, "*T H D"], Float[Tensor, "*T H D"]]:
-        """Return the queries, keys and values of tokens."""
+    def _turn_key(self, dtype: torch.dtype) -> tuple[object, ...]:
+        return ("turn", self.rotary, self.num_heads, self.hidden_size, self.rope_theta, dtype)
+
+    def project_token(
+        self, x: Float[Tensor, "B E"], layout: StepLayout
+    ) -> tuple[Float[Tensor, "B H D"], Float[Tensor, "B H D"], Float[Tensor, "B H D"]]:
+        """Return the query, key and value of the next token of each document."""
+
+        def turn() -> tuple[Tensor, Tensor] | None:
+            turn = self.turn(layout.told, x.dtype)
+            return None if turn is None else whole_turn(turn)
+
         q, k, v = (self.split(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj))
-        return rotate(q, turn), rotate(k, turn), v
+        turned = layout.memo(self._turn_key(x.dtype), turn)
+        return rotate_few(q, turned), rotate_few(k, turned), v
 
     def pool(
         self, x: Float[Tensor, "S L E"], layout: SegmentLayout, past: SegmentCache | None

@@ -47,6 +47,11 @@ class StatePooling(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must define merge")
 
+    def add(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the states of segments from those of their first tokens and one more; the same as ``merge``."""
+        more: Pooled = self(token[:, None], torch.ones(len(token), 1, dtype=torch.bool, device=token.device))
+        return self.merge(pooled, more)
+
 
 STATE_POOLINGS: Registry[StatePooling] = Registry("state_pooling")
 
@@ -96,7 +101,12 @@ class MeanPooling(StatePooling):
         """Return the mean of all tokens."""
         mean, count = pooled[0], pooled[1] + more[1]
         share = more[1].to(mean.dtype) / count.clamp(min=1).to(mean.dtype)
-        return mean + (more[0] - mean) * share[:, None], count
+        return torch.lerp(mean, more[0], share[:, None]), count
+
+    def add(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
+        """Return the mean of all tokens, in fewer operations."""
+        count = pooled[1] + 1
+        return torch.lerp(pooled[0], token, count.to(token.dtype).reciprocal()[:, None]), count
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -130,4 +140,4 @@ class AttentionPooling(StatePooling):
         first, further = (weight.clamp(min=torch.finfo(weight.dtype).min / 2) for weight in (pooled[1], more[1]))
         total = torch.logaddexp(first, further)
         share = (further - total).exp().to(pooled[0].dtype)
-        return pooled[0] + (more[0] - pooled[0]) * share[:, None], total
+        return torch.lerp(pooled[0], more[0], share[:, None]), total

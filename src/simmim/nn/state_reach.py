@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from simmim.nn.aggregators import AGGREGATORS
@@ -19,6 +19,7 @@ from simmim.nn.segment_cache import SegmentCache
 from simmim.ops.pyramid import CarriedPyramid, StatePyramid
 from simmim.ops.reach import EverySegment, PyramidNodes, Reach
 from simmim.ops.segments import SegmentLayout
+from simmim.ops.steps import Columns, StepLayout
 
 if TYPE_CHECKING:
     from simmim.nn.smi_attention import SMIAttention
@@ -45,36 +46,29 @@ class StateReach:
         keys = attention.project_states(pooled, layout.number)
         if past is None:
             return pooled, keys
-        assert past.state_keys is not None and past.state_values is not None
-        old = past.state_keys.flatten(0, 1), past.state_values.flatten(0, 1)
-        return pooled, (torch.cat((old[0], keys[0])), torch.cat((old[1], keys[1])))
+        old_keys, old_values = (states.transpose(1, 2).flatten(0, 1) for states in past.states)
+        return pooled, (torch.cat((old_keys, keys[0])), torch.cat((old_values, keys[1])))
 
     def of(self, layout: SegmentLayout, causal: bool, past: SegmentCache | None = None) -> Reach:
         """Say who reads which of these states; layers that share a layout share the answer."""
-        room = 0 if past is None or past.state_keys is None else past.state_keys.shape[1]
+        room = 0 if past is None else past.states[0].shape[2]
         reach: Reach = layout.memo(("every segment", causal, room), lambda: EverySegment(layout, causal, room))
         return reach
 
     def keep(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "V E"], keys: Keys) -> None:
         """Put into a cache what the tokens to come may read."""
-        cache.state_keys, cache.state_values = (reach.arrange(key) for key in keys)
+        cache.add_states(*(reach.arrange(key) for key in keys))
 
-    def finished(self, cache: SegmentCache, number: Int[Tensor, " B"]) -> Bool[Tensor, "B C"]:
-        """Return which of a cache's states a token of the segment ``number`` reads."""
-        assert cache.state_keys is not None
-        column = torch.arange(cache.state_keys.shape[1], device=number.device)
-        return column < number[:, None]
+    def finished(self, layout: StepLayout) -> Bool[Tensor, "U C"]:
+        """Return which of a cache's states the next token reads; there are no more than C."""
+        column = torch.arange(max(layout.numbers, default=0), device=layout.told.device)
+        return column < (layout.told // layout.segment_length)[:, None]
 
     def finish(
-        self,
-        attention: SMIAttention,
-        cache: SegmentCache,
-        number: Int[Tensor, " B"],
-        pooled: Float[Tensor, "B E"],
-        done: Bool[Tensor, " B"],
+        self, attention: SMIAttention, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]
     ) -> None:
-        """Take up the state of the segment ``number`` where ``done`` says that it is complete."""
-        cache.write_state(number, *attention.project_states(pooled, number), done)
+        """Take up the states of the segments that the next token finishes."""
+        cache.write_state(Columns(layout.numbers, layout.ends), *attention.project_states(pooled, cache.number))
 
 
 STATE_REACHES: Registry[StateReach] = Registry("state_reach")
@@ -178,32 +172,28 @@ class PyramidStates(StateReach):
             chosen = rows.index_select(0, index.flatten()).view(*index.shape, *rows.shape[1:])
             return chosen.masked_fill(~exists.view(*exists.shape, *[1] * (rows.dim() - 1)), 0)
 
-        cache.state_keys, cache.state_values = (take(key) for key in keys)
+        cache.add_states(*(take(key) for key in keys))
         cache.nodes = take(vectors)
 
-    def finished(self, cache: SegmentCache, number: Int[Tensor, " B"]) -> Bool[Tensor, "B C"]:
-        """Return which levels the binary form of ``number`` names."""
-        assert cache.state_keys is not None
-        return (number[:, None] >> torch.arange(cache.state_keys.shape[1], device=number.device)) % 2 == 1
+    def finished(self, layout: StepLayout) -> Bool[Tensor, "U C"]:
+        """Return which levels the binary form of the segment's number names."""
+        level = torch.arange(max(layout.numbers, default=0).bit_length(), device=layout.told.device)
+        return ((layout.told // layout.segment_length)[:, None] >> level) % 2 == 1
 
     def finish(
-        self,
-        attention: SMIAttention,
-        cache: SegmentCache,
-        number: Int[Tensor, " B"],
-        pooled: Float[Tensor, "B E"],
-        done: Bool[Tensor, " B"],
+        self, attention: SMIAttention, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]
     ) -> None:
         """Count up in binary: a left node waits in its level, a right one merges with it and goes up."""
-        node, level = attention.state_norm(pooled), 0
-        place = number.double()
-        while bool(done.any()):
-            level_of = torch.full_like(number, level)
-            waits = done & ((number >> level) % 2 == 0)
-            cache.write_state(level_of, *attention.project_states(node, place), waits, node)
-            done = done & ~waits
-            if bool(done.any()):
+        node, level, done = attention.state_norm(pooled), 0, layout.ends
+        place = cache.number.double()
+        while done.any:
+            waits = done.where([(number >> level) % 2 == 0 for number in layout.numbers])
+            if waits.any:
+                columns = Columns([level] * len(node), waits)
+                cache.write_state(columns, *attention.project_states(node, place), node)
+            done = done.where([(number >> level) % 2 == 1 for number in layout.numbers])
+            if done.any:
                 assert cache.nodes is not None
-                node = self._merge(attention, cache.nodes[:, level], node, done)
+                node = self._merge(attention, cache.nodes[:, level], node, done.mask)
                 place = place - 2.0 ** (level - 1)
             level += 1

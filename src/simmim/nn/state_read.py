@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
@@ -18,7 +19,8 @@ from simmim.nn.registry import Registry
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import FirstPooling
 from simmim.ops.segments import SegmentLayout
-from simmim.ops.smi import decode_attention, exchange_states
+from simmim.ops.smi import decode_attention, exchange_states, key_bias
+from simmim.ops.steps import StepLayout
 
 if TYPE_CHECKING:
     from simmim.nn.smi_attention import SMIAttention
@@ -78,14 +80,16 @@ class StateRead:
         attention: SMIAttention,
         x: Float[Tensor, "B E"],
         cache: SegmentCache,
-        real: Bool[Tensor, " B"],
+        layout: StepLayout,
         maps: AttentionMaps | None,
     ) -> Float[Tensor, "B E"]:
         """Attend with the next token of each document, and write it into the cache where it is real."""
-        q, k, v = attention.project(x, attention.turn(cache.position, x.dtype))
-        cache.write_token(k, v, real)
+        q, k, v = attention.project_token(x, layout)
+        cache.write_token(layout, k, v)
+        room = cache.room
+        bias = layout.memo(("window", room, q.dtype), lambda: key_bias(layout.readable(room), q.dtype))
         see = None if maps is None else maps.of_window(cache)
-        out: Tensor = decode_attention(q, cache.keys, cache.values, cache.readable_window(), see=see)
+        out = decode_attention(q, cache.keys[:, :, :room], cache.values[:, :, :room], bias, see=see)
         projected: Tensor = attention.o_proj(out.flatten(-2))
         return projected
 
@@ -146,25 +150,38 @@ class Attend(StateRead):
         attention: SMIAttention,
         x: Float[Tensor, "B E"],
         cache: SegmentCache,
-        real: Bool[Tensor, " B"],
+        layout: StepLayout,
         maps: AttentionMaps | None,
     ) -> Float[Tensor, "B E"]:
         """Attend to the window, the finished states and the null slot; then add the token to its segment's state."""
-        q, k, v = attention.project(x, attention.turn(cache.position, x.dtype))
-        cache.write_token(k, v, real)
-        assert cache.state_keys is not None and cache.state_values is not None
-        keys, values = [cache.keys, cache.state_keys], [cache.values, cache.state_values]
-        allowed = [cache.readable_window(), attention.state_reach.finished(cache, cache.number)]
-        null = attention.null_slot(cache.number)
+        q, k, v = attention.project_token(x, layout)
+        cache.write_token(layout, k, v)
+        null = attention.null_slot(layout.told // attention.segment_length)
+        bias = layout.memo(
+            ("window and states", cache.room, q.dtype, null is None),
+            lambda: self._bias(attention, layout, cache.room, q.dtype, null is not None),
+        )
+        keys, values = cache.keys, cache.values
+        end = bias.shape[-1] - (null is not None)
+        if end < keys.shape[2]:
+            keys, values = keys[:, :, :end], values[:, :, :end]
         if null is not None:
-            keys.append(null[0][:, None])
-            values.append(null[1][:, None])
-            allowed.append(torch.ones_like(real)[:, None])
+            keys, values = (
+                torch.cat((kept, slot[:, :, None].expand(len(x), -1, -1, -1)), dim=2)
+                for kept, slot in zip((keys, values), null, strict=True)
+            )
         see = None if maps is None else maps.of_window(cache)
-        out = decode_attention(q, torch.cat(keys, 1), torch.cat(values, 1), torch.cat(allowed, 1), see=see)
-        _pool_token(attention, x, cache, real)
+        out = decode_attention(q, keys, values, bias, see=see)
+        _pool_token(attention, x, cache, layout)
         projected: Tensor = attention.o_proj(out.flatten(-2))
         return projected
+
+    @staticmethod
+    def _bias(
+        attention: SMIAttention, layout: StepLayout, room: int, dtype: torch.dtype, null: bool
+    ) -> Float[Tensor, "U 1 1 K"]:
+        allowed = torch.cat((layout.readable(room), attention.state_reach.finished(layout)), dim=1)
+        return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype)
 
 
 @STATE_READS.register("broadcast")
@@ -224,34 +241,32 @@ class Broadcast(StateRead):
         attention: SMIAttention,
         x: Float[Tensor, "B E"],
         cache: SegmentCache,
-        real: Bool[Tensor, " B"],
+        layout: StepLayout,
         maps: AttentionMaps | None,
     ) -> Float[Tensor, "B E"]:
         """Add the message of the segment under way; a segment's first token asks for it."""
-        local = super().step(attention, x, cache, real, maps)
+        local = super().step(attention, x, cache, layout, maps)
         assert cache.message is not None
-        asks = real & cache.begins
-        if bool(asks.any()):
-            message = self._ask(attention, local, cache, maps)
-            cache.message = torch.where(asks[:, None], message, cache.message)
-        _pool_token(attention, local, cache, real)
+        asks = layout.real.where(layout.begins.flags)
+        if asks.any:
+            cache.message = asks.choose(self._ask(attention, local, cache, layout, maps), cache.message)
+        _pool_token(attention, local, cache, layout)
         return local + self.scale(attention, cache.message)
 
     @staticmethod
-    def _ask(attention: SMIAttention, local: Tensor, cache: SegmentCache, maps: AttentionMaps | None) -> Tensor:
-        assert cache.state_keys is not None and cache.state_values is not None
-        q = attention.state_queries(local, cache.number)
-        allowed = attention.state_reach.finished(cache, cache.number)
-        null = attention.null_slot(cache.number)
-        null_key, null_value = null if null is not None else (torch.zeros_like(q), torch.zeros_like(q))
-        last = ~allowed.any(1, keepdim=True) | (null is not None)
-        heard = decode_attention(
-            q,
-            torch.cat((cache.state_keys, null_key[:, None]), 1),
-            torch.cat((cache.state_values, null_value[:, None]), 1),
-            torch.cat((allowed, last), 1),
-            see=None if maps is None else maps.of_asking(with_null=null is not None),
+    def _ask(
+        attention: SMIAttention, local: Tensor, cache: SegmentCache, layout: StepLayout, maps: AttentionMaps | None
+    ) -> Tensor:
+        allowed = attention.state_reach.finished(layout)
+        q, null = attention.state_queries(local, cache.number), attention.null_slot(cache.number)
+        null_slot = null if null is not None else (torch.zeros_like(q), torch.zeros_like(q))
+        keys, values = (
+            torch.cat((kept[:, :, : allowed.shape[1]], slot[:, :, None]), dim=2)
+            for kept, slot in zip(cache.states, null_slot, strict=True)
         )
+        last = ~allowed.any(1, keepdim=True) | (null is not None)
+        see = None if maps is None else maps.of_asking(with_null=null is not None)
+        heard = decode_attention(q, keys, values, key_bias(torch.cat((allowed, last), 1), q.dtype), see=see)
         message: Tensor = attention.state_ffn(local + heard.flatten(-2))
         return message
 
@@ -272,10 +287,9 @@ class GatedBroadcast(Broadcast):
         return message * attention.state_gate
 
 
-def _pool_token(attention: SMIAttention, token: Tensor, cache: SegmentCache, real: Tensor) -> None:
+def _pool_token(attention: SMIAttention, token: Tensor, cache: SegmentCache, layout: StepLayout) -> None:
     """Add a token to the state of its segment; hand on the state of a segment that it finishes."""
-    cache.add_token(attention.state_pooling, token, real)
-    done = real & ((cache.position + 1) % cache.segment_length == 0)
-    if bool(done.any()):
+    cache.add_token(attention.state_pooling, token, layout)
+    if layout.ends.any:
         assert cache.pooled is not None
-        attention.state_reach.finish(attention, cache, cache.number, cache.pooled.to(token.dtype), done)
+        attention.state_reach.finish(attention, cache, layout, cache.pooled.to(token.dtype))

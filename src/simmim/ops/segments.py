@@ -157,7 +157,7 @@ class SegmentLayout:
     def continued(
         cls,
         position: Int[Tensor, " B"],
-        slot_position: Int[Tensor, "B W"],
+        first: int,
         attention_mask: Bool[Tensor, "B N"],
         segment_length: int,
         neighbours: int,
@@ -166,33 +166,34 @@ class SegmentLayout:
 
         Args:
             position: that of each document's next token.
-            slot_position: positions of the tokens whose keys are still here, each in the slot of its position modulo W.
+            first: that of every document's first token.
             attention_mask: true for tokens.
             segment_length: L.
             neighbours: segments before the own one that tokens read in full.
         """
-        before = (position // segment_length - neighbours).clamp(min=0)
+        # A segment that has just been finished stands here, too: its document may get no token, and be cropped later.
+        before = ((position - 1) // segment_length - neighbours).clamp(min=0)
         origin = position - before * segment_length
         place = attention_mask.cumsum(1) - 1 + origin[:, None]
         layout = cls._ragged(attention_mask.sum(1), origin, place, attention_mask, segment_length, before=before)
-        flat, _, _ = layout.kept_slots(slot_position, (1 + neighbours) * segment_length)
+        flat, _, _ = layout.kept_slots(first)
         kept = torch.zeros_like(layout.mask).flatten().index_fill(0, flat, True).view_as(layout.mask)
         return dataclasses.replace(layout, kept=kept)
 
-    def kept_slots(
-        self, slot_position: Int[Tensor, "B W"], window: int
-    ) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"], Int[Tensor, " K"]]:
-        """Return the flat slots here of tokens laid out earlier, and the document and slot that each is kept in."""
+    def kept_slots(self, first: int) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"], Int[Tensor, " K"]]:
+        """Return the flat slots here of tokens laid out earlier, their documents, and their positions in these.
+
+        Args:
+            first: position of every document's first token.
+        """
         assert self.before is not None
-        room = slot_position.shape[1]
-        place = torch.arange(window, device=slot_position.device).expand(len(slot_position), -1)
+        longest = int(self.origin.max()) if len(self.origin) else 0
+        place = torch.arange(longest, device=self.origin.device).expand(len(self.origin), -1)
         position = place + self.before[:, None] * self.segment_length
-        slot = position % window
-        found = slot_position.gather(1, slot.clamp(max=max(0, room - 1))) if room else torch.full_like(slot, -1)
-        held = (place < self.origin[:, None]) & (slot < room) & (found == position)
+        held = (place < self.origin[:, None]) & (position >= first)
         flat = self.first[:, None] * self.segment_length + place
-        document = torch.arange(len(slot), device=slot.device)[:, None].expand_as(slot)
-        return flat[held], document[held], slot[held]
+        document = torch.arange(len(place), device=place.device)[:, None].expand_as(place)
+        return flat[held], document[held], position[held]
 
     @classmethod
     def _dense(

@@ -19,7 +19,7 @@ from simmim.ops.gathered import Piece, fused_attention, gather, gathered_attenti
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout
 
-__all__ = ["decode_attention", "exchange_states", "segment_attention"]
+__all__ = ["decode_attention", "exchange_states", "key_bias", "segment_attention"]
 
 States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
 Arranged = tuple[Float[Tensor, "U C H D"], Float[Tensor, "U C H D"]]
@@ -133,16 +133,32 @@ def exchange_states(
 
 def decode_attention(
     q: Float[Tensor, "B H D"],
-    k: Float[Tensor, "B K H D"],
-    v: Float[Tensor, "B K H D"],
-    allowed: Bool[Tensor, "B K"],
+    k: Float[Tensor, "B H K D"],
+    v: Float[Tensor, "B H K D"],
+    bias: Float[Tensor, "U 1 1 K"],
     *,
     see: See | None = None,
 ) -> Float[Tensor, "B H D"]:
-    """Let one token of each document attend to the keys that it may read; ``see`` gets the weights ``[B, H, 1, K]``."""
+    """Let one token of each document attend to the keys that it may read.
+
+    Args:
+        q: its query.
+        k: keys, as a cache holds them.
+        v: values.
+        bias: ``key_bias`` of the keys; one row if all documents may read the same.
+        see: gets the weights ``[B, H, 1, K]``.
+    """
+    q = q[:, :, None]
     if see is None:
-        return fused_attention(q[:, None], k, v, allowed[:, None])[:, 0]
-    return _seen_attention(q[:, None], k, v, allowed[:, None], see)[:, 0]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)[:, :, 0]
+    weights = see(torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias, dim=-1))
+    return (weights @ v)[:, :, 0]
+
+
+def key_bias(allowed: Bool[Tensor, "U K"], dtype: torch.dtype) -> Float[Tensor, "U 1 1 K"]:
+    """Return what is added to the scores of keys: 0 where they may be read, else -inf."""
+    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return bias.masked_fill(~allowed, float("-inf"))[:, None, None]
 
 
 def _seen_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, see: See) -> Tensor:

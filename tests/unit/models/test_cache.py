@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -115,10 +116,9 @@ def test_a_cache_keeps_a_window_and_states() -> None:
     model = causal()
     ids = torch.randint(4, 50, (3, 111))
     past = model(ids).past_key_values.layers[0].past
-    assert past.keys.shape == (3, 2 * 8, 2, 8), "two segments of tokens, however long the text"
-    assert past.state_keys.shape[1] == 14, "one state a segment of 111 tokens"
+    assert past.keys.shape == (3, 2, 2 * 8 + 14, 8), "two segments of tokens, and a state a segment of 111 tokens"
     short = model(ids[:, :1]).past_key_values.layers[0].past
-    assert short.keys.shape[1] <= 16, "and no more room than a short text needs"
+    assert short.room <= 16, "and no more room than a short text needs"
 
 
 @pytest.mark.parametrize("start", [8, 13, 24])
@@ -218,7 +218,9 @@ def test_layers_are_moved_away_while_others_work(monkeypatch: pytest.MonkeyPatch
     cache = SimMIMEncoderDecoderCache(2, offloading=True)
     number = {id(layer): i for i, layer in enumerate(cache.self_attention_cache.layers)}
     assert torch.equal(model.generate(ids, past_key_values=cache, **settings), expected)
-    assert moves == ["prefetch 0", "offload 0", "prefetch 1", "offload 1"] * 12
+    # What the first layer keeps also says where the next tokens go, so that it may be asked for twice.
+    moved = [move for move, _ in itertools.groupby(moves)]
+    assert moved == ["prefetch 0", "offload 0", "prefetch 1", "offload 1"] * 12
     moves.clear()
     model.generate(ids, past_key_values=SimMIMEncoderDecoderCache(2), **settings)
     assert moves == [], "nothing moves unless that is wanted"

@@ -181,13 +181,18 @@ def test_a_prompt_read_in_parts_gives_what_it_gives_whole(
     settings = {"attention_mask": mask.long(), "max_new_tokens": 12, "do_sample": False, "num_beams": beams}
     whole = model.generate(ids, **settings)
     assert max(calls) == TOKENS
-    for chosen, chunk in (({"prefill_chunk_size": 11}, 11), ({}, 9)):
+    for chosen, chunk in (({"prefill_chunk_size": 11}, 11), ({}, 9), ({"attention_mask": None}, 9)):
         monkeypatch.setattr("simmim.models.modeling_simmim_causal.PREFILL_CHUNK", 9)
         calls.clear()
-        torch.testing.assert_close(model.generate(ids, **settings, **chosen), whole)
+        found = model.generate(ids, **settings | chosen)
+        assert torch.equal(found[:1], whole[:1]), "the first row has no padding"
+        assert "attention_mask" in chosen or torch.equal(found, whole)
         assert max(calls) == chunk
-    with pytest.raises(ConfigError, match="on the left"):
-        model.generate(ids, **settings | {"attention_mask": mask.flip(1).long()}, prefill_chunk_size=11)
+    right = settings | {"attention_mask": mask.flip(1).long(), "prefill_chunk_size": 11}
+    moved = torch.stack([row.roll(int(held.sum())) for row, held in zip(ids, mask, strict=True)])
+    calls.clear()
+    assert torch.equal(model.generate(moved, **right)[:, TOKENS:], whole[:, TOKENS:])
+    assert max(calls) == 11
 
 
 @pytest.mark.parametrize("beams", [1, 2])

@@ -61,7 +61,7 @@ def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"layout: expected one for \[2, 5\] tokens"):
         layer(torch.zeros(2, 5, 8), layout=SegmentLayout.build(2, 6, 4))
     _, cache = layer.prefill(torch.zeros(2, 5, 8))
-    with pytest.raises(ShapeError, match="one token for each document"):
+    with pytest.raises(ShapeError, match="past: expected the cache of 3 documents.* got one of 2"):
         layer.step(torch.zeros(3, 1, 8), cache)
     with pytest.raises(ConfigError, match="expected a causal layer"):
         SMIAttention(8, 2, 4).prefill(torch.zeros(2, 5, 8))

@@ -1,0 +1,123 @@
+"""Keeps a decoding cache in a file, so that a long document is read once and asked many times."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from simmim.errors import CheckpointError
+from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.nn.segment_cache import SegmentCache
+
+__all__ = ["read_pasts", "write_pasts"]
+
+FORMAT = "simmim-cache-1"
+WITHOUT_EFFECT = {
+    *("dropout", "initializer_range", "use_cache", "is_encoder_decoder", "tie_word_embeddings"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
+}
+"""Settings that change nothing in what a model with the same weights writes into a cache."""
+
+
+def write_pasts(pasts: list[SegmentCache], path: Path, model: PreTrainedModel) -> None:
+    """Write what the layers of a model keep into a file, beside its place, and rename it.
+
+    Args:
+        pasts: of every layer.
+        path: the file to make or replace; its folder must exist.
+        model: the model that made them.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    numbers = []
+    for number, past in enumerate(pasts):
+        fields = vars(past.compact())
+        for name, value in fields.items():
+            if isinstance(value, Tensor):
+                # Layers share positions, which a file cannot.
+                tensors[f"layers.{number}.{name}"] = value.contiguous() if value.is_floating_point() else value.clone()
+        numbers.append({name: value for name, value in fields.items() if isinstance(value, int)})
+    about = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
+    about["sha256"] = _checksum(tensors, about["layers"])
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=".draft", dir=path.parent) as workshop:
+            draft = Path(workshop) / path.name
+            save_file(tensors, draft, metadata=about)
+            with draft.open("rb") as stream:
+                os.fsync(stream.fileno())
+            draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"path: expected a place to write a cache to, got {path}: {error}") from error
+
+
+def read_pasts(path: Path, model: PreTrainedModel) -> list[SegmentCache]:
+    """Read what ``write_pasts`` wrote, for the same model, onto its device.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged or not of a cache, or it is of another model.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"path: expected the file of a cache, got {path}, which is not there")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            about = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        _damaged(path, str(error), error)
+    if about.get("format") != FORMAT:
+        _damaged(path, f"its format is {about.get('format')!r}, not {FORMAT!r}")
+    if about.get("sha256") != _checksum(tensors, about.get("layers", "")):
+        _damaged(path, "its contents are not those that were written")
+    if about.get("model") != _fingerprint(model):
+        raise CheckpointError(
+            f"model: expected the model that {path} was saved with, got one with other settings, weights or dtype; "
+            "load that model, or have this one read the text again"
+        )
+    # Copies: a file's numbers are not aligned as those in memory are, which makes other roundings.
+    device, pasts = model.device, []
+    for number, numbers in enumerate(json.loads(about["layers"])):
+        prefix = f"layers.{number}."
+        held = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        pasts.append(SegmentCache(**numbers, **{name: tensor.to(device, copy=True) for name, tensor in held.items()}))
+    return pasts
+
+
+def _damaged(path: Path, what: str, error: Exception | None = None) -> NoReturn:
+    raise CheckpointError(
+        f"path: expected a whole file that SimMIMCache.save wrote, got {path}: {what}; "
+        "have the model read the text again, and save anew"
+    ) from error
+
+
+def _fingerprint(model: PreTrainedModel) -> str:
+    """Return what tells apart models whose caches differ: by class, settings, weights or dtype."""
+    names = sorted(SimMIMConfig.__annotations__.keys() - WITHOUT_EFFECT)
+    settings = {name: getattr(model.config, name) for name in names}
+    digest = hashlib.sha256(json.dumps([type(model).__name__, settings], sort_keys=True).encode())
+    _add(digest, model.state_dict())
+    return digest.hexdigest()
+
+
+def _checksum(tensors: Mapping[str, Tensor], numbers: str) -> str:
+    digest = hashlib.sha256(numbers.encode())
+    _add(digest, tensors)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
