@@ -1,0 +1,99 @@
+"""What a probe is: a generated task with known answers, a pure function of a seed, that shows what a model can look up."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from simmim.errors import ConfigError
+from simmim.nn.registry import Registry
+
+__all__ = ["IGNORED", "PROBES", "Example", "Probe", "Split"]
+
+Ids = npt.NDArray[np.int64]
+Split = Literal["train", "test"]
+
+IGNORED = -100
+"""Label of a place where nothing is asked, as everywhere in transformers."""
+
+_TEST_SHARE = 8  # one content in so many belongs to the test split
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A text and what is asked of it.
+
+    Attributes:
+        input_ids: ``[N]``.
+        labels: ``[N]`` for a language model: the token that the place before must predict, ``IGNORED`` where nothing is
+            asked; ``[1]`` for a classifier: the class.
+        groups: ``[answers]`` where each answer belongs in the table of results: how deep its key lies, for instance.
+    """
+
+    input_ids: Ids
+    labels: Ids
+    groups: Ids
+
+
+class Probe:
+    """A generated task. Subclass it and register the class in ``PROBES``; ``simmim probe`` then knows its name.
+
+    Attributes:
+        about: what is asked, in a line.
+        vocab_size: how many ids it uses; 0 is padding.
+        num_labels: classes of the texts; None if the answers are tokens that a language model predicts.
+        grouped_by: what ``Example.groups`` counts.
+        counts: whether each ``answer`` is scored, or only the ``text`` whose answers are all right.
+    """
+
+    about: str
+    vocab_size: int
+    num_labels: int | None = None
+    grouped_by: str
+    counts: Literal["answer", "text"] = "answer"
+
+    def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
+        """Return a random example.
+
+        Args:
+            random: the only source of chance.
+            length: tokens of the text, or the most that it may have.
+            number: of the example; what is measured apart may go through it in turn.
+
+        Raises:
+            ConfigError: no such text exists.
+        """
+        raise TypeError(f"{type(self).__name__} must define draw")
+
+    def content(self, example: Example) -> bytes:
+        """Return what no test example may share with a training example: all its tokens, unless a probe says less."""
+        return example.input_ids.tobytes()
+
+    def example(self, split: Split, seed: int, number: int, length: int) -> Example:
+        """Return an example: always the same for the same arguments, and never the same for both splits.
+
+        Contents are divided by their hash, so that no content of one split can turn up in the other, whatever the seed.
+        """
+        random = np.random.default_rng([seed, number, length, split == "test"])
+        while True:
+            drawn = self.draw(random, length, number)
+            digest = hashlib.blake2b(self.content(drawn), digest_size=8).digest()
+            if (int.from_bytes(digest, "big") % _TEST_SHARE == 0) == (split == "test"):
+                return drawn
+
+
+PROBES: Registry[Probe] = Registry("probe")
+
+
+def check_length(length: int, least: int, why: str) -> None:
+    """Refuse a text that is too short for its task.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if length < least:
+        raise ConfigError(f"length: expected {least} or more tokens, {why}; got {length}")
