@@ -11,6 +11,7 @@ from simmim import __version__
 from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
 from simmim.cli.messages import complain
+from simmim.cli.probe import probe
 from simmim.cli.summarize import summarize
 from simmim.cli.train import train
 from simmim.errors import SimMIMError
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)
+app.command()(probe)
 app.add_typer(data, name="data")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from simmim.errors import ConfigError
 from simmim.nn.registry import Registry
 
-__all__ = ["IGNORED", "PROBES", "Example", "Probe", "Split"]
+__all__ = ["IGNORED", "PROBES", "Example", "Probe", "ProbeSettings", "Split", "check_length"]
 
 Ids = npt.NDArray[np.int64]
 Split = Literal["train", "test"]
@@ -39,6 +40,29 @@ class Example:
     groups: Ids
 
 
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How a model learns a probe, unless somebody says otherwise.
+
+    Attributes:
+        length: tokens of the longest training texts.
+        shortest: of the shortest; every batch has one length, drawn between the two. None: all are the longest.
+        test_lengths: lengths to measure at.
+        steps: of training.
+        batch_size: texts a step.
+        learning_rate: at its highest; it warms up for a twentieth of the steps and falls to a tenth as a cosine.
+        model: settings of ``SimMIMConfig`` for every form.
+    """
+
+    length: int = 256
+    shortest: int | None = None
+    test_lengths: tuple[int, ...] = (256,)
+    steps: int = 1000
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Probe:
     """A generated task. Subclass it and register the class in ``PROBES``; ``simmim probe`` then knows its name.
 
@@ -48,6 +72,8 @@ class Probe:
         num_labels: classes of the texts; None if the answers are tokens that a language model predicts.
         grouped_by: what ``Example.groups`` counts.
         counts: whether each ``answer`` is scored, or only the ``text`` whose answers are all right.
+        clue_name: what a baseline sees of a text instead of all of it; None for no baseline.
+        settings: how it is learnt.
     """
 
     about: str
@@ -55,6 +81,8 @@ class Probe:
     num_labels: int | None = None
     grouped_by: str
     counts: Literal["answer", "text"] = "answer"
+    clue_name: str | None = None
+    settings = ProbeSettings()
 
     def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
         """Return a random example.
@@ -72,6 +100,10 @@ class Probe:
     def content(self, example: Example) -> bytes:
         """Return what no test example may share with a training example: all its tokens, unless a probe says less."""
         return example.input_ids.tobytes()
+
+    def clue(self, example: Example) -> int:
+        """Return the number of the clue that a baseline guesses by; only with ``clue_name``."""
+        raise TypeError(f"{type(self).__name__} must define clue")
 
     def example(self, split: Split, seed: int, number: int, length: int) -> Example:
         """Return an example: always the same for the same arguments, and never the same for both splits.
