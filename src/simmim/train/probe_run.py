@@ -55,7 +55,7 @@ def run_probe(run: ProbeRun, folder: Path, console: Console) -> dict[str, Any]:
         console: where to show the progress.
 
     Returns:
-        ``parameters``, ``cpu_seconds`` of the training (None if it was stopped in between) and ``scores``, as JSON has them.
+        ``parameters``, ``cpu_seconds`` of the training (None if it was stopped in between) and ``scores``.
 
     Raises:
         ConfigError: the folder was made with other settings.
@@ -118,8 +118,8 @@ def _check_same(run: ProbeRun, folder: Path) -> bool:
     for key, value in _flat(wanted).items():
         if _flat(started).get(key) != value:
             raise ConfigError(
-                f"{key}: the run in {folder} was started with {_flat(started).get(key)!r}, now it is {value!r}; use the "
-                "same, or name another --work"
+                f"{key}: the run in {folder} was started with {_flat(started).get(key)!r}, now it is {value!r}; use "
+                "the same, or name another --work"
             )
     return True
 

@@ -17,7 +17,7 @@ _FIRST = 2
 
 @PROBES.register("copying")
 class Copying(Probe):
-    """A string of letters drawn at random, a delimiter, and the string once more, which has to be said letter by letter.
+    """Random letters, a delimiter, and the same letters once more, which have to be said one by one.
 
     The task of Jelassi et al. (arXiv 2402.01032, §3), without their end tokens. A text of N tokens has a string of
     ⌊(N - 1) / 2⌋ letters; every letter stands as far behind its copy as the string is long.

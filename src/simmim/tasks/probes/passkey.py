@@ -8,7 +8,6 @@ from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Ids, Probe, chec
 
 __all__ = ["Passkey"]
 
-DIGITS = 5
 DEPTHS = 10
 """Parts of the text in which the key lies in turn; the groups of the results."""
 
@@ -47,14 +46,16 @@ class Passkey(Probe):
     grouped_by = "depth"
     counts = "text"
 
+    digits = 5
+
     _sentences = tuple(_ids(line) for line in _FILLER)
     _before, _after, _question = _ids(_BEFORE), _ids(_AFTER), _ids(_QUESTION)
-    least = len(_before) + len(_after) + len(_question) + 2 * DIGITS
+    least = len(_before) + len(_after) + len(_question) + 2 * digits
 
     def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
         """Return a text whose key lies in the part ``number % DEPTHS``, at a random place there."""
         check_length(length, self.least, "which a key and the question for it take")
-        key = _FIRST_DIGIT + random.integers(0, 10, DIGITS)
+        key = _FIRST_DIGIT + random.integers(0, 10, self.digits)
         rest, depth = length - self.least, number % DEPTHS
         before = int((depth + random.random()) / DEPTHS * (rest + 1))
         text = [
@@ -63,12 +64,12 @@ class Passkey(Probe):
         ]
         input_ids = np.concatenate(text)
         labels = np.full(length, IGNORED)
-        labels[-DIGITS:] = key
-        return Example(input_ids, labels, np.full(DIGITS, depth))
+        labels[-self.digits :] = key
+        return Example(input_ids, labels, np.full(self.digits, depth))
 
     def content(self, example: Example) -> bytes:
         """Return the key."""
-        return example.input_ids[-DIGITS:].tobytes()
+        return example.input_ids[-self.digits :].tobytes()
 
     def _fill(self, random: np.random.Generator, tokens: int) -> Ids:
         """Return random sentences, the last one cut."""

@@ -1,4 +1,4 @@
-"""What a probe is: a generated task with known answers, a pure function of a seed, that shows what a model can look up."""
+"""What a probe is: a generated task with known answers, a pure function of a seed."""
 
 from __future__ import annotations
 
