@@ -12,6 +12,7 @@ from simmim.cli.chat import chat
 from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
 from simmim.cli.messages import complain
+from simmim.cli.probe import probe
 from simmim.cli.serve import serve
 from simmim.cli.summarize import summarize
 from simmim.cli.train import train
@@ -50,6 +51,7 @@ app.command()(evaluate)
 app.command()(summarize)
 app.command()(chat)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
+app.command()(probe)
 app.add_typer(data, name="data")
 
 
