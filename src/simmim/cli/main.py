@@ -11,6 +11,7 @@ from simmim import __version__
 from simmim.cli.chat import chat
 from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
+from simmim.cli.generate import generate
 from simmim.cli.messages import complain
 from simmim.cli.probe import probe
 from simmim.cli.serve import serve
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)
+app.command()(generate)
 app.command()(chat)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
 app.command()(probe)

@@ -86,7 +86,7 @@ def _read_texts(packages: Iterable[AptPackage], dropped: Counter[str]) -> Iterat
             except UnicodeDecodeError:
                 dropped["not UTF-8"] += 1
                 continue
-            group = re.fullmatch(source.group, path)
-            belongs = group[1] if group else PurePosixPath(path).stem
             name = re.sub(r"(\.(rst|md|txt|gz))+$", "", path.removeprefix("usr/share/doc/"))
+            group = re.fullmatch(source.group, path)
+            belongs = group[1] if group else PurePosixPath(name).name
             yield Text(text.strip(), group=f"{package.name}/{belongs}", name=name)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from simmim.errors import CheckpointError
 
-__all__ = ["pretrained_path"]
+__all__ = ["LANGUAGE_MODEL", "pretrained_path"]
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
+LANGUAGE_MODEL: str | None = None
+"""The language model that comes with SimMIM, by name; None while none does."""
 
 
 def pretrained_path(name: str = "debian-synopsis") -> Path:

@@ -1,0 +1,146 @@
+"""The command `simmim generate`: continue a text with a language model, shown as it is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simmim.cli.inputs import STANDARD_INPUT, read_content
+from simmim.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from simmim.tasks.continuation import Continuation
+
+__all__ = ["generate"]
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to continue.", show_default="--file, or standard input")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a saved language model.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Below 1 likely tokens get likelier; 0 always takes the likeliest.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Choose among so many tokens only; 0 among all.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(min=0, max=1, help="Choose among the likeliest tokens that make up this share.")
+    ] = 0.95,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.1, help="Above 1, tokens that have been there get less likely.")
+    ] = 1.0,
+    no_repeat_ngram_size: Annotated[
+        int, typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.")
+    ] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="So many continuations, one after the other.")] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the first sample; the next one has the next seed.", show_default="drawn"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a continuation instead.")] = False,
+) -> None:
+    """Continue a text of any length; all of it is read, in bounded memory.
+
+    What is printed is the continuation alone. The same model, prompt, options and seed give the same text.
+    """
+    if samples > 1 and temperature == 0:
+        raise ConfigError(f"--samples: expected 1 with --temperature 0, which writes the same each time, got {samples}")
+    text = _read(prompt, file)
+    settings = _settings(temperature, top_k, top_p)
+    settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
+    settings["no_repeat_ngram_size"] = no_repeat_ngram_size
+    folder = _folder(model)
+    # torch and transformers take seconds to import: not before there is something to do
+    from transformers import AutoModelForCausalLM
+
+    from simmim.cli.checkpoints import load_model
+    from simmim.tasks.checkpoints import fingerprint
+    from simmim.tasks.continuation import continuations
+
+    loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
+    found = continuations(
+        loaded, tokenizer, text, samples=samples, seed=seed, write=None if as_json else _show, **settings
+    )
+    for number, continuation in enumerate(found, 1):
+        if as_json:
+            about = {"model": fingerprint(folder), "sample": number, "settings": settings}
+            typer.echo(json.dumps(_record(text, continuation) | about, ensure_ascii=False))
+            continue
+        typer.echo("")
+        if number < samples:
+            typer.echo("-" * 3)
+
+
+def _read(prompt: str | None, file: Path | None) -> str:
+    """Return the text to continue, wherever it comes from."""
+    if prompt is not None and file is not None:
+        raise ConfigError("PROMPT and --file: expected one of them, got both")
+    if prompt is not None:
+        text, where = prompt, "PROMPT"
+    else:
+        if file is None and sys.stdin.isatty():
+            raise ConfigError(
+                'PROMPT: expected a text to continue, got none; for instance: simmim generate "Once upon a time"'
+            )
+        where = STANDARD_INPUT if file is None else str(file)
+        try:
+            text = read_content(where).content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{where}: expected text in UTF-8, got byte 0x{error.object[error.start]:02x} at offset {error.start}"
+            ) from error
+        text = text.replace("\r\n", "\n")
+        where = "standard input" if where == STANDARD_INPUT else where
+    if not text.strip():
+        raise DataError(f"{where}: expected a text to continue, got {'a blank' if text else 'an empty'} one")
+    if "\0" in text:
+        raise DataError(f"{where}: expected a text to continue, got a NUL character at offset {text.index(chr(0))}")
+    return text
+
+
+def _settings(temperature: float, top_k: int, top_p: float) -> dict[str, Any]:
+    """Return how the next token is chosen, in the words of transformers."""
+    if temperature == 0:
+        return {"do_sample": False}
+    return {"do_sample": True, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+
+def _folder(model: Path | None) -> Path:
+    """Return the folder of the model: the one that is named, or the one that comes with SimMIM."""
+    if model is not None:
+        return model
+    from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
+
+    if LANGUAGE_MODEL is None:
+        raise ConfigError(
+            "--model: expected the folder of a saved language model, such as runs/NAME/model of simmim train with "
+            "task language-modelling; none comes with SimMIM yet"
+        )
+    return pretrained_path(LANGUAGE_MODEL)
+
+
+def _show(piece: str) -> None:
+    """Print a piece of a continuation at once."""
+    from simmim.tasks.streaming import terminal_safe
+
+    typer.echo(terminal_safe(piece) if sys.stdout.isatty() else piece, nl=False)
+    sys.stdout.flush()
+
+
+def _record(prompt: str, continuation: Continuation) -> dict[str, Any]:
+    """Return what a JSON object says of a continuation."""
+    return {
+        "prompt": prompt,
+        "text": continuation.text,
+        "prompt_tokens": continuation.prompt_tokens,
+        "new_tokens": continuation.new_tokens,
+        "complete": continuation.complete,
+        "seed": continuation.seed,
+        "seconds": round(continuation.seconds, 3),
+    }
