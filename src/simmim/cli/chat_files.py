@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simmim.errors import DataError
 from simmim.train.atomic import replaced_file
 
-__all__ = ["read_chat", "write_chat"]
+__all__ = ["SavedChat", "cache_file", "read_chat", "write_chat"]
 
 
-def write_chat(path: Path, messages: Sequence[Mapping[str, Any]], model: str) -> None:
-    """Write a conversation, whole or not at all.
+@dataclass(frozen=True)
+class SavedChat:
+    """Holds what a file says of a conversation.
+
+    Attributes:
+        messages: the conversation.
+        ids: its tokens, where its cache was saved beside it; else none.
+    """
+
+    messages: list[dict[str, Any]]
+    ids: list[int]
+
+
+def cache_file(path: Path) -> Path:
+    """Return where the cache of a saved chat lies: beside it."""
+    return path.with_name(path.name + ".cache")
+
+
+def write_chat(
+    path: Path, messages: Sequence[Mapping[str, Any]], model: str, keep: Callable[[Path], list[int]]
+) -> None:
+    """Write a conversation and, in a file beside, its cache: each whole or not at all.
 
     Args:
         path: the file; one that is there must be a saved chat.
         messages: the conversation.
         model: what the model is called.
+        keep: writes the cache and returns the tokens that it stands for; none where there is no cache.
 
     Raises:
         DataError: the file holds something else.
@@ -33,10 +55,12 @@ def write_chat(path: Path, messages: Sequence[Mapping[str, Any]], model: str) ->
                 f"{path}: expected a new file or a saved chat, this one holds something else; choose another name"
             ) from error
     with replaced_file(path) as stream:
-        stream.write(json.dumps({"model": model, "messages": list(messages)}, ensure_ascii=False) + "\n")
+        ids = keep(cache_file(path))
+        saved = {"model": model, "messages": list(messages), **({"ids": ids} if ids else {})}
+        stream.write(json.dumps(saved, ensure_ascii=False) + "\n")
 
 
-def read_chat(path: Path) -> list[dict[str, Any]]:
+def read_chat(path: Path) -> SavedChat:
     """Read the conversation that `write_chat` wrote, or any file with one object that has `messages`.
 
     Raises:
@@ -55,4 +79,6 @@ def read_chat(path: Path) -> list[dict[str, Any]]:
         texts = isinstance(message, dict) and isinstance(message.get("role"), str)
         if not texts or not isinstance(message.get("content"), str):
             raise DataError(f"{expected}; message {place} has no role and content that are texts")
-    return messages
+    ids = saved.get("ids", [])
+    whole = isinstance(ids, list) and all(type(token) is int for token in ids)
+    return SavedChat(messages, ids if whole else [])

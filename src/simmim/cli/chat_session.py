@@ -16,9 +16,9 @@ from rich.text import Text
 from torch import BoolTensor, FloatTensor, LongTensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextStreamer
 
-from simmim.cli.chat_files import read_chat, write_chat
+from simmim.cli.chat_files import cache_file, read_chat, write_chat
 from simmim.cli.messages import complain
-from simmim.errors import DataError, SimMIMError
+from simmim.errors import CheckpointError, DataError, SimMIMError
 from simmim.tasks.chat import Chat, Reply
 
 __all__ = ["ChatSession"]
@@ -110,12 +110,23 @@ class ChatSession:
         self._tell("a new conversation")
 
     def _save(self, rest: str) -> None:
-        write_chat(_file("save", rest), self._chat.messages, self._model)
+        write_chat(_file("save", rest), self._chat.messages, self._model, self._chat.keep)
         self._tell(f"saved {len(self._chat.messages)} messages")
 
     def _load(self, rest: str) -> None:
-        self._chat.resume(read_chat(_file("load", rest)))
-        self._tell(f"loaded {len(self._chat.messages)} messages; the model reads them at the next turn")
+        path = _file("load", rest)
+        saved = read_chat(path)
+        note = "the model reads them at the next turn"
+        if saved.ids:
+            try:
+                self._chat.resume(saved.messages, saved.ids, cache_file(path))
+            except CheckpointError as error:
+                note = f"without their cache ({' '.join(str(error).split())}): {note}"
+            else:
+                self._tell(f"loaded {len(saved.messages)} messages with their cache")
+                return
+        self._chat.resume(saved.messages)
+        self._tell(f"loaded {len(saved.messages)} messages; {note}")
 
     def _help(self, rest: str) -> None:
         self._tell(_HELP)

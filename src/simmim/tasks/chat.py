@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from simmim.data.chat_template import turn_end_ids
-from simmim.errors import ConfigError, DataError
+from simmim.errors import CheckpointError, ConfigError, DataError
+from simmim.models import SimMIMCache
 
 __all__ = ["Chat", "Reply", "cache_bytes"]
 
@@ -49,7 +51,8 @@ class Chat:
     """Talks with a causal language model.
 
     The decoding cache is kept, and a turn costs what its own tokens cost: what the model has read or said is never
-    read again. Only a conversation that was brought in with `resume`, or whose last turn failed, is read once more.
+    read again. Only a conversation that was brought in with `resume` without its cache, or whose last turn failed, is
+    read once more.
 
     Attributes:
         messages: the conversation, as chat templates take it.
@@ -94,18 +97,46 @@ class Chat:
         """Begin anew, after the system message where there is one."""
         self.resume(self._system)
 
-    def resume(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from another conversation, which is read at the next turn.
+    def resume(self, messages: Sequence[Mapping[str, Any]], ids: Sequence[int] = (), cache: Path | None = None) -> None:
+        """Go on from another conversation, which is read at the next turn, unless a cache stands for it.
 
         Args:
             messages: the conversation, in place of the present one.
+            ids: what `keep` returned of it.
+            cache: the file that `keep` wrote; None has the conversation read.
 
         Raises:
-            DataError: the chat template refuses a message; the present conversation stays.
+            DataError: the chat template refuses a message.
+            CheckpointError: the cache is damaged, of another model or of another conversation.
+                After any error the present conversation stays.
         """
         self._render([*messages, _STAND_IN[0]])
+        kept = None if cache is None else SimMIMCache.load(cache, self._model)
+        if kept is not None and len(ids) - kept.get_seq_length() not in (0, 1):  # the last may not have been read yet
+            raise CheckpointError(
+                f"{cache}: expected the cache of {len(ids)} tokens, got that of {kept.get_seq_length()}, another "
+                "conversation"
+            )
         self.messages = [dict(message) for message in messages]
-        self._forget()
+        self._ids, self._cache = ([], None) if kept is None else (list(ids), kept)
+
+    def keep(self, path: Path) -> list[int]:
+        """Write what the model keeps of the conversation into a file, so that it need not be read again.
+
+        Args:
+            path: the file to make or replace.
+
+        Returns:
+            The tokens of the conversation, which `resume` needs beside the file; none where nothing was written, as
+            nothing has been said yet or the cache is not one of ours.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        if not isinstance(self._cache, SimMIMCache):
+            return []
+        self._cache.save(path, self._model)
+        return list(self._ids)
 
     @torch.inference_mode()
     def reply(self, text: str, **settings: Any) -> Reply:

@@ -89,6 +89,10 @@ class TrainingTask(ABC):
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
         """Go through the texts that a tokenizer is trained on."""
 
+    def prepare(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """Return a run's tokenizer with what the task needs of it."""
+        return tokenizer
+
     @abstractmethod
     def tokenize(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         """Return `input_ids`, `labels` and `length` of each row, and what else the collator needs."""

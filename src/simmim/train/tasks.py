@@ -1,7 +1,8 @@
 """The tasks that a recipe can name: importing this registers ours."""
 
+from simmim.train.dialogue import Dialogue
 from simmim.train.language_modelling import LanguageModelling
 from simmim.train.summarisation import Summarisation
 from simmim.train.task import TASKS, TrainingTask
 
-__all__ = ["TASKS", "LanguageModelling", "Summarisation", "TrainingTask"]
+__all__ = ["TASKS", "Dialogue", "LanguageModelling", "Summarisation", "TrainingTask"]

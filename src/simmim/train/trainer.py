@@ -136,6 +136,7 @@ def _make_tokenizer(
     else:
         assert recipe.tokenizer is not None and recipe.tokenizer.vocab_size is not None
         tokenizer = train_tokenizer(task.texts(examples), recipe.tokenizer.vocab_size)
+    tokenizer = task.prepare(tokenizer)
     folder.save_tokenizer(tokenizer)
     return tokenizer
 

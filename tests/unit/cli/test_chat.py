@@ -61,14 +61,37 @@ def test_a_saved_chat_is_gone_on_with(talk: Talk) -> None:
     result = talk("/load half.json", "樹", "/save half.json", "/reset", "樹", "/save new.json", options=options)
 
     assert result.exit_code == whole.exit_code == 0
-    assert "loaded 3 messages; the model reads them at the next turn" in result.stderr
+    assert "loaded 3 messages with their cache" in result.stderr
     assert "saved 5 messages" in result.stderr
-    # the last reply may differ: what an untrained model writes is not always text, and is read again as text
-    assert read_chat(Path("half.json"))[:-1] == read_chat(Path("whole.json"))[:-1]
-    system, question, answer = read_chat(Path("new.json"))
+    assert read_chat(Path("half.json")) == read_chat(Path("whole.json"))
+    system, question, answer = read_chat(Path("new.json")).messages
     assert system == {"role": "system", "content": "Short."}
     assert (question["name"], answer["name"]) == ("A", "B")
     assert [file.name for file in Path().iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_cache_that_does_not_fit_is_named_and_done_without(talk: Talk, tiny_chat_model: Path) -> None:
+    talk("a user", "/save talk.json", "asks", "/save more.json")
+    other = Path("other")
+    shutil.copytree(tiny_chat_model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "segment_length": 4}))
+    shutil.copy("talk.json", "mixed.json")
+    shutil.copy("more.json.cache", "mixed.json.cache")
+    shutil.copy("talk.json", "cut.json")
+    Path("cut.json.cache").write_bytes(Path("talk.json.cache").read_bytes()[:-9])
+    shutil.copy("talk.json", "lost.json")
+    for name, model, complaint in (
+        ("talk.json", other, "model: expected the model that talk.json.cache was saved with"),
+        ("mixed.json", tiny_chat_model, "mixed.json.cache: expected the cache of .* another conversation"),
+        ("cut.json", tiny_chat_model, "path: expected a whole file"),
+        ("lost.json", tiny_chat_model, "path: expected the file of a cache, got lost.json.cache, which is not there"),
+    ):
+        result = talk(f"/load {name}", "asks", "/save gone-on.json", model=model)
+        assert result.exit_code == 0
+        told = next(line for line in result.stderr.splitlines() if line.startswith("loaded 2 messages; without"))
+        assert re.search(rf"without their cache \({complaint}.*\): the model reads them at the next turn$", told)
+        assert len(read_chat(Path("gone-on.json")).messages) == 4
 
 
 def test_the_seed_decides_the_replies(talk: Talk) -> None:
@@ -112,7 +135,7 @@ def test_what_goes_wrong_is_one_line_and_changes_nothing(talk: Talk, line: str |
     assert result.exit_code == 1, "the turns after it are taken, and the failure is not forgotten"
     [error] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: {complaint}")
-    assert len(read_chat(Path("talk.json"))) == 4
+    assert len(read_chat(Path("talk.json")).messages) == 4
     assert Path("notes.txt").read_text() == "my notes"
 
 
@@ -147,7 +170,7 @@ def test_an_interrupt_ends_the_reply_and_a_second_drops_it(
         before = signal.getsignal(signal.SIGINT)
         result = talk("a user", "/save first.json", "asks", "/save second.json")
     assert signal.getsignal(signal.SIGINT) is before
-    messages = [len(read_chat(Path(name))) for name in ("first.json", "second.json")]
+    messages = [len(read_chat(Path(name)).messages) for name in ("first.json", "second.json")]
     if times == 1:
         assert result.stderr.splitlines()[1].endswith(" · stopped")
         assert re.search("and wrote [12] tokens .* · stopped\n", result.stderr)

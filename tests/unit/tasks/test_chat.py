@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 from transformers.generation import BaseStreamer
 
-from simmim.errors import ConfigError, DataError
+from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.tasks.chat import Chat, cache_bytes
 from simmim.tasks.checkpoints import load_model
 
@@ -127,6 +127,26 @@ def test_a_conversation_is_gone_on_with_and_begun_anew(model: Any, tokenizer: An
     assert chat.messages == [{"role": "system", "content": "s"}]
     assert chat.reply("a user", **GREEDY).text == first.text
     assert kept[-1]["content"] == first.text, "what was taken out of a chat is not changed by it"
+
+
+def test_a_cache_in_a_file_stands_for_the_conversation(
+    model: Any, tokenizer: Any, read: list[list[int]], tmp_path: Path
+) -> None:
+    chat = Chat(model, tokenizer)
+    assert chat.keep(tmp_path / "nothing") == []
+    chat.reply("a user", **GREEDY)
+    ids, messages = chat.keep(tmp_path / "kept"), copy.deepcopy(chat.messages)
+    said = chat.reply("asks", **GREEDY)
+
+    other = Chat(model, tokenizer)
+    other.resume(messages, ids, tmp_path / "kept")
+    read.clear()
+    again = other.reply("asks", **GREEDY)
+    assert again.text == said.text
+    assert len(read[0]) == again.read_tokens + 1 == said.read_tokens + 1
+    with pytest.raises(CheckpointError, match="kept: expected the cache of 3 tokens, got that of .*another conversat"):
+        other.resume(messages, [1, 2, 3], tmp_path / "kept")
+    assert len(other.messages) == 4
 
 
 @pytest.mark.parametrize("template", [CHATML, FORGETFUL])
