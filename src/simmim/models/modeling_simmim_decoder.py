@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,10 +125,11 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             assert past is None and self.memory is None
             hidden, mask, lengths, spread = documents.pack(hidden), None, documents.lengths, documents.spread
             maps = None if maps is None else [AttentionMaps(documents.spread, documents.pack) for _ in maps]
-        if goes_on:
-            layouts = self._next(past, batch, tokens, mask)
-        else:
-            layouts = layouts_in_turn(self.config, hidden, mask, lengths=lengths, causal=True)
+        layouts: Sequence[SegmentLayout | StepLayout] = (
+            self._next(past, batch, tokens, mask)
+            if goes_on
+            else layouts_in_turn(self.config, hidden, mask, lengths=lengths, causal=True)
+        )
         states = []
         for i in range(len(self.layers)):
             if output_hidden_states:

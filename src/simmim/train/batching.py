@@ -11,14 +11,26 @@ from torch.utils.data import Sampler
 
 from simmim.errors import ConfigError
 
-__all__ = ["LengthBatches"]
+__all__ = ["EpochBatches", "LengthBatches"]
 
 _STEP = 1.1  # lengths within a tenth of each other count as alike
 
 logger = logging.getLogger(__name__)
 
 
-class LengthBatches(Sampler[list[int]]):
+class EpochBatches(Sampler[list[int]]):
+    """Batches of which it is known in every epoch which they are, as a run that goes on within an epoch needs."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch, counted from 0."""
+        raise NotImplementedError
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """Return the row numbers, counted from 0, of every batch of an epoch."""
+        raise NotImplementedError
+
+
+class LengthBatches(EpochBatches):
     """Batches of examples of like length, in random order; each epoch mixes them anew.
 
     The examples are sorted into classes of lengths within a tenth of each other, shuffled inside their class and cut

@@ -13,12 +13,13 @@ from accelerate.state import AcceleratorState, GradientState  # type: ignore[imp
 from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, Seq2SeqTrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from simmim.models import SimMIMConfig, SimMIMForCausalLM, SimMIMForSequenceClassification
 from simmim.tasks.probes import Example, Probe, ProbeSettings, ask, batch_of
+from simmim.train.batching import EpochBatches
 from simmim.train.interruption import Interruption
 from simmim.train.recoverable import RecoverableTrainer
 from simmim.train.reporting import RunReporter
@@ -121,7 +122,7 @@ class _TrainingTexts(Dataset[Example]):
         return self._probe.example("train", self._seed, number, length)
 
 
-class _StepBatches(Sampler[list[int]]):
+class _StepBatches(EpochBatches):
     """The numbers of the texts of each step."""
 
     def __init__(self, settings: ProbeSettings) -> None:

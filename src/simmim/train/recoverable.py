@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput, sort_checkpoints
 
 from simmim.errors import SimMIMError
 from simmim.train.atomic import remove_folder, replaced_folder
-from simmim.train.batching import LengthBatches
+from simmim.train.batching import EpochBatches
 from simmim.train.interruption import Interruption, RunInterrupted
 from simmim.train.write_failures import what_is_left, write_failures_named
 
@@ -45,7 +45,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
         **kwargs: The arguments of `Seq2SeqTrainer`.
     """
 
-    def __init__(self, *, batches: LengthBatches, interruption: Interruption, **kwargs: Any) -> None:
+    def __init__(self, *, batches: EpochBatches, interruption: Interruption, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         assert self.args.output_dir is not None
         self._folder = Path(self.args.output_dir)

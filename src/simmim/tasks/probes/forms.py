@@ -59,7 +59,7 @@ def model_config(probe: Probe, form: str, settings: Mapping[str, Any], longest: 
     if FORMS[form].one_segment:
         values["segment_length"] = longest
     tokens = {"bos_token_id": None, "eos_token_id": None, "decoder_start_token_id": None}
-    labels = {} if probe.num_labels is None else {"num_labels": probe.num_labels}
+    labels: dict[str, Any] = {} if probe.num_labels is None else {"num_labels": probe.num_labels}
     return SimMIMConfig(**{**values, **tokens, **labels, "vocab_size": probe.vocab_size, "pad_token_id": 0})
 
 
