@@ -153,7 +153,8 @@ def _named(lengths: Sequence[int]) -> str:
 
 def plot(record: dict[str, Any]) -> Figure:
     """Draw what a padded batch, and a dense one, cost beside their documents one by one."""
-    batches = list(record["batches"])
+    measured = {row["batch"] for row in record["rows"]}  # a run may have been stopped
+    batches = [batch for batch in record["batches"] if batch in measured]
     figure = Figure(figsize=(12, 4.2 * len(batches)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(batches), len(COSTS), squeeze=False)
