@@ -86,7 +86,8 @@ def gathered_attention(
     """
     tensors = (q, *keys, *values)
     # ``sdpa_kernel`` may have chosen another kernel; flash attention is what torch calls its fused one on CPUs too.
-    fused = q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled() and not torch.compiler.is_compiling()
+    # Asked first whether it is compiling, since a graph cannot hold the answer to the next question.
+    fused = not torch.compiler.is_compiling() and q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled()
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     if not (fused and wanted and len(q) == len(keys[0])):
         return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask)
