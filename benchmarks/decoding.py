@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -177,8 +176,8 @@ def _common(arguments: argparse.Namespace) -> str:
     return f" --threads {arguments.threads}{few}"
 
 
-def run_context(arguments: argparse.Namespace, console: Console) -> bool:
-    """Compare at every length, and write the record after each; always successful."""
+def run_context(arguments: argparse.Namespace, console: Console) -> None:
+    """Compare at every length, and write the record after each."""
     lengths = " ".join(str(length) for length in arguments.lengths)
     command = f"python -m benchmarks.decoding context --lengths {lengths} --repeats {arguments.repeats}"
     command += f" --limit {arguments.limit:g}{_common(arguments)}"
@@ -199,10 +198,9 @@ def run_context(arguments: argparse.Namespace, console: Console) -> bool:
         data, picture = save(record, arguments.out / f"{record['date']}-decoding-context", plot_context)
     console.print(context_table(record))
     console.print(f"written: {data} and {picture.name}", soft_wrap=True)
-    return True
 
 
-def run_million(arguments: argparse.Namespace, console: Console) -> bool:
+def run_million(arguments: argparse.Namespace, console: Console) -> None:
     """Read a long prompt and go on, in a process of its own."""
     command = f"python -m benchmarks.decoding million --reach {arguments.reach} --length {arguments.length}"
     command += f" --new-tokens {arguments.new_tokens}{_common(arguments)}"
@@ -220,7 +218,6 @@ def run_million(arguments: argparse.Namespace, console: Console) -> bool:
     data = save_data(record, arguments.out / f"{record['date']}-decoding-million-{arguments.reach}")
     console.print(million_table(record))
     console.print(f"written: {data}", soft_wrap=True)
-    return True
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -253,8 +250,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one of the benchmarks, write its results and print them."""
     arguments = _arguments(argv)
-    if not arguments.run(arguments, Console()):
-        sys.exit(1)
+    arguments.run(arguments, Console())
 
 
 if __name__ == "__main__":

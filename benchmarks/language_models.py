@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmim import SimMIMConfig, SimMIMForCausalLM
+from simmim.models.configuration_simmim import LITERAL
 
 __all__ = ["FORMS", "LanguageSize", "build_language_model"]
 
@@ -69,7 +70,7 @@ def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausa
         "default": {},
         "pyramid": {"state_reach": "pyramid"},
         "shift": {"segment_shift": size.segment_length // 2},
-        "literal": {"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0},
+        "literal": LITERAL,
         "window": {"state_read": "none"},
         "local": {"state_read": "none", "neighbours": 0},
         # a whole sequence is one segment: there is no neighbour

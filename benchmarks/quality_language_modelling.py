@@ -23,6 +23,7 @@ from benchmarks.language_cells import LanguageCell, LanguageTraining, run_cell
 from benchmarks.language_models import FORMS, LanguageSize
 from benchmarks.language_report import gather, plot, table
 from benchmarks.measure import run_facts
+from benchmarks.options import given_options, held_data, refuse_below
 from benchmarks.report import save
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
@@ -47,15 +48,8 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
         ConfigError: the folder was made with other settings.
     """
     known = work / "settings.json"
-    if known.exists():
-        held = json.loads(known.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if held["settings"].get(name) != value:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')}: the data in {work} was made with {held['settings'].get(name)!r}, "
-                    f"got {value!r}; pass the same, or another --work"
-                )
-        data: dict[str, Any] = held["data"]
+    data = held_data(known, settings, "the data in {} was made with")
+    if data is not None:
         return data
     (work / "data").mkdir(parents=True, exist_ok=True)
     corpora = {name: load_corpus(name) for name in settings["corpora"]}
@@ -203,10 +197,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--cells", type=Path, default=RESULTS / "language-modelling-cells", help="figures of finished cells")
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     arguments = parser.parse_args(argv)
-    for name, value in vars(arguments).items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, int | float) and name != "seeds" and one <= 0:
-                parser.error(f"--{name.replace('_', '-')}: expected more than 0, got {one}")
+    refuse_below(parser, arguments, "seeds")
     return arguments
 
 
@@ -225,7 +216,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not any(found["cells"] for found in forms.values()):
         console.print("nothing to show yet: no cell is done")
         return
-    command = " ".join(["python -m benchmarks.quality_language_modelling", *_given(arguments)])
+    command = " ".join(
+        [
+            "python -m benchmarks.quality_language_modelling",
+            *given_options(arguments, ("work", "cells", "out", "jobs", "minutes", "checkpoint_seconds")),
+        ]
+    )
     record = run_facts("quality-language-modelling", command)
     groups = data.pop("groups")
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds, "tokens": arguments.tokens}
@@ -234,19 +230,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = save(record, arguments.out / f"{record['date']}-quality-language-modelling", plot)
     console.print(table(record))
     console.print(f"written: {written[0]} and {written[1].name}", soft_wrap=True)
-
-
-def _given(arguments: argparse.Namespace) -> list[str]:
-    """Return all options that results depend on, said or not."""
-    given = []
-    for name, value in vars(arguments).items():
-        if name not in ("work", "cells", "out", "jobs", "minutes", "checkpoint_seconds") and value is not None:
-            values = value if isinstance(value, list) else [value]
-            given += [
-                f"--{name.replace('_', '-')}",
-                *(f"{one:g}" if isinstance(one, float) else str(one) for one in values),
-            ]
-    return given
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.measure import in_fresh_process, run_facts
+from benchmarks.options import given_options, held_data, refuse_below
 from benchmarks.quality_models import FORMS, Size
 from benchmarks.quality_report import gather, plot, table
 from benchmarks.quality_training import Cell, Training, score, train
 from benchmarks.report import save
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
-from simmim.errors import ConfigError
 from simmim.tasks.summarisation import tokenize_examples
 from simmim.train.atomic import replaced_file, replaced_folder
 
@@ -48,15 +48,8 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
         ConfigError: the folder was made with other settings.
     """
     known = work / "settings.json"
-    if known.exists():
-        held = json.loads(known.read_text(encoding="utf-8"))
-        for name, value in settings.items():
-            if held["settings"].get(name) != value:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')}: the cells in {work} were made with {held['settings'].get(name)!r}, "
-                    f"got {value!r}; pass the same, or another --work"
-                )
-        data: dict[str, Any] = held["data"]
+    data = held_data(known, settings, "the cells in {} were made with")
+    if data is not None:
         return data
     work.mkdir(parents=True, exist_ok=True)
     splits = {name: load_corpus(name) for name in settings["corpus"]}
@@ -192,10 +185,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--work", type=Path, default=Path("runs/quality-summarisation"), help="finished cells; run again to go on")
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     arguments = parser.parse_args(argv)
-    for name, value in vars(arguments).items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, int | float) and name not in ("seeds", "dropout") and one <= 0:
-                parser.error(f"--{name.replace('_', '-')}: expected more than 0, got {one}")
+    refuse_below(parser, arguments, "seeds", "dropout")
     return arguments
 
 
@@ -212,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         size=Size(vocab_size=data["vocab_size"], **sizes),
         **{name: settings[name] for name in Training.__dataclass_fields__ if name != "size"},
     )
-    command = " ".join(["python -m benchmarks.quality_summarisation", *_given(arguments)])
+    command = " ".join(["python -m benchmarks.quality_summarisation", *given_options(arguments, ("work", "out"))])
     record = run_facts("quality-summarisation", command)
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds}
     record["machine"]["threads"] = training.threads
@@ -224,19 +214,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = save(record, stem, plot)
     console.print(*(table(record, name) for name in arguments.corpus), sep="\n")
     console.print(f"written: {written[0]} and {written[1].name}", soft_wrap=True)
-
-
-def _given(arguments: argparse.Namespace) -> list[str]:
-    """Return all options that results depend on, said or not."""
-    given = []
-    for name, value in vars(arguments).items():
-        if name not in ("work", "out") and value is not None:
-            values = value if isinstance(value, list) else [value]
-            given += [
-                f"--{name.replace('_', '-')}",
-                *(f"{one:g}" if isinstance(one, float) else str(one) for one in values),
-            ]
-    return given
 
 
 if __name__ == "__main__":

@@ -99,6 +99,15 @@ def reference_output(layer: SMIAttention, text: Tensor, options: dict[str, Any])
     return reference.smi_attention(text, weights, num_heads=HEADS, segment_length=LENGTH, **options)
 
 
+def with_large_weights(model: SimMIMForConditionalGeneration, seed: int = 0) -> SimMIMForConditionalGeneration:
+    """Give a model weights that are large enough to make every token matter, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
+    return model.double().eval()
+
+
 def small_config(**changes: Any) -> SimMIMConfig:
     sizes = {
         "vocab_size": 50,

@@ -6,9 +6,11 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from simmim.cli.sampling import sampling_settings
 
 __all__ = ["chat"]
 
@@ -36,11 +38,8 @@ def chat(
     Without a terminal every line of standard input is a turn. Replies go to standard output, all else to standard
     error.
     """
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    settings: dict[str, Any] = {
-        **(sampling if temperature else {"do_sample": False}),
-        **{"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty},
-    }
+    settings = sampling_settings(temperature, top_k, top_p)
+    settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
     # torch and transformers take seconds to import: not before the options are known to be right
     import torch
     from transformers import AutoModelForCausalLM

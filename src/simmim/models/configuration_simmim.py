@@ -11,7 +11,10 @@ from transformers import PreTrainedConfig
 from simmim.errors import ConfigError
 from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
 
-__all__ = ["SimMIMConfig"]
+__all__ = ["LITERAL", "SimMIMConfig"]
+
+LITERAL = {"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0}
+"""Settings of the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
 
 
 @strict
@@ -90,8 +93,7 @@ class SimMIMConfig(PreTrainedConfig):
     @classmethod
     def literal(cls, **changes: Any) -> SimMIMConfig:
         """Return the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
-        values = {"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0}
-        return cls(**{**values, **changes})
+        return cls(**{**LITERAL, **changes})
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete the configuration and refuse what no model can be built from."""

@@ -13,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.models.packed_documents import pack_tokens, spread_tokens
 from simmim.nn import HierarchicalEncoder, SMIAttention
 from simmim.nn.aggregators import Aggregator, Attention, Concat, WeightedSum
 from simmim.nn.attention_maps import AttentionMaps
@@ -310,12 +311,11 @@ class _Packing:
         if self.mask is None:
             return tokens
         if self.place is not None:
-            return tokens.flatten(0, 1).index_select(0, self.place)[None]
+            return pack_tokens(tokens, self.place)
         return tokens.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (tokens.dim() - 2)), 0)
 
     def spread(self, packed: Tensor) -> Tensor:
         """Undo ``pack``: zero at padding."""
         if self.mask is None or self.place is None:
             return self.pack(packed)
-        tokens = packed.new_zeros(self.mask.numel(), *packed.shape[2:])
-        return tokens.index_copy(0, self.place, packed[0]).view(*self.mask.shape, *packed.shape[2:])
+        return spread_tokens(packed, self.place, self.mask)

@@ -9,7 +9,18 @@ from torch import Tensor
 
 from simmim.errors import ShapeError
 
-__all__ = ["PackedDocuments"]
+__all__ = ["PackedDocuments", "pack_tokens", "spread_tokens"]
+
+
+def pack_tokens(tokens: Tensor, place: Tensor) -> Tensor:
+    """Return the tokens that stand at these places of the flattened batch: ``[B, N, ...] -> [1, T, ...]``."""
+    return tokens.flatten(0, 1).index_select(0, place)[None]
+
+
+def spread_tokens(packed: Tensor, place: Tensor, like: Tensor) -> Tensor:
+    """Put packed tokens back to their places in a batch that is ``[B, N]`` as ``like`` is: zero everywhere else."""
+    out = packed.new_zeros(like.numel(), *packed.shape[2:])
+    return out.index_copy(0, place, packed[0]).view(*like.shape, *packed.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -66,16 +77,13 @@ class PackedDocuments:
 
     def pack(self, tokens: Tensor) -> Tensor:
         """``[B, N, ...] -> [1, T, ...]``: leave the padding out."""
-        flat = tokens.flatten(0, 1)
-        return (flat if self.place is None else flat.index_select(0, self.place))[None]
+        return tokens.flatten(0, 1)[None] if self.place is None else pack_tokens(tokens, self.place)
 
     def spread(self, packed: Tensor) -> Tensor:
         """Undo ``pack``: zero at padding."""
-        shape = (*self.begins.shape, *packed.shape[2:])
         if self.place is None:
-            return packed.view(shape)
-        out = packed.new_zeros(self.begins.numel(), *packed.shape[2:])
-        return out.index_copy(0, self.place, packed[0]).view(shape)
+            return packed.view(*self.begins.shape, *packed.shape[2:])
+        return spread_tokens(packed, self.place, self.begins)
 
 
 def _from_borders(borders: Tensor, batch: int, tokens: int, mask: Tensor | None) -> Tensor:

@@ -250,8 +250,9 @@ class SMIAttention(nn.Module):
             )
         cache.check_batch(batch)
         if layout is None:
-            mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, 1)
-            layout = StepLayout.build(cache.position, mask, self.segment_length, self.neighbours, self.origin)
+            made = cache.layout(1, None if attention_mask is None else check_attention_mask(attention_mask, batch, 1))
+            assert isinstance(made, StepLayout)
+            layout = made
         # Padding may hold anything, and must not reach the cache's sums.
         token = layout.real.only(hidden_states[:, 0])
         out = self.state_read.step(self, token, cache, layout, maps)

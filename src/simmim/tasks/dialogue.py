@@ -12,12 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from simmim.data.conversations import Message, replies_by
 from simmim.errors import ConfigError, DataError
+from simmim.models.losses import IGNORED
 
 __all__ = ["each_speaker_replies", "tokenize_conversations"]
 
 logger = logging.getLogger(__name__)
-
-_IGNORED = -100  # a label that asks for no loss
 
 
 def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -46,7 +45,7 @@ def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase)
         return {
             "input_ids": [ids for ids, _ in encoded],
             "labels": [
-                [token if said else _IGNORED for token, said in zip(ids, mask, strict=True)] for ids, mask in encoded
+                [token if said else IGNORED for token, said in zip(ids, mask, strict=True)] for ids, mask in encoded
             ],
             "length": [len(ids) for ids, _ in encoded],
         }

@@ -13,10 +13,9 @@ import torch
 from datasets import Dataset
 
 from simmim.errors import ConfigError
+from simmim.models.losses import IGNORED
 
 __all__ = ["PackedRows", "best_fit", "pack_rows", "pieces"]
-
-IGNORED = -100
 
 
 def pieces(lengths: Sequence[int], limit: int) -> list[tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,16 +19,16 @@ _STEP = 1.1  # lengths within a tenth of each other count as alike
 logger = logging.getLogger(__name__)
 
 
-class EpochBatches(Sampler[list[int]]):
+class EpochBatches(Sampler[list[int]], ABC):
     """Batches of which it is known in every epoch which they are, as a run that goes on within an epoch needs."""
 
+    @abstractmethod
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch, counted from 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batches(self, epoch: int) -> list[list[int]]:
         """Return the row numbers, counted from 0, of every batch of an epoch."""
-        raise NotImplementedError
 
 
 class LengthBatches(EpochBatches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,9 @@ class CausalTask(TrainingTask):
                 f"{recipe.training['label_smoothing_factor']}; remove it"
             )
 
+    @abstractmethod
     def rows_of(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         """Return `input_ids`, and perhaps `labels`, of each document."""
-        raise NotImplementedError
 
     def tokenize(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         """Return packed sequences."""

@@ -29,13 +29,6 @@ from benchmarks.formulas import cache_numbers
 from benchmarks.measure import today
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def here(monkeypatch):
     """Run in this process what else has one of its own, with a small vocabulary."""

@@ -17,13 +17,6 @@ LENGTHS = [30, 200, 110]
 L = 64
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def batch():
     return Batch(LENGTHS, vocab_size=8192)

@@ -19,13 +19,6 @@ from simmim import SimMIMModel
 L = 64
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("segments", [2, 3, 11, 64])
 @pytest.mark.parametrize("form", FORMULAS)
 def test_formulas_state_what_a_layer_costs_on_a_cpu(form, segments):

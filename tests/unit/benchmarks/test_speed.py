@@ -14,13 +14,6 @@ from benchmarks.speed import build, document, main, training_step
 E, FFN, LAYERS, L = 256, 704, 4, 64
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def test_the_encoders_share_weights_and_agree_on_one_segment():
     simmim, full = build("simmim", L, "float32"), build("full", L, "float32")
     full.load_state_dict(simmim.state_dict())

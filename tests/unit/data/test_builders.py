@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from simmim.data import apt_packages, man_pages, python_docstrings, rfc_abstracts
+from simmim.data import apt_packages, man_pages, pip_packages, python_docstrings, rfc_abstracts
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.man_pages import read_page, render
 from simmim.data.python_docstrings import cut_docstring
@@ -212,7 +212,7 @@ def test_rfcs_never_hold_their_abstract(debian: Path, monkeypatch: pytest.Monkey
 
 
 def test_modules_never_hold_their_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(requirements, folder: Path) -> None:
+    def download(requirements, folder: Path, *options: str) -> None:
         for place, name in enumerate(GROUPS.values()):
             with zipfile.ZipFile(folder / f"{name}-1-py3-none-any.whl", "w") as wheel:
                 wheel.writestr(f"{name}-1.dist-info/METADATA", f"Name: {name}\nVersion: 1\nLicense-Expression: MIT\n")
@@ -221,7 +221,7 @@ def test_modules_never_hold_their_docstring(monkeypatch: pytest.MonkeyPatch) -> 
                 wheel.writestr("b.py", f'"""Fold many boats of paper."""\n# fold Many boats of  paper.\n{code}.7\n')
                 wheel.writestr("tests/c.py", f'"""Fold many boats of paper."""\n{code}\n')
 
-    monkeypatch.setattr(python_docstrings, "_download", download)
+    monkeypatch.setattr(python_docstrings, "download", download)
     monkeypatch.setattr(python_docstrings, "_standard_library", lambda: iter(()))
 
     splits, origin = python_docstrings.build()
@@ -248,7 +248,7 @@ def test_pip_that_fails_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pip.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(pip))
     with pytest.raises(DataError, match=r"pip download: expected exit status 0, got 1.*no such wheel"):
-        python_docstrings._download(["x==1"], tmp_path)
+        pip_packages.download(["x==1", "y==1"], tmp_path)
 
 
 def test_mandoc_that_is_missing_is_one_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, DynamicCache
 
 from simmim import ConfigError, ShapeError, SimMIMConfig, SimMIMForConditionalGeneration, SimMIMModel
-from support import small_config
+from support import small_config, with_large_weights
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -29,12 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def model_of(seed: int = 0, **changes: Any) -> SimMIMForConditionalGeneration:
     """Build a model whose weights are large enough to make every token matter."""
-    model = SimMIMForConditionalGeneration(small_config(**changes))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
-    return model.double().eval()
+    return with_large_weights(SimMIMForConditionalGeneration(small_config(**changes)), seed)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from simmim import ShapeError, SimMIMForConditionalGeneration
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
-from support import small_config
+from support import small_config, with_large_weights
 
 MEMORIES: dict[str, dict[str, Any]] = {
     "tokens-copying": {"memory": "tokens", "copy_head": True},
@@ -23,12 +23,7 @@ TOKENS = 75  # more than 8·memory_top_k segments of 8
 
 def model_of(name: str) -> SimMIMForConditionalGeneration:
     """Build a model whose weights are large enough to make every token matter."""
-    model = SimMIMForConditionalGeneration(small_config(**MEMORIES[name]))
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
-    return model.double().eval()
+    return with_large_weights(SimMIMForConditionalGeneration(small_config(**MEMORIES[name])))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmim.errors import ConfigError
-from simmim.models import SimMIMConfig
+from simmim.models.configuration_simmim import LITERAL, SimMIMConfig
 from simmim.tasks.probes.probe import Probe
 
 __all__ = ["FORMS", "Form", "model_config"]
@@ -30,10 +30,7 @@ class Form:
 
 FORMS: dict[str, Form] = {
     "default": Form("tokens of the own and the previous segment, and a state for every other one", {}),
-    "literal": Form(
-        "the source document's form: one message for all tokens of a segment",
-        {"state_pooling": "first", "state_read": "broadcast", "neighbours": 0},
-    ),
+    "literal": Form("the source document's form: one message for all tokens of a segment", LITERAL),
     "pyramid": Form("log S nodes of a pyramid in the place of all states", {"state_reach": "pyramid"}),
     "local": Form("tokens of the own segment only", {"state_read": "none", "neighbours": 0}),
     "window": Form("tokens of the own and the previous segment only", {"state_read": "none"}),
