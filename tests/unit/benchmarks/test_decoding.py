@@ -153,7 +153,7 @@ def test_a_long_prompt_is_read_and_continued(tmp_path, here, capsys):
     record = json.loads((tmp_path / f"{today()}-decoding-million-pyramid.json").read_text(encoding="utf-8"))
     assert (record["length"], record["new_tokens"]) == (300, 4)
     assert record["cache_bytes"] == record["stated_bytes"]
-    assert record["peak_bytes"] is None or record["peak_bytes"] > record["imported_bytes"]
+    assert record["peak_bytes"] is None or record["peak_bytes"] >= record["imported_bytes"]
     assert "300 tokens" in capsys.readouterr().out
     assert read_million("all", 192, 3, 1, 1)["cache_bytes"] == 4 * cache_numbers("all", 194, SEGMENT, 256)
 
