@@ -1,6 +1,10 @@
 """The errors that SimMIM raises; each message names the argument, what was expected, what came and what to do."""
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "ShapeError", "SimMIMError"]
+import errno
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "ShapeError", "SimMIMError", "is_full"]
+
+_FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 
 
 class SimMIMError(Exception):
@@ -21,3 +25,8 @@ class DataError(SimMIMError, ValueError):
 
 class CheckpointError(SimMIMError, OSError):
     """A saved model or run is missing, incomplete or damaged."""
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether the system says that there is no room left: on the disk, in a quota, or in a file."""
+    return error.errno in _FULL

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -45,15 +46,31 @@ def fails_with(place, message, *arguments):
         (b"", "bad.txt: expected a text, the file is empty"),
         (b" \n\n\t", "bad.txt: expected a text, the file is blank"),
         (b"\x7fELF\x02\x01\0\0", "bad.txt: expected text in UTF-8, got a binary file (NUL byte at offset 6)"),
+        (b"some text\0and more", "bad.txt: expected text in UTF-8, got a binary file (NUL byte at offset 9)"),
         (b"caf\xe9 au lait", "bad.txt: expected text in UTF-8, got byte 0xe9 at offset 3"),
         (b"\xff\xfet\0", "bad.txt: expected text in UTF-8, got the byte order mark of UTF-16"),
         (b"%PDF-1.7 nonsense", "bad.txt: expected a PDF, cannot read it: "),
     ],
-    ids=["empty", "blank", "binary", "not utf-8", "utf-16", "broken pdf"],
+    ids=["empty", "blank", "binary", "a nul byte", "not utf-8", "utf-16", "broken pdf"],
 )
 def test_a_bad_text(place, content, message):
     (place / "bad.txt").write_bytes(content)
     fails_with(place, message, "summarize", "bad.txt", "--model", "model")
+
+
+def test_a_line_of_ten_megabytes(place, monkeypatch):
+    (place / "bad.txt").write_bytes(b"x" * 10_000_000)
+    monkeypatch.setattr("simmim.cli.batches.free_memory", lambda: 900.0)
+    message = "bad.txt: expected a document that fits into memory, "
+    fails_with(place, message, "summarize", "bad.txt", "--model", "model")
+
+
+def test_text_that_runs_from_right_to_left_is_summarised(place):
+    text = "הספרייה קוראת וכותבת קבצי תמונה, مكتبة سريعة لقراءة الملفات"
+    (place / "rtl.txt").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["summarize", "rtl.txt", "--model", "model", "--max-new-tokens", "3"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert text in " ".join(result.stdout.split())
 
 
 def test_a_missing_text(place):
@@ -131,9 +148,60 @@ def test_a_missing_recipe(place):
     fails_with(place, "absent.yaml: cannot read the recipe: No such file", "train", "absent.yaml")
 
 
-def test_a_row_that_is_no_example(place):
-    (place / "test.jsonl").write_text('{"document": "small"}\n')
-    fails_with(place, "test.jsonl, line 1", "evaluate", "model", "--file", "test.jsonl")
+ROW = b'{"document": "small fast editor", "summary": "editor"}'
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            b'{"document": "small"}',
+            "`summary` must be a text that is not blank, got no such field (fields: ['document'])",
+        ),
+        (b'{"document": "small", "summary": 7}', "`summary` must be a text that is not blank, got 7"),
+        (b'{"document": " ", "summary": "x"}', "`document` must be a text that is not blank, got ' '"),
+        (b'{"document": "sm\0all", "summary": "x"}', "got a NUL byte at offset 16 of the line"),
+        (b'{"document": "caf\xe9", "summary": "x"}', "got byte 0xe9, which is no UTF-8, at offset 17 of the line"),
+        (b"\x7fELF\x02\x01", "got no valid JSON"),
+    ],
+    ids=["missing field", "wrong type", "blank", "a nul byte", "not utf-8", "binary"],
+)
+def test_a_row_that_is_no_example(place, row, message):
+    (place / "test.jsonl").write_bytes(b"\n".join([ROW, ROW, row, ROW]))
+    message = f"test.jsonl, line 3: expected an object with the texts document, summary; {message}"
+    fails_with(place, message, "evaluate", "model", "--file", "test.jsonl")
+    result = CliRunner().invoke(app, ["train", "recipe.yaml", "--set", "data.train=test.jsonl"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_examples_that_are_none(place):
+    (place / "test.jsonl").write_bytes(b"")
+    message = "test.jsonl: expected at least one row, the file is empty"
+    fails_with(place, message, "evaluate", "model", "--file", "test.jsonl")
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_a_full_disk_under_a_result(place, full_disk, option):
+    arguments = ["evaluate", "model", "--file", "test.jsonl", "--max-new-tokens", "2", "--beams", "1"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0  # the rows are in the cache now
+    before = snapshot(place)
+    with full_disk(1000):
+        result = CliRunner().invoke(app, [*arguments, option, "out"])
+    assert result.exit_code == 1
+    assert result.stderr == "error: out: File too large\n"
+    assert snapshot(place) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
+@pytest.mark.parametrize("option", [["--json"], []])
+def test_a_full_disk_under_standard_output(place, option):
+    command = [sys.executable, "-m", "simmim", "summarize", "good.txt", "--model", "model", *option]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=os.environ)
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write: No space left on device; make room and run the command again\n"
 
 
 @pytest.mark.parametrize("out", ["absent/out.json", "good.txt/out.json", "model"])

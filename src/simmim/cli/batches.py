@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simmim.cli.documents import Extracted, extract
 from simmim.cli.inputs import read_content
+from simmim.cli.memory import free_memory
 from simmim.errors import DataError
 
 if TYPE_CHECKING:
@@ -128,13 +129,10 @@ def _summarize_batch(
     """Summarise a batch; where memory does not suffice, its documents one by one, and say of which it does not."""
     from simmim.tasks.generation import write_summaries
 
-    limit = loaded[1].model_max_length
-    if len(ids[0]) > limit:  # the longest is the first
-        long = DataError(
-            f"{batch[0].name}: expected at most {limit:,} tokens, which this model can read, got {len(ids[0]):,}"
-        )
+    too_long = _refusal(batch[0].name, len(ids[0]), *loaded)  # the longest is the first
+    if too_long is not None:
         rest = _summarize_batch(batch[1:], ids[1:], loaded, settings) if batch[1:] else []
-        return [Outcome(batch[0], long), *rest]
+        return [Outcome(batch[0], too_long), *rest]
     try:
         written: Sequence[Summary | DataError] = write_summaries(*loaded, ids, **settings)
     except (MemoryError, RuntimeError) as error:
@@ -153,6 +151,23 @@ def _summarize_batch(
             )
         ]
     return [Outcome(document, summary) for document, summary in zip(batch, written, strict=True)]
+
+
+def _refusal(name: str, tokens: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> DataError | None:
+    """Say why a document of so many tokens is not even tried; None if it is."""
+    limit = tokenizer.model_max_length
+    if tokens > limit:
+        return DataError(f"{name}: expected at most {limit:,} tokens, which this model can read, got {tokens:,}")
+    # A layer's input, the same normed, queries, keys, values, and what is read with them. A system that has promised
+    # more memory than it has does not refuse it, but kills the process, and with it the documents that are to come.
+    needed = 6 * tokens * getattr(model.config, "hidden_size", 0) * model.dtype.itemsize / 2**20
+    free = free_memory() if model.device.type == "cpu" else None
+    if free is None or needed <= free:
+        return None
+    return DataError(
+        f"{name}: expected a document that fits into memory, {tokens:,} tokens need {needed:,.0f} MiB or more and "
+        f"{free:,.0f} MiB are free; try a machine with more, or a part of the document"
+    )
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 
 from rich.console import Console
@@ -10,7 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["peak_memory", "printable", "show_card"]
+from simmim.cli.memory import peak_memory
+
+__all__ = ["printable", "show_card"]
 
 _BEGINNING = 240  # characters of a text that are shown beside its summary
 _JOINERS = "\u200c\u200d\u200e\u200f"  # belong to words of Persian, Hindi, Hebrew and others, and steer nothing else
@@ -54,13 +55,3 @@ def printable(text: str) -> str:
         for character in text
     )
     return " ".join("".join(kept).split())
-
-
-def peak_memory() -> float | None:
-    """Return the most memory that this process has held so far, in MiB; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # on Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -97,7 +97,7 @@ def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted
         text = _decode(name, content, encoding)
         found = Extracted(_markdown(text) if suffix in _MARKDOWN else text)
     if not found.text.strip():
-        raise DataError(f"{name}: expected a text, the file is {'blank' if found.text else 'empty'}")
+        raise DataError(f"{name}: expected a text, the file {'is blank' if found.text else 'holds none'}")
     return Extracted(found.text.replace("\r\n", "\n").replace("\r", "\n"), found.note)
 
 

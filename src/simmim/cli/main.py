@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from simmim.cli.probe import probe
 from simmim.cli.serve import serve
 from simmim.cli.summarize import summarize
 from simmim.cli.train import train
-from simmim.errors import SimMIMError
+from simmim.errors import SimMIMError, is_full
 
 __all__ = ["app"]
 
@@ -34,9 +35,12 @@ class _Commands(TyperGroup):
         except ModuleNotFoundError as error:
             complain(f'this command needs the package {error.name}; install it with: pip install "simmim[train]"')
         except OSError as error:
-            if error.filename is None:
+            if error.filename is not None:
+                complain(f"{error.filename}: {error.strerror}")
+            elif is_full(error):  # where standard output goes: files name themselves
+                complain(f"cannot write: {os.strerror(error.errno or 0)}; make room and run the command again")
+            else:
                 raise
-            complain(f"{error.filename}: {error.strerror}")
         raise typer.Exit(1)
 
 

@@ -118,8 +118,7 @@ class ResultsFile:
             os.fsync(self._handle)
         except OSError as error:
             os.ftruncate(self._handle, whole)
-            reason = f"cannot write: {error.strerror}; what was finished is saved: mend this and run the command again"
-            raise OSError(error.errno, reason, str(self.path)) from error
+            raise _unwritten(self.path, error) from error
         for record in records:
             self._superseded |= record["name"] in self._last
             self._last[record["name"]] = {"sha256": record["sha256"], "error": record.get("error")}
@@ -193,10 +192,13 @@ class ResultsFolder(ResultsFile):
         for record in records:
             if "summary" in record:
                 place = self._place(record["name"])
-                place.parent.mkdir(parents=True, exist_ok=True)
                 cut = "" if record["complete"] else f"[stopped at {self.settings['max_new_tokens']} tokens]\n"
-                with replaced_file(place) as stream:
-                    stream.write(f"{record['summary']}\n{cut}")
+                try:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    with replaced_file(place) as stream:
+                        stream.write(f"{record['summary']}\n{cut}")
+                except OSError as error:
+                    raise _unwritten(place, error) from error
         super().add(records)
 
     def close(self) -> None:
@@ -204,6 +206,12 @@ class ResultsFolder(ResultsFile):
         super().close()
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    reason = f"cannot write: {why}; what was finished is saved: mend this and run the command again"
+    return OSError(error.errno, reason, str(path))
 
 
 def _foreign(path: Path, number: int) -> str:

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simmim.cli.batches import Outcome, read_documents, summarize_documents
-from simmim.cli.cards import peak_memory, show_card
+from simmim.cli.cards import show_card
 from simmim.cli.documents import Extracted, check_encoding, check_libraries
 from simmim.cli.inputs import find_documents
+from simmim.cli.memory import peak_memory
 from simmim.cli.messages import complain
 from simmim.errors import ConfigError, DataError
 

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from simmim.errors import is_full
+
 __all__ = ["cache_folder", "made_once"]
 
 
@@ -22,9 +24,22 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
     Returns:
         The folder.
+
+    Raises:
+        OSError: There is no room for it, or whatever else stopped `make`.
     """
-    if folder.exists():
-        return folder
+    if not folder.exists():
+        try:
+            _make(folder, make)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            reason = f"cannot write to the cache: {os.strerror(error.errno or 0)}; make room, or set SIMMIM_CACHE"
+            raise OSError(error.errno, f"{reason} to a folder on another disk", str(folder)) from error
+    return folder
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
@@ -37,4 +52,3 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         except OSError:
             if not folder.exists():  # else another process has made it meanwhile: that one is as good
                 raise
-    return folder

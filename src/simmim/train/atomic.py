@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 __all__ = ["remove_folder", "remove_leftovers", "replaced_file", "replaced_folder"]
 
@@ -29,16 +30,30 @@ def replaced_file(path: Path) -> Iterator[TextIO]:
         A stream of UTF-8 text.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be made, or not be written, for instance for want of room; it is named.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with _workshop(path) as workshop:
         draft = workshop / path.name
-        with draft.open("w", encoding="utf-8") as stream:
+        with io.TextIOWrapper(io.BufferedWriter(_NamedFile(draft, path)), encoding="utf-8") as stream:
             yield stream
         _flush(draft)
         draft.replace(path)
+
+
+class _NamedFile(io.FileIO):
+    """A file whose failures to be written name the place that it is for, as those to be opened do."""
+
+    def __init__(self, draft: Path, path: Path) -> None:
+        super().__init__(draft, "w")
+        self._path = path
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 @contextmanager

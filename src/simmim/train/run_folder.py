@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
-from simmim.errors import CheckpointError, ConfigError, DataError
+from simmim.errors import CheckpointError, ConfigError, DataError, is_full
 from simmim.train.atomic import remove_leftovers, replaced_file, replaced_folder
 from simmim.train.provenance import package_versions
 from simmim.train.run_config import load_recipe
@@ -129,7 +128,7 @@ class RunFolder:
             try:
                 yield
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if not is_full(error):
                     raise
                 raise CheckpointError(
                     f"{self.path}: cannot write: {error.strerror}. Make room. {what_is_left(self.task.checkpoints)}"

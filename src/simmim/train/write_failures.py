@@ -42,7 +42,9 @@ def _reason(error: BaseException) -> str:
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
         found = found.__cause__ or found.__context__
-    return str(error).split("\n")[0]
+    said = str(error).split("\n")[0]
+    # torch writes files by itself, and then knows no more than that less was written than it had
+    return f"the disk is full or broken ({said})" if isinstance(error, RuntimeError) else said
 
 
 def what_is_left(checkpoints: Path) -> str:

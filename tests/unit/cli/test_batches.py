@@ -70,6 +70,30 @@ def test_a_document_too_large_for_memory_does_not_stop_the_others(run, monkeypat
     assert "1.txt: expected a document that fits into memory, not enough for 181 tokens" in failure
 
 
+def test_a_document_that_memory_cannot_hold_is_not_tried(run, monkeypatch):
+    """A system that kills who takes too much gives no error: what is sure to be too much is refused."""
+    tried, real = [], type(run.model).generate
+
+    def generate(self, input_ids, **settings):
+        tried.append(tuple(input_ids.shape))
+        return real(self, input_ids=input_ids, **settings)
+
+    monkeypatch.setattr(type(run.model), "generate", generate)
+    needed = 6 * 181 * run.model.config.hidden_size * 4 / 2**20
+    for free, refused in ((needed * 0.99, True), (needed * 1.01, False), (None, False)):
+        monkeypatch.setattr(batches, "free_memory", lambda free=free: free)
+        made = run(3, 60, 5)
+        assert kinds(made) == {0: Summary, 1: DataError if refused else Summary, 2: Summary}
+        assert ((3, 181) in tried) == (not refused)
+        tried.clear()
+    monkeypatch.setattr(batches, "free_memory", lambda: 0.02)
+    [failure] = [str(o.summary) for batch in run(60) for o in batch]
+    assert failure.endswith(
+        "0.txt: expected a document that fits into memory, 181 tokens need 0 MiB or more and 0 MiB are free; "
+        "try a machine with more, or a part of the document"
+    )
+
+
 def test_another_error_of_the_model_is_not_hidden(run, monkeypatch):
     def generate(self, **settings):
         raise RuntimeError("a fault")

@@ -53,7 +53,7 @@ def test_a_text_is_read_whole(content, text):
     [
         (b"", "text.txt: expected a text, the file is empty"),
         (b" \n\t\r\n ", "text.txt: expected a text, the file is blank"),
-        (b"\xef\xbb\xbf", "text.txt: expected a text, the file is empty"),
+        (b"\xef\xbb\xbf", "text.txt: expected a text, the file holds none"),
         (b"ab\0c", r"text.txt: .*binary file \(NUL byte at offset 2\)"),
         (b"ab\xffc", "text.txt: .*got byte 0xff at offset 2; convert the file, or .* --encoding NAME"),
         (b"\xef\xbb\xbfab\xe9", "text.txt: .*got byte 0xe9 at offset 5; convert"),

@@ -50,6 +50,12 @@ def test_an_error_of_the_system_names_the_file(raising):
     assert (result.exit_code, result.stderr) == (1, "error: /a/file: Permission denied\n")
 
 
+def test_a_full_disk_behind_standard_output_is_one_line(raising):
+    result = raising(OSError(28, "whatever a library says of it"))
+    assert result.exit_code == 1
+    assert result.stderr == "error: cannot write: No space left on device; make room and run the command again\n"
+
+
 def test_a_missing_package_is_named_with_the_remedy(raising):
     result = raising(ModuleNotFoundError("No module named 'datasets'", name="datasets"))
     assert result.exit_code == 1
@@ -58,3 +64,4 @@ def test_a_missing_package_is_named_with_the_remedy(raising):
 
 def test_a_fault_of_ours_is_not_hidden(raising):
     assert isinstance(raising(ZeroDivisionError()).exception, ZeroDivisionError)
+    assert isinstance(raising(OSError(5, "Input/output error")).exception, OSError)

@@ -132,6 +132,19 @@ def test_a_full_disk_leaves_whole_lines(path, monkeypatch):
     results.close()
 
 
+def test_a_full_disk_leaves_no_half_of_a_text(tmp_path, full_disk):
+    out = tmp_path / "out"
+    with ResultsFolder(out, SETTINGS, False, ["a.txt", "b.txt"]) as results:
+        results.add([record("a.txt")])
+        message = "cannot write: File too large; what was finished is saved"
+        with pytest.raises(OSError, match=message) as caught, full_disk(3):
+            results.add([record("b.txt")])
+        assert caught.value.filename == str(out / "b.txt.summary.txt")
+        assert not results.holds("b.txt", "1")
+    assert [path.name for path in out.rglob("*.txt")] == ["a.txt.summary.txt"]
+    assert len(lines(out / "results.jsonl")) == 1
+
+
 def test_a_name_that_is_no_utf_8_comes_back(path):
     name = os.fsdecode(b"caf\xe9.txt")
     with ResultsFile(path, SETTINGS) as results:

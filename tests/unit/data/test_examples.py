@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import datasets
@@ -218,6 +219,18 @@ def test_a_source_that_is_wrong_as_a_whole_is_one_error(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         load_examples(tmp_path / name, bad_rows="skip", cache_dir=tmp_path / "cache")
+
+
+def test_a_cache_without_room_is_one_error_and_keeps_nothing(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    name, cache = source(tmp_path, ".jsonl", ROWS), tmp_path / "cache"
+    message = "cannot write to the cache: File too large; make room, or set SIMMIM_CACHE to a folder on another disk"
+    with pytest.raises(OSError, match=message) as caught, full_disk(30):
+        load_examples(name, cache_dir=cache)
+    assert Path(caught.value.filename).parent == cache / "examples"
+    assert list((cache / "examples").iterdir()) == []
+    assert list(load_examples(name, cache_dir=cache)) == ROWS
 
 
 def test_a_dataset_that_cannot_be_loaded_is_one_error(tmp_path: Path) -> None:

@@ -64,6 +64,17 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, rep
     assert caught.value.filename == str(path)
 
 
+@pytest.mark.parametrize("content", ["short", "long " * 9999], ids=["at the end", "in the midst"])
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, full_disk, content):
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    with pytest.raises(OSError, match="File too large") as caught, full_disk(3), replaced_file(path) as stream:
+        stream.write(content)
+    assert caught.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["out.json"]
+
+
 def test_a_file_does_not_replace_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError), replaced_file(tmp_path):
         pytest.fail("the block must not run")

@@ -37,6 +37,16 @@ def test_what_the_system_said_is_found_behind_what_torch_says(tmp_path, room):
         torch.save({"a": torch.ones(1000)}, Full(room))
 
 
+def test_a_file_that_torch_writes_by_itself_tells_of_the_disk(tmp_path, full_disk):
+    message = r"x: cannot write it: the disk is full or broken \(.*\)\. Make room"
+    with (
+        pytest.raises(CheckpointError, match=message),
+        write_failures_named(tmp_path / "x", tmp_path),
+        full_disk(2000),
+    ):
+        torch.save({"a": torch.ones(1000)}, tmp_path / "x")
+
+
 def test_our_own_errors_pass(tmp_path):
     with pytest.raises(CheckpointError, match="^as it is$"), write_failures_named(tmp_path / "x", tmp_path):
         raise CheckpointError("as it is")
