@@ -35,13 +35,15 @@ class Source:
 
 
 SOURCES = {
-    # An Anarchist FAQ, in Markdown: each section and appendix is a group
-    "anarchism": Source(r"usr/share/doc/anarchism/markdown/[^/]+\.md\.gz", r".*/([^/]+)\.md\.gz"),
+    # the manual of Git, in AsciiDoc, without the notes on releases
+    "git-doc": Source(r"usr/share/doc/git-doc/[^/]+\.txt", r".*/([^/]+)\.txt"),
     # the documentation of the kernel, in reStructuredText, translations left out
     "linux-doc-6.1": Source(
         r"usr/share/doc/linux-doc-6\.1/Documentation/(?!translations/).*\.rst\.gz", r".*/Documentation/(.*)/[^/]*"
     ),
-    # that of Python, likewise
+    # that of Perl, in Plain Old Documentation; the notes on its releases are one group
+    "perl-doc": Source(r"usr/share/perl/[^/]+/pod/[^/]+\.pod", r".*/perl\d*([^/]+)\.pod"),
+    # that of Python, in reStructuredText
     "python3.11-doc": Source(r"usr/share/doc/python3\.11/html/_sources/.*\.rst\.txt", r".*/_sources/(.*)\.rst\.txt"),
 }
 
@@ -86,7 +88,7 @@ def _read_texts(packages: Iterable[AptPackage], dropped: Counter[str]) -> Iterat
             except UnicodeDecodeError:
                 dropped["not UTF-8"] += 1
                 continue
-            name = re.sub(r"(\.(rst|md|txt|gz))+$", "", path.removeprefix("usr/share/doc/"))
+            name = re.sub(r"(\.(rst|pod|txt|gz))+$", "", path.removeprefix("usr/share/doc/"))
             group = re.fullmatch(source.group, path)
             belongs = group[1] if group else PurePosixPath(name).name
             yield Text(text.strip(), group=f"{package.name}/{belongs}", name=name)

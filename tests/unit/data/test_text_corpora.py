@@ -75,7 +75,8 @@ def test_an_npm_that_fails_or_is_not_there_is_named(fake_npm: Path, monkeypatch:
 
 def test_documentation_is_grouped_by_its_subject(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {
-        "anarchism": ["usr/share/doc/anarchism/markdown/secA1.md.gz", "usr/share/doc/anarchism/html/secA1.html"],
+        "git-doc": ["usr/share/doc/git-doc/git-log.txt", "usr/share/doc/git-doc/RelNotes/1.5.0.txt"],
+        "perl-doc": ["usr/share/perl/5.36.0/pod/perl583delta.pod", "usr/share/perl/5.36.0/pod/perlre.pod"],
         "linux-doc-6.1": [
             "usr/share/doc/linux-doc-6.1/Documentation/mm/damon/design.rst.gz",
             "usr/share/doc/linux-doc-6.1/Documentation/index.rst.gz",
@@ -102,12 +103,14 @@ def test_documentation_is_grouped_by_its_subject(monkeypatch: pytest.MonkeyPatch
     with fetched(list(SOURCES)) as packages:
         texts = list(debian_documentation._read_texts(packages, dropped))
     assert {text.name: text.group for text in texts} == {
-        "anarchism/markdown/secA1": "anarchism/secA1",
+        "git-doc/git-log": "git-doc/git-log",
+        "usr/share/perl/5.36.0/pod/perl583delta": "perl-doc/delta",
+        "usr/share/perl/5.36.0/pod/perlre": "perl-doc/re",
         "linux-doc-6.1/Documentation/mm/damon/design": "linux-doc-6.1/mm/damon",
         "linux-doc-6.1/Documentation/index": "linux-doc-6.1/index",
         "python3.11/html/_sources/library/time": "python3.11-doc/library/time",
     }
-    assert dropped == {"another name of a text": 3, "not UTF-8": 3}
+    assert dropped == {"another name of a text": 4, "not UTF-8": 4}
 
 
 def test_repeated_texts_are_dropped_and_counted() -> None:
