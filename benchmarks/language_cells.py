@@ -17,10 +17,10 @@ from transformers import AutoTokenizer, get_cosine_schedule_with_warmup, set_see
 from benchmarks.language_models import LanguageSize, build_language_model
 from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from simmim import SimMIMForCausalLM
+from simmim.atomic import replaced_file, replaced_folder
 from simmim.tasks.bits_per_byte import TokenCosts, score_texts
 from simmim.tasks.language_comparison import bits_by_position, position_edges
 from simmim.tasks.packing import PackedRows
-from simmim.train.atomic import replaced_file, replaced_folder
 
 __all__ = ["LanguageCell", "LanguageTraining", "run_cell"]
 

@@ -25,12 +25,12 @@ from benchmarks.language_report import gather, plot, table
 from benchmarks.measure import run_facts
 from benchmarks.options import given_options, held_data, refuse_below
 from benchmarks.report import save
+from simmim.atomic import replaced_file, replaced_folder
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
 from simmim.tasks.language_modelling import text_column, tokenize_texts
 from simmim.tasks.packing import pack_rows
-from simmim.train.atomic import replaced_file, replaced_folder
 
 __all__ = ["main", "prepare"]
 

@@ -22,10 +22,10 @@ from benchmarks.quality_models import FORMS, Size
 from benchmarks.quality_report import gather, plot, table
 from benchmarks.quality_training import Cell, Training, score, train
 from benchmarks.report import save
+from simmim.atomic import replaced_file, replaced_folder
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
 from simmim.tasks.summarisation import tokenize_examples
-from simmim.train.atomic import replaced_file, replaced_folder
 
 __all__ = ["main", "prepare"]
 

@@ -24,9 +24,9 @@ from transformers import (
 
 from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from benchmarks.quality_models import Size, build, load, parameters
+from simmim.atomic import replaced_file, replaced_folder
 from simmim.cli.generation import summaries
 from simmim.errors import DataError
-from simmim.train.atomic import replaced_file, replaced_folder
 
 __all__ = ["Cell", "Training", "batches", "score", "train"]
 

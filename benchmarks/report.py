@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from rich.table import Table
 
-from simmim.train.atomic import replaced_file
+from simmim.atomic import replaced_file
 
 __all__ = ["FORMS", "in_short", "logarithmic", "plot", "save", "save_data", "table"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simmim.atomic import replaced_file
 from simmim.errors import DataError
-from simmim.train.atomic import replaced_file
 
 __all__ = ["SavedChat", "cache_file", "read_chat", "write_chat"]
 

@@ -158,7 +158,7 @@ def _refuse(command: typer.Context, *options: str, why: str) -> None:
 @contextmanager
 def _output(path: Path | None) -> Iterator[TextIO | None]:
     """Open a file that takes its place at the end; None for none."""
-    from simmim.train.atomic import replaced_file
+    from simmim.atomic import replaced_file
 
     with ExitStack() as stack:
         yield stack.enter_context(replaced_file(path)) if path is not None else None

@@ -84,9 +84,9 @@ def _run(common: dict[str, Any], forms: list[str], seeds: list[int], work: Path 
     # these take seconds to import
     from transformers.utils.logging import disable_progress_bar
 
+    from simmim.atomic import replaced_file
     from simmim.cli.probe_tables import print_tables
     from simmim.tasks.probes import PROBES, model_config
-    from simmim.train.atomic import replaced_file
     from simmim.train.interruption import RunInterrupted
     from simmim.train.probe_run import ProbeRun, baseline, run_probe
 

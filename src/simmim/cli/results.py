@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self
 
+from simmim.atomic import replaced_file
 from simmim.errors import ConfigError, DataError
-from simmim.train.atomic import replaced_file
 
 __all__ = ["ResultsFile", "ResultsFolder", "json_line"]
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import datasets
 
+from simmim.atomic import replaced_path
 from simmim.data.cache import cache_folder, made_once
 from simmim.data.columns import Column, ConversationColumn
 from simmim.data.examples import load_examples, read_table
@@ -130,9 +131,8 @@ def _near_duplicates(folder: Path) -> dict[str, list[int]]:
             with (folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
                 values = [json.loads(line)[column.name] for line in lines]
             documents[split] = ["\n".join(column.texts(value)) for value in values]
-        draft = folder / f".near_duplicates-{os.getpid()}.json"
-        _write_json(draft, flag_near_duplicates(documents))
-        draft.replace(file)
+        with replaced_path(file) as draft:
+            _write_json(draft, flag_near_duplicates(documents))
     flags: dict[str, list[int]] = json.loads(file.read_text(encoding="utf-8"))
     return flags
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from simmim.atomic import replaced_path
 from simmim.errors import CheckpointError
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.nn.segment_cache import SegmentCache
@@ -53,12 +52,8 @@ def write_pasts(pasts: list[SegmentCache], path: Path, model: PreTrainedModel) -
     about = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
     about["sha256"] = _checksum(tensors, about["layers"])
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", suffix=".draft", dir=path.parent) as workshop:
-            draft = Path(workshop) / path.name
+        with replaced_path(path) as draft:
             save_file(tensors, draft, metadata=about)
-            with draft.open("rb") as stream:
-                os.fsync(stream.fileno())
-            draft.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"path: expected a place to write a cache to, got {path}: {error}") from error
 

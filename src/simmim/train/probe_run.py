@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
+from simmim.atomic import replaced_file
 from simmim.errors import CheckpointError, ConfigError
 from simmim.tasks.probes import PROBES, ProbeSettings, Score, guess_from_clue, model_config, score
-from simmim.train.atomic import replaced_file
 from simmim.train.probing import train_on_probe
 
 __all__ = ["ProbeRun", "baseline", "run_probe"]

@@ -15,8 +15,8 @@ from transformers import EarlyStoppingCallback, Seq2SeqTrainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, sort_checkpoints
 
+from simmim.atomic import remove_folder, replaced_folder
 from simmim.errors import SimMIMError
-from simmim.train.atomic import remove_folder, replaced_folder
 from simmim.train.batching import EpochBatches
 from simmim.train.interruption import Interruption, RunInterrupted
 from simmim.train.write_failures import what_is_left, write_failures_named

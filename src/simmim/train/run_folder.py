@@ -17,8 +17,8 @@ import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_utils import get_last_checkpoint
 
+from simmim.atomic import remove_leftovers, replaced_file, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, DataError, is_full
-from simmim.train.atomic import remove_leftovers, replaced_file, replaced_folder
 from simmim.train.provenance import package_versions
 from simmim.train.run_config import load_recipe
 from simmim.train.sections import Recipe

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simmim.train.atomic import remove_folder, remove_leftovers, replaced_file, replaced_folder
+from simmim.atomic import remove_folder, remove_leftovers, replaced_file, replaced_folder
 
 
 def names(folder):

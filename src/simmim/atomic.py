@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["remove_folder", "remove_leftovers", "replaced_file", "replaced_folder"]
+__all__ = ["remove_folder", "remove_leftovers", "replaced_file", "replaced_folder", "replaced_path"]
 
 _SUFFIX = ".draft"
 
@@ -32,12 +32,31 @@ def replaced_file(path: Path) -> Iterator[TextIO]:
     Raises:
         OSError: the file cannot be made, or not be written, for instance for want of room; it is named.
     """
+    with (
+        replaced_path(path) as draft,
+        io.TextIOWrapper(io.BufferedWriter(_NamedFile(draft, path)), encoding="utf-8") as stream,
+    ):
+        yield stream
+
+
+@contextmanager
+def replaced_path(path: Path) -> Iterator[Path]:
+    """Name a file to be made that takes the place of another once the block ends without an error.
+
+    Args:
+        path: the file to make or replace; its folder must exist.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with _workshop(path) as workshop:
         draft = workshop / path.name
-        with io.TextIOWrapper(io.BufferedWriter(_NamedFile(draft, path)), encoding="utf-8") as stream:
-            yield stream
+        yield draft
         _flush(draft)
         draft.replace(path)
 
