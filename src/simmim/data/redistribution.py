@@ -7,7 +7,7 @@ from typing import Any
 
 from simmim.errors import DataError
 
-__all__ = ["check_redistributable", "data_notice", "private_corpora"]
+__all__ = ["check_redistributable", "data_notice", "learnt_from", "private_corpora"]
 
 
 def private_corpora(manifest: Mapping[str, Any]) -> list[str]:
@@ -37,6 +37,26 @@ def data_notice(manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def learnt_from(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the corpora that a saved model has learnt from, itself or as the model that its training started from.
+
+    Args:
+        folder: The folder of a trained model, with the records of its run.
+
+    Returns:
+        By their names, of each `corpus`, `redistributable` and `licence`. Files of the user's have none.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    data, initial = (_read(folder / name) for name in ("data.json", "initial_model.json"))
+    for one in [*_corpora(initial.get("learnt_from", {})), *_corpora(data)]:
+        found[one["corpus"]] = {
+            "corpus": one["corpus"],
+            "redistributable": one.get("redistributable", True),
+            "licence": one.get("licence", "licence not recorded"),
+        }
+    return found
+
+
 def check_redistributable(folder: Path) -> None:
     """Refuse to ship a model that has learnt from texts which may not be passed on.
 
@@ -44,17 +64,24 @@ def check_redistributable(folder: Path) -> None:
         folder: The folder of a trained model, with the records of its run.
 
     Raises:
-        DataError: It has, or `data.json`, which would say so, is missing.
+        DataError: It has, or the model that it started from has, or `data.json`, which would say so, is missing.
     """
     record = folder / "data.json"
     if not record.is_file():
         raise DataError(f"{record}: expected the record of what the model has learnt from, it is missing; do not ship")
-    private = private_corpora(json.loads(record.read_text(encoding="utf-8")))
+    private = private_corpora(learnt_from(folder))
     if private:
         raise DataError(
             f"{folder}: expected a model that may be passed on, this one has learnt from {', '.join(private)}; keep it "
             "on this machine"
         )
+
+
+def _read(record: Path) -> dict[str, Any]:
+    if not record.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return content
 
 
 def _corpora(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from datasets import Dataset
 
 from simmim import __version__
 from simmim.data.corpora import load_manifest
+from simmim.data.redistribution import learnt_from
 from simmim.errors import CheckpointError
 from simmim.tasks.checkpoints import part_digests
 from simmim.train.sections import DataSection, Recipe
@@ -46,7 +47,9 @@ def data_manifest(data: DataSection, splits: Mapping[str, Dataset]) -> dict[str,
 
 
 def initial_model(recipe: Recipe) -> dict[str, Any] | None:
-    """Describe the saved model that a run starts from: its folder and the SHA-256 of each of its files; None for none.
+    """Describe the saved model that a run starts from: its folder, the SHA-256 of each of its files, and its corpora.
+
+    None stands for no such model.
 
     Raises:
         CheckpointError: there is no such model.
@@ -54,7 +57,8 @@ def initial_model(recipe: Recipe) -> dict[str, Any] | None:
     if recipe.init_from is None:
         return None
     try:
-        return {"path": recipe.init_from, "sha256": part_digests(Path(recipe.init_from))}
+        folder = Path(recipe.init_from)
+        return {"path": recipe.init_from, "sha256": part_digests(folder), "learnt_from": learnt_from(folder)}
     except CheckpointError as error:
         raise CheckpointError(f"init_from: {error}") from error
 

@@ -19,6 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from simmim.atomic import remove_leftovers, replaced_file, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, DataError, is_full
+from simmim.train.model_card import model_card
 from simmim.train.provenance import package_versions
 from simmim.train.run_config import load_recipe
 from simmim.train.sections import Recipe
@@ -196,6 +197,7 @@ class RunFolder:
             for name in _RECORDS:
                 if (self.path / name).exists():
                     shutil.copy(self.path / name, folder / name)
+            (folder / "README.md").write_text(model_card(folder, model), encoding="utf-8")
         return phase.model
 
     def save_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -22,7 +22,7 @@ from simmim.data.corpora import CORPORA, load_corpus, load_manifest
 from simmim.data.examples import load_conversations, read_table
 from simmim.data.friends_transcripts import read_episodes
 from simmim.data.pip_packages import fetched_pip_package
-from simmim.data.redistribution import check_redistributable, data_notice, private_corpora
+from simmim.data.redistribution import check_redistributable, data_notice, learnt_from, private_corpora
 from simmim.data.shakespeare_plays import read_play
 from simmim.data.splits import SPLITS, split_of
 from simmim.errors import ConfigError, DataError
@@ -321,6 +321,11 @@ def test_what_has_learnt_from_private_texts_is_not_shipped(tmp_path: Path) -> No
     (tmp_path / "data.json").write_text(json.dumps(public))
     check_redistributable(tmp_path)
     (tmp_path / "data.json").write_text(json.dumps({"plays": public, "series": private}))
+    with pytest.raises(DataError, match="this one has learnt from series; keep it on this machine"):
+        check_redistributable(tmp_path)
+    (tmp_path / "data.json").write_text(json.dumps(public))
+    (tmp_path / "initial_model.json").write_text(json.dumps({"learnt_from": {"series": private}}))
+    assert list(learnt_from(tmp_path)) == ["series", "plays"]
     with pytest.raises(DataError, match="this one has learnt from series; keep it on this machine"):
         check_redistributable(tmp_path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -137,6 +138,9 @@ def test_a_run_starts_from_a_saved_model(recipe, tiny_run, tmp_path):
     assert_same_weights(model, start)  # a learning rate of nothing changes nothing
     assert json.loads((model / "config.json").read_text())["dropout"] == 0.25
     held = json.loads((model / "initial_model.json").read_text())
+    card = ModelCard.load(model / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "summarization")
+    assert "## Learnt from\n\nFiles of the user's" in card.text
     assert held["path"] == str(start)
     digest = hashlib.sha256((start / "model.safetensors").read_bytes()).hexdigest()
     assert held["sha256"]["model.safetensors"] == digest
