@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,12 +13,13 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 from torch import BoolTensor, FloatTensor, LongTensor
-from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextStreamer
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from simmim.cli.chat_files import cache_file, read_chat, write_chat
 from simmim.cli.messages import complain
 from simmim.errors import CheckpointError, DataError, SimMIMError
 from simmim.tasks.chat import Chat, Reply
+from simmim.tasks.streaming import TextStream, terminal_safe
 
 __all__ = ["ChatSession"]
 
@@ -30,7 +30,6 @@ _HELP = """\
 /help         show this
 /quit         leave; so does Ctrl-D
 Ctrl-C ends a reply early. A line that begins with // is said with one of them."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class ChatSession:
@@ -93,7 +92,7 @@ class ChatSession:
         with _stoppable() as stop:
             reply = self._chat.reply(
                 text,
-                streamer=_Printer(self._tokenizer, self._out),
+                streamer=TextStream(self._tokenizer, self._show),
                 stopping_criteria=StoppingCriteriaList([stop]),
                 **self._settings,
             )
@@ -104,6 +103,10 @@ class ChatSession:
         elif not reply.complete:
             note = f" · stopped at {self._settings['max_new_tokens']} tokens; --max-new-tokens allows more"
         self._tell(_status(reply) + note)
+
+    def _show(self, piece: str) -> None:
+        """Print more of the reply."""
+        self._out.out(terminal_safe(piece) if self._out.is_terminal else piece, end="", highlight=False)
 
     def _reset(self, rest: str) -> None:
         self._chat.reset()
@@ -133,19 +136,6 @@ class ChatSession:
 
     def _tell(self, message: str) -> None:
         self._err.print(Text(message, "dim"), soft_wrap=True)
-
-
-class _Printer(TextStreamer):
-    """Prints words as they are finished; what would steer the terminal is shown as �."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, console: Console) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self._console = console
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Print more of the reply."""
-        shown = _UNPRINTABLE.sub("�", text) if self._console.is_terminal else text
-        self._console.out(shown, end="", highlight=False)
 
 
 class _Stop(StoppingCriteria):

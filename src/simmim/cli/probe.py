@@ -151,10 +151,8 @@ def _record(
     common: dict[str, Any], results: list[dict[str, Any]], baseline: list[dict[str, Any]] | None
 ) -> dict[str, Any]:
     """Gather everything that was found, and what it depends on."""
-    from datetime import UTC, datetime
-
+    from simmim.cli.made import made
     from simmim.tasks.probes import PROBES
-    from simmim.train.provenance import package_versions
 
     probe = PROBES.find(common["probe"])
     return {
@@ -167,9 +165,5 @@ def _record(
         "bf16": common["bf16"],
         "runs": results,
         "baseline": None if baseline is None else {"name": probe.clue_name, "scores": baseline},
-        "made": {
-            "command": shlex.join(["simmim", *sys.argv[1:]]),
-            "date": datetime.now(UTC).date().isoformat(),
-            "versions": package_versions(),
-        },
+        "made": made(),
     }

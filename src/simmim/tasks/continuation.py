@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from simmim.errors import ConfigError, DataError
+from simmim.errors import DataError
 from simmim.tasks.language_modelling import encode_text
 from simmim.tasks.streaming import TextStream
 
@@ -70,8 +70,6 @@ def continuations(
     """
     if not prompt.strip():
         raise DataError("prompt: expected a text to continue, got a blank one")
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ConfigError("tokenizer: expected a fast one, which decodes token by token")
     [ids] = encode_text(tokenizer, [prompt])
     inputs = torch.tensor([ids[:-1]], device=model.device)
     generate: Any = model.generate  # PreTrainedModel does not declare it

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import torch
 from tokenizers.decoders import DecodeStream
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.generation.streamers import BaseStreamer
+
+from simmim.errors import ConfigError
 
 __all__ = ["TextStream", "terminal_safe"]
 
@@ -24,9 +26,14 @@ class TextStream(BaseStreamer):
     Args:
         tokenizer: a fast one.
         write: gets each piece of the text.
+
+    Raises:
+        ConfigError: the tokenizer is no fast one.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, write: Callable[[str], None]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, write: Callable[[str], None]) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ConfigError("tokenizer: expected a fast one, which decodes token by token")
         self._backend, self._write = tokenizer.backend_tokenizer, write
         self._stream = DecodeStream(skip_special_tokens=True)
         self._prompt = True
