@@ -57,7 +57,8 @@ def each_speaker_replies(dataset: Dataset) -> Dataset:
     """Repeat every conversation for each of its speakers, who then is the assistant; the others are users.
 
     So every turn is learnt once, with all that was said before it. What comes after a speaker's last turn is left out,
-    and so is a speaker who only opens the conversation, with nothing to reply to. A conversation without names stays.
+    and so is a speaker who only opens the conversation, with nothing to reply to. Every second repetition has no names,
+    so that the model also talks with somebody who gives none. A conversation without names stays.
 
     Args:
         dataset: Rows with `messages`, as a corpus of plays has them.
@@ -109,5 +110,6 @@ def _versions(messages: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]
         last = max(place for place, message in enumerate(talk) if message.name == name and message.role != "system")
         version = replies_by(name, talk[: last + 1])
         if any(message.role == "user" for message in version):
-            versions.append([vars(message).copy() for message in version])
+            nameless = {"name": None} if len(versions) % 2 else {}
+            versions.append([vars(message) | nameless for message in version])
     return versions

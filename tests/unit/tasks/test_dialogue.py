@@ -77,6 +77,7 @@ def test_each_speaker_replies_to_the_others(tokenizer: Any) -> None:
     ]  # and who speaks alone has nothing to reply to
     assert [one["content"] for one in repeated[0]["messages"]] == [one["content"] for one in PLAY]
     assert all(one["name"] for one in repeated[0]["messages"])
+    assert not any(one["name"] for one in repeated[1]["messages"])
     learnt = [label for row in tokenize_conversations(repeated, tokenizer) for label in row["labels"] if label != -100]
     said = [one["content"] + "<|end|>" for one in [*PLAY, PLAIN[-1]]]
     assert sorted(tokenizer.decode(learnt)) == sorted("".join(said)), "every turn is learnt once"
