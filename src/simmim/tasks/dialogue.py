@@ -105,7 +105,7 @@ def _versions(messages: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]
     spoken = [message for message in talk if message.role != "system"]
     if any(message.name is None for message in spoken):
         return [[vars(message).copy() for message in talk]]
-    versions = []
+    versions: list[list[dict[str, Any]]] = []
     for name in dict.fromkeys(message.name for message in spoken):
         last = max(place for place, message in enumerate(talk) if message.name == name and message.role != "system")
         version = replies_by(name, talk[: last + 1])
