@@ -21,7 +21,6 @@ __all__ = ["Document", "Outcome", "read_documents", "summarize_documents"]
 _DOCUMENTS = 256  # that are held at once, or as many as have
 _CHARACTERS = 2**23  # characters together
 _BATCH = 32  # documents of a batch at most
-_TOKENS = 16_384  # tokens of a batch at most, padding and beams included; a longer document is alone
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,13 @@ def summarize_documents(
 def _summarize_window(
     window: list[Document], loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: dict[str, Any]
 ) -> Iterator[list[Outcome | None]]:
-    from simmim.tasks.generation import batches
+    from simmim.tasks.generation import TOKEN_BUDGET, batches
 
     tokenizer = loaded[1]
     texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
     ids = tokenizer(texts, verbose=False)  # what is too long for a model we say ourselves
     tokens: list[list[int]] = ids["input_ids"]
-    for places in batches([len(row) for row in tokens], _BATCH, _TOKENS // settings["num_beams"]):
+    for places in batches([len(row) for row in tokens], _BATCH, TOKEN_BUDGET // settings["num_beams"]):
         yield _summarize_batch([window[i] for i in places], [tokens[i] for i in places], loaded, settings)
 
 

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Summary", "batches", "is_complete", "summaries", "write_summaries"]
+__all__ = ["TOKEN_BUDGET", "Summary", "batches", "is_complete", "summaries", "write_summaries"]
+
+TOKEN_BUDGET = 16_384
+"""Tokens of a batch at most, padding and beams included; a longer document is alone."""
 
 
 @dataclass(frozen=True)
@@ -47,34 +50,32 @@ def summaries(
         documents: the texts, read in full.
         beams: width of the beam search; 1 is greedy.
         max_new_tokens: where a summary ends at the latest.
-        batch_size: documents at a time.
+        batch_size: documents at a time at most; of long ones fewer, so that all beams hold `TOKEN_BUDGET` tokens.
 
     Yields:
         The place of a document among `documents`, and its summary.
     """
     ids = [tokenizer(document)["input_ids"] for document in documents]
     settings = {"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens}
-    for places in batches([len(document) for document in ids], batch_size):
+    for places in batches([len(document) for document in ids], batch_size, TOKEN_BUDGET // beams):
         written = write_summaries(model, tokenizer, [ids[place] for place in places], **settings)
         yield from zip(places, written, strict=True)
 
 
-def batches(lengths: Sequence[int], batch_size: int, token_budget: int | None = None) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], batch_size: int, token_budget: int) -> Iterator[list[int]]:
     """Put documents of like length together, the longest first, so that what needs most memory is tried first.
 
     Args:
         lengths: tokens of each document.
         batch_size: documents of a batch at most.
-        token_budget: tokens of a batch at most, padding included; one document alone may have more. None sets no limit.
+        token_budget: tokens of a batch at most, padding included; one document alone may have more.
 
     Yields:
         The places of a batch's documents among `lengths`.
     """
     order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
     while order:
-        size = batch_size
-        if token_budget is not None:
-            size = min(size, max(1, token_budget // max(1, lengths[order[0]])))
+        size = min(batch_size, max(1, token_budget // max(1, lengths[order[0]])))
         yield order[:size]
         order = order[size:]
 

@@ -29,6 +29,20 @@ def test_a_batch_gives_what_single_documents_give(loaded, beams):
         assert (together[place].text, together[place].complete) == (alone.text, alone.complete)
 
 
+def test_few_long_documents_are_read_at_a_time(loaded, monkeypatch):
+    model, tokenizer = loaded
+    lengths = [len(tokenizer(document)["input_ids"]) for document in DOCUMENTS]
+    monkeypatch.setattr(
+        "simmim.tasks.generation.TOKEN_BUDGET", 2 * 3 * sorted(lengths)[2]
+    )  # two beams, three short ones
+    shapes = []
+    model.get_encoder().register_forward_hook(
+        lambda module, args, kwargs, output: shapes.append(tuple(output.last_hidden_state.shape[:2])), with_kwargs=True
+    )
+    assert len(dict(summaries(model, tokenizer, DOCUMENTS, beams=2, max_new_tokens=2, batch_size=9))) == len(DOCUMENTS)
+    assert [documents for documents, _ in shapes] == [1, 1, 3]
+
+
 def test_every_token_of_a_document_is_read(loaded):
     model, tokenizer = loaded
     seen = []
@@ -71,5 +85,5 @@ def test_batches_hold_every_document_once_within_the_budget():
     lengths = [5, 400, 3, 90, 100, 3, 7, 1, 50]
     made = list(batches(lengths, batch_size=3, token_budget=200))
     assert made == [[1], [4, 3], [8, 6, 0], [2, 5, 7]]
-    assert [len(batch) for batch in batches(lengths, batch_size=4)] == [4, 4, 1]
-    assert list(batches([], 4)) == []
+    assert [len(batch) for batch in batches(lengths, 4, 10_000)] == [4, 4, 1]
+    assert list(batches([], 4, 200)) == []
