@@ -6,18 +6,20 @@ from pathlib import Path
 
 from simmim.errors import CheckpointError
 
-__all__ = ["LANGUAGE_MODEL", "pretrained_path"]
+__all__ = ["LANGUAGE_MODEL", "SUMMARISER", "pretrained_path"]
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
+SUMMARISER = "software-summaries"
+"""The summariser that comes with SimMIM, by name."""
 LANGUAGE_MODEL: str | None = None
 """The language model that comes with SimMIM, by name; None while none does."""
 
 
-def pretrained_path(name: str = "debian-synopsis") -> Path:
+def pretrained_path(name: str = SUMMARISER) -> Path:
     """Return the folder of a model that comes with SimMIM, for ``from_pretrained``.
 
     Args:
-        name: ``debian-synopsis`` writes the one-line synopsis of an English description of software.
+        name: ``software-summaries`` says in a line what an English description or manual page of software is about.
 
     Raises:
         CheckpointError: no model of this name comes with SimMIM.
