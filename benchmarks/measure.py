@@ -10,6 +10,7 @@ import os
 import platform
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -113,12 +114,25 @@ def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *args
 def in_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
     """Return what a function returns in a new process, which imports it and holds nothing of this one's.
 
+    The new process ends with this one, even one that is killed.
+
     Raises:
         BrokenProcessPool: the process ended before the function did, as one does that takes more memory than there is.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as fresh:
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_end_with_parent) as fresh:
         return fresh.submit(function, *arguments).result()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def peak_memory(prepare: Callable[..., Step], *arguments: object) -> int | None:

@@ -1,11 +1,15 @@
 """The tools of the benchmarks: what they measure is what happened, and nothing beside it."""
 
 import json
+import os
 import platform
 import re
 import socket
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,3 +93,34 @@ def test_machine_facts_do_not_name_the_machine(monkeypatch):
 def test_git_commit_is_a_whole_hash():
     commit = git_commit()
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", commit)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no process can be killed so there")
+def test_a_fresh_process_ends_with_the_one_that_asked_for_it(tmp_path):
+    told = tmp_path / "pid"
+    work = f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(99)"
+    ask = f"if __name__ == '__main__': in_fresh_process(exec, {work!r})"
+    (tmp_path / "script.py").write_text(f"from benchmarks.measure import in_fresh_process\n{ask}\n")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=environment) as asking:
+        pid = int(_eventually(lambda: told.exists() and told.read_text()))
+        asking.kill()
+    _eventually(lambda: not _runs(pid))
+
+
+def _runs(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _eventually(told):
+    ends = time.monotonic() + 100
+    while time.monotonic() < ends:
+        if found := told():
+            return found
+        time.sleep(0.05)
+    pytest.fail("it did not happen")
