@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -14,7 +12,6 @@ from simmim.cli.memory import peak_memory
 __all__ = ["printable", "show_card"]
 
 _BEGINNING = 240  # characters of a text that are shown beside its summary
-_JOINERS = "\u200c\u200d\u200e\u200f"  # belong to words of Persian, Hindi, Hebrew and others, and steer nothing else
 
 
 def show_card(name: str, text: str, summary: str, notes: list[str], *, source_tokens: int, seconds: float) -> None:
@@ -50,8 +47,6 @@ def printable(text: str) -> str:
     Args:
         text: any text, of any direction of writing.
     """
-    kept = (
-        character if character in _JOINERS or unicodedata.category(character)[0] not in "CZ" else " "
-        for character in text
-    )
-    return " ".join("".join(kept).split())
+    from simmim.tasks.streaming import steers_terminal  # with torch: not before there is something to show
+
+    return " ".join("".join(" " if steers_terminal(character) else character for character in text).split())

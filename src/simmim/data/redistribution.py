@@ -44,16 +44,13 @@ def learnt_from(folder: Path) -> dict[str, dict[str, Any]]:
         folder: The folder of a trained model, with the records of its run.
 
     Returns:
-        By their names, of each `corpus`, `redistributable` and `licence`. Files of the user's have none.
+        By their names, of each what its manifest says of `corpus`, `redistributable` and `licence`. Files of the user's
+        have none.
     """
     found: dict[str, dict[str, Any]] = {}
     data, initial = (_read(folder / name) for name in ("data.json", "initial_model.json"))
     for one in [*_corpora(initial.get("learnt_from", {})), *_corpora(data)]:
-        found[one["corpus"]] = {
-            "corpus": one["corpus"],
-            "redistributable": one.get("redistributable", True),
-            "licence": one.get("licence", "licence not recorded"),
-        }
+        found[one["corpus"]] = {key: one[key] for key in ("corpus", "redistributable", "licence") if key in one}
     return found
 
 

@@ -12,7 +12,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from simmim.errors import ConfigError
 
-__all__ = ["TextStream", "terminal_safe"]
+__all__ = ["TextStream", "steers_terminal", "terminal_safe"]
 
 _JOINERS = "\u200c\u200d\u200e\u200f"  # belong to words of Persian, Hindi, Hebrew and others, and steer nothing else
 
@@ -60,6 +60,9 @@ def terminal_safe(text: str) -> str:
     Args:
         text: any text.
     """
-    return "".join(
-        one if one in "\n\t" or one in _JOINERS or unicodedata.category(one)[0] != "C" else "\ufffd" for one in text
-    )
+    return "".join("\ufffd" if one not in "\n\t" and steers_terminal(one) else one for one in text)
+
+
+def steers_terminal(character: str) -> bool:
+    """Tell whether a character, a line break or tab among them, is more than what is seen of it."""
+    return character not in _JOINERS and unicodedata.category(character)[0] == "C"

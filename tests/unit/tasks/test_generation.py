@@ -32,14 +32,15 @@ def test_a_batch_gives_what_single_documents_give(loaded, beams):
 def test_few_long_documents_are_read_at_a_time(loaded, monkeypatch):
     model, tokenizer = loaded
     lengths = [len(tokenizer(document)["input_ids"]) for document in DOCUMENTS]
-    monkeypatch.setattr(
-        "simmim.tasks.generation.TOKEN_BUDGET", 2 * 3 * sorted(lengths)[2]
-    )  # two beams, three short ones
+    beams, short = 2, sorted(lengths)[2]
+    monkeypatch.setattr("simmim.tasks.generation.TOKEN_BUDGET", beams * 3 * short)
     shapes = []
     model.get_encoder().register_forward_hook(
         lambda module, args, kwargs, output: shapes.append(tuple(output.last_hidden_state.shape[:2])), with_kwargs=True
     )
-    assert len(dict(summaries(model, tokenizer, DOCUMENTS, beams=2, max_new_tokens=2, batch_size=9))) == len(DOCUMENTS)
+    assert len(dict(summaries(model, tokenizer, DOCUMENTS, beams=beams, max_new_tokens=2, batch_size=9))) == len(
+        DOCUMENTS
+    )
     assert [documents for documents, _ in shapes] == [1, 1, 3]
 
 
