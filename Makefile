@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# A process for each core; every process computes with one thread.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
 FILES ?= $(wildcard examples/*.txt)
 RECIPE ?= configs/debian-synopsis.yaml
 
@@ -33,13 +36,13 @@ bench: $(STAMP)  ## measure speed and memory beside full attention
 	$(BIN)/python -m benchmarks.speed
 
 test: $(STAMP)  ## run the tests that need no network (under a few minutes on two cores)
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: $(STAMP)  ## run every test, the slow ones too
-	$(BIN)/pytest -m ""
+	$(PYTEST) -m ""
 
 test-contract: $(STAMP)  ## run the contracts that are marked slow
-	$(BIN)/pytest -m "slow and contract"
+	$(PYTEST) -m "slow and contract"
 
 check: lint types imports  ## format, lint, types and the layers' import rule
 
