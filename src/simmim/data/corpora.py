@@ -195,6 +195,6 @@ for _name, _module, _about in (
         "conversations: episodes of a television series; not to be passed on",
     ),
     ("state-of-the-union", "state_of_the_union", "texts: speeches of presidents of the United States"),
-    ("debian-documentation", "debian_documentation", "texts: documentation of Linux and Python, a political FAQ"),
+    ("debian-documentation", "debian_documentation", "texts: documentation of Linux, Python, Git and Perl"),
 ):
     register_corpus(_name, _builder(_name, _module), _about, redistributable=_name != "friends-transcripts")

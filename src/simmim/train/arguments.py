@@ -8,6 +8,7 @@ import torch
 from transformers import Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
+from simmim.train.precision import computes_in_bfloat16
 from simmim.train.run_folder import Phase
 from simmim.train.sections import Recipe
 from simmim.train.task import TrainingTask
@@ -74,8 +75,11 @@ def _complete(
         "include_num_input_tokens_seen": "non_padding",
         "restore_callback_states_from_checkpoint": True,
     }
+    chosen = defaults | settings | owned | more
+    if chosen.get("bf16") is True and not chosen.get("fp16"):  # both are refused below
+        chosen["bf16"] = computes_in_bfloat16(True, on_cpu=bool(chosen["use_cpu"]))
     try:
-        arguments = Seq2SeqTrainingArguments(**(defaults | settings | owned | more))
+        arguments = Seq2SeqTrainingArguments(**chosen)
     except (ValueError, ImportError) as error:
         raise ConfigError(f"{section}: {' '.join(str(error).split())}") from error
     if arguments.world_size > 1:

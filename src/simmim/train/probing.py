@@ -21,6 +21,7 @@ from simmim.models import SimMIMConfig, SimMIMForCausalLM, SimMIMForSequenceClas
 from simmim.tasks.probes import Example, Probe, ProbeSettings, ask, batch_of
 from simmim.train.batching import EpochBatches
 from simmim.train.interruption import Interruption
+from simmim.train.precision import computes_in_bfloat16
 from simmim.train.recoverable import RecoverableTrainer
 from simmim.train.reporting import RunReporter
 
@@ -57,6 +58,7 @@ def train_on_probe(
     set_seed(seed)
     model = (SimMIMForCausalLM if probe.num_labels is None else SimMIMForSequenceClassification)(config)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    on_cpu = not torch.accelerator.is_available()
     arguments = Seq2SeqTrainingArguments(
         output_dir=str(folder / "checkpoints"),
         max_steps=settings.steps,
@@ -71,9 +73,9 @@ def train_on_probe(
         logging_steps=max(1, settings.steps // 50),
         save_steps=max(1, settings.steps // _CHECKPOINTS),
         save_total_limit=1,
-        bf16=bf16,
+        bf16=computes_in_bfloat16(bf16, on_cpu=on_cpu),
         seed=seed,
-        use_cpu=not torch.accelerator.is_available(),
+        use_cpu=on_cpu,
         disable_tqdm=True,
         remove_unused_columns=False,
         report_to="none",

@@ -58,7 +58,9 @@ def test_a_resumed_run_ends_where_the_whole_run_ends(recipe, tiny_run, tmp_path)
     assert [entry["step"] for entry in log_of(run) if "loss" in entry] == [1, 2, 3, 4, 3, 4]
 
 
-def test_bf16_trains_wherever_it_is_and_is_announced(recipe):
+@pytest.mark.parametrize("has", [True, False])
+def test_bf16_trains_where_the_processor_has_it_and_the_precision_is_announced(recipe, monkeypatch, caplog, has):
+    monkeypatch.setattr("simmim.train.precision._has_bfloat16", lambda: has)
     console = Console(file=io.StringIO(), width=300)
     training = {**recipe.training, "bf16": True, "max_steps": 1}
     del training["use_cpu"]  # found out, then
@@ -67,7 +69,9 @@ def test_bf16_trains_wherever_it_is_and_is_announced(recipe):
     shown = console.file.getvalue()
     assert "32 examples and 8 for validation, on " in shown
     assert f"{device}" in shown
-    assert "in bf16" in shown
+    in_bf16 = has or torch.accelerator.is_available()
+    assert ("in bf16" if in_bf16 else "in fp32") in shown
+    assert ("computes in float32" in caplog.text) is not in_bf16
     assert all(weight.dtype == torch.float32 for weight in load_file(model / "model.safetensors").values())
 
 
