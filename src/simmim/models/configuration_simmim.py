@@ -41,6 +41,7 @@ class SimMIMConfig(PreTrainedConfig):
         state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a
             pyramid of states that cover the rest of the document.
         segment_encoder: ``smi``, ``lstm`` or ``cnn``: what an encoder layer does with its segments.
+        scale_embedding: multiply token embeddings by √E (decision 0006); a model saved before this setting needs False.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         aggregator: ``concat``, ``weighted_sum`` or ``attention``: what merges two nodes of a pyramid.
@@ -73,6 +74,7 @@ class SimMIMConfig(PreTrainedConfig):
     segment_shift: int = 0
     state_reach: str = "all"
     segment_encoder: str = "smi"
+    scale_embedding: bool = True
     rotary: bool = True
     rope_theta: float | int = 10_000.0
     aggregator: str = "concat"
@@ -140,7 +142,7 @@ class SimMIMConfig(PreTrainedConfig):
         for name in ("rope_theta", "norm_eps", "initializer_range"):
             value = getattr(self, name)
             self._require(name, isinstance(value, int | float) and value > 0, "a number above 0")
-        for name in ("state_null", "rotary", "copy_head"):
+        for name in ("state_null", "scale_embedding", "rotary", "copy_head"):
             self._require(name, isinstance(getattr(self, name), bool), "True or False")
         number = isinstance(self.dropout, int | float)
         self._require("dropout", number and 0 <= self.dropout < 1, "a share from 0 to below 1")

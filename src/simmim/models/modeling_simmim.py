@@ -24,9 +24,18 @@ from simmim.nn.memory import Memory
 from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
 from simmim.nn.state_pooling import AttentionPooling, StatePooling
 from simmim.nn.state_read import GatedBroadcast, StateFFN
+from simmim.nn.token_embedding import TokenEmbedding
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 
-__all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "layer_attention", "layouts_in_turn", "one_of"]
+__all__ = [
+    "SimMIMModel",
+    "SimMIMModelOutput",
+    "SimMIMPreTrainedModel",
+    "layer_attention",
+    "layouts_in_turn",
+    "one_of",
+    "token_embedding",
+]
 
 
 @dataclass
@@ -127,6 +136,12 @@ def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAtt
     )
 
 
+def token_embedding(config: SimMIMConfig) -> TokenEmbedding:
+    """Build the embedding of encoder or decoder."""
+    scale = config.hidden_size**0.5 if config.scale_embedding else 1.0
+    return TokenEmbedding(config.vocab_size, config.hidden_size, scale)
+
+
 def _segment_encoder(config: SimMIMConfig, layer: int) -> nn.Module:
     """Build what one encoder layer does with its segments."""
     if config.segment_encoder == "smi":
@@ -187,7 +202,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
 
     def __init__(self, config: SimMIMConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = token_embedding(config)
         self.layers = nn.ModuleList(
             EncoderBlock(_segment_encoder(config, i), config.intermediate_size, config.norm_eps, config.dropout)
             for i in range(config.num_hidden_layers)

@@ -13,7 +13,13 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.modeling_simmim import SimMIMPreTrainedModel, layer_attention, layouts_in_turn, one_of
+from simmim.models.modeling_simmim import (
+    SimMIMPreTrainedModel,
+    layer_attention,
+    layouts_in_turn,
+    one_of,
+    token_embedding,
+)
 from simmim.models.packed_documents import PackedDocuments
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import DecoderBlock
@@ -64,7 +70,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         num_layers = getattr(config, name)
         if num_layers < 1:
             raise ConfigError(f"{name}: expected 1 or more for a decoder, got {num_layers}")
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = token_embedding(config)
         self.memory = None
         if with_memory:
             self.memory = MEMORIES.find(config.memory)(config.hidden_size, config.segment_length, config.aggregator)

@@ -121,7 +121,7 @@ ALTERED: dict[str, Any] = {
     **{"rotary": False, "rope_theta": 500.0, "aggregator": "attention", "memory": "two_level", "memory_top_k": 3},
     **{"copy_head": True, "dropout": 0.25, "norm_eps": 1e-5, "initializer_range": 0.1, "is_encoder_decoder": True},
     **{"use_cache": False, "tie_word_embeddings": False, "pad_token_id": 5, "bos_token_id": 6},
-    **{"eos_token_id": [7, 8], "decoder_start_token_id": 9},
+    **{"eos_token_id": [7, 8], "decoder_start_token_id": 9, "scale_embedding": False},
 }
 """Of every setting a value that is not its default."""
 
