@@ -41,7 +41,7 @@ class SimMIMConfig(PreTrainedConfig):
         state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a
             pyramid of states that cover the rest of the document.
         segment_encoder: ``smi``, ``lstm`` or ``cnn``: what an encoder layer does with its segments.
-        scale_embedding: multiply token embeddings by √E (decision 0006); a model saved before this setting needs False.
+        scale_embedding: multiply token embeddings by √E (decision 0006).
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         aggregator: ``concat``, ``weighted_sum`` or ``attention``: what merges two nodes of a pyramid.
@@ -96,6 +96,16 @@ class SimMIMConfig(PreTrainedConfig):
     def literal(cls, **changes: Any) -> SimMIMConfig:
         """Return the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
         return cls(**{**LITERAL, **changes})
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration of a dictionary, such as a model's file holds; see `PreTrainedConfig`.
+
+        A file that does not say `scale_embedding` is of a model from before there was this setting, which had none.
+        """
+        if "transformers_version" in config_dict:  # which every file says
+            config_dict = {"scale_embedding": False} | config_dict
+        return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete the configuration and refuse what no model can be built from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import pickle
@@ -178,6 +179,19 @@ def test_a_loaded_model_refuses_changes_that_are_nonsense(head: Head, tmp_path: 
     for changes in ({"state_reach": "near"}, {"neighbours": 3}, {"dropout": 2.0}):
         with pytest.raises(ConfigError, match=f"{next(iter(changes))}: expected"):
             head.from_pretrained(tmp_path, **changes)
+
+
+def test_a_model_from_before_embeddings_were_scaled_is_read_as_it_was(tmp_path: Path) -> None:
+    model, batch = family_model(SimMIMForCausalLM, scale_embedding=False), family_batch(SimMIMForCausalLM)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    entries = json.loads(file.read_text())
+    assert entries.pop("scale_embedding") is False
+    file.write_text(json.dumps(entries))
+    again = SimMIMForCausalLM.from_pretrained(tmp_path)
+    assert again.config.scale_embedding is False
+    torch.testing.assert_close(predicted(again(**batch)), predicted(model(**batch)))
+    assert SimMIMConfig.from_dict({"hidden_size": 32}).scale_embedding is True
 
 
 @pytest.mark.parametrize("flag", [False, True])
