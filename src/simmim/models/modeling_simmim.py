@@ -202,7 +202,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
 
     def __init__(self, config: SimMIMConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
-        self.embed_tokens = token_embedding(config)
+        self.embed_tokens: nn.Embedding = token_embedding(config)
         self.layers = nn.ModuleList(
             EncoderBlock(_segment_encoder(config, i), config.intermediate_size, config.norm_eps, config.dropout)
             for i in range(config.num_hidden_layers)

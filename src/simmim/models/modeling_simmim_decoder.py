@@ -70,7 +70,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         num_layers = getattr(config, name)
         if num_layers < 1:
             raise ConfigError(f"{name}: expected 1 or more for a decoder, got {num_layers}")
-        self.embed_tokens = token_embedding(config)
+        self.embed_tokens: nn.Embedding = token_embedding(config)
         self.memory = None
         if with_memory:
             self.memory = MEMORIES.find(config.memory)(config.hidden_size, config.segment_length, config.aggregator)
