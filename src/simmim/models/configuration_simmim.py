@@ -50,7 +50,7 @@ class SimMIMConfig(PreTrainedConfig):
         copy_head: let the decoder copy source tokens (``nn.CopyHead``); for summaries that repeat the source's words.
         dropout: share of the channels dropped before each residual sum.
         norm_eps: of the RMS norms.
-        initializer_range: standard deviation of the weights to begin with.
+        initializer_range: standard deviation of the weights to begin with; None for √(2 / 5E) (decision 0007).
 
     Raises:
         ConfigError: a value is not among those allowed, or two do not go together.
@@ -83,7 +83,7 @@ class SimMIMConfig(PreTrainedConfig):
     copy_head: bool = False
     dropout: float | int = 0.0
     norm_eps: float = 1e-6
-    initializer_range: float = 0.02
+    initializer_range: float | None = None
     is_encoder_decoder: bool = False
     use_cache: bool = True
     tie_word_embeddings: bool = True
@@ -115,6 +115,9 @@ class SimMIMConfig(PreTrainedConfig):
             if meant:
                 raise ConfigError(f"{name}: expected a setting of SimMIMConfig; did you mean {meant[0]}?")
         super().__post_init__(**kwargs)
+        if self.initializer_range is None and self._whole("hidden_size", 1):
+            # the small initialisation of Nguyen and Salazar (arXiv 1910.05895, §2.2): 0.02 at a width of 1,000
+            self.initializer_range = (2 / (5 * self.hidden_size)) ** 0.5
         self.check()
 
     def check(self) -> None:

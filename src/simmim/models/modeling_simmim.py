@@ -99,6 +99,7 @@ class SimMIMPreTrainedModel(PreTrainedModel):
         elif isinstance(module, Concat):
             init.copy_(module.merge.weight, module.start())
         elif isinstance(module, Attention):
+            assert self.config.initializer_range is not None  # the configuration has put a number there
             init.normal_(module.side, std=self.config.initializer_range)
             init.zeros_(module.o_proj.weight)
         elif isinstance(module, nn.LSTM):

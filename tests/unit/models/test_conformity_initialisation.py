@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from simmim.models.modeling_simmim import SimMIMPreTrainedModel
+from simmim import SimMIMConfig
+from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from support import MODELS, VARIANTS, family, small_config
 
 Head = type[SimMIMPreTrainedModel]
@@ -72,3 +73,15 @@ def test_every_parameter_begins_as_the_configuration_says(head: Head, variant: s
     for name, weight in again.named_parameters():
         if not name.endswith("embed_tokens.weight"):
             check_start(name, weight)
+
+
+def test_weights_begin_smaller_in_wider_models_unless_the_configuration_says_how_large() -> None:
+    for width, expected in ((16, 0.158), (64, 0.079), (1000, 0.02)):
+        config = small_config(hidden_size=width)
+        assert config.initializer_range == pytest.approx(expected, rel=0.01)
+    weight = SimMIMModel(small_config(hidden_size=64)).layers[0].ffn.gate_proj.weight
+    assert float(weight.detach().std()) == pytest.approx(0.079, rel=0.1)
+    assert small_config(initializer_range=0.02).initializer_range == 0.02
+    assert SimMIMConfig.from_dict(small_config(hidden_size=64).to_dict()).initializer_range == pytest.approx(
+        0.079, 0.01
+    )
