@@ -174,7 +174,7 @@ def _led_config(size: Size, intermediate_size: int, copy_head: bool) -> LEDConfi
         max_encoder_position_embeddings=(size.max_source_tokens // window + 2) * window,
         max_decoder_position_embeddings=size.max_target_tokens + 2,
         dropout=size.dropout,
-        init_std=(2 / (5 * size.hidden_size)) ** 0.5,  # as SimMIM's
+        init_std=SimMIMConfig(hidden_size=size.hidden_size, num_attention_heads=size.heads).initializer_range,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
