@@ -1,4 +1,4 @@
-"""The task `dialogue`: predict what the assistant says in a conversation."""
+"""The task `dialogue`: predict what the assistant says in a conversation, and all of a text that is mixed in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.data.chat_template import add_chat_template, turn_end_ids
 from simmim.data.examples import load_conversations
-from simmim.errors import DataError
 from simmim.tasks.dialogue import each_speaker_replies, tokenize_conversations
-from simmim.train.language_modelling import CausalTask
+from simmim.tasks.language_modelling import tokenize_texts
+from simmim.train.language_modelling import CausalTask, texts_of
 from simmim.train.task import TASKS
 
 __all__ = ["Dialogue"]
@@ -20,21 +20,26 @@ __all__ = ["Dialogue"]
 
 @TASKS.register("dialogue")
 class Dialogue(CausalTask):
-    """Learns replies from `messages`: in a corpus those of every speaker, in files of one's own the assistant's."""
+    """Learns replies from `messages`: in a corpus those of every speaker, in files of one's own the assistant's.
+
+    A recipe may mix corpora of texts in, which are learnt as the task `language-modelling` learns them: conversations
+    are few, and a model that goes on from a language model with nothing but them forgets the language it knew.
+    """
 
     def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
-        """Keep the conversations, each as every one of its speakers replies in it."""
-        if "messages" not in rows.column_names:
-            raise DataError(f"corpus {source}: expected conversations, it has {', '.join(rows.column_names)}")
-        return each_speaker_replies(rows.select_columns(["messages"]))
+        """Keep the conversations, each as every one of its speakers replies in it, or else the texts."""
+        if "messages" in rows.column_names:
+            return each_speaker_replies(rows.select_columns(["messages"]))
+        return texts_of(rows, source)
 
     def read(self, path: Path) -> datasets.Dataset:
         """Read conversations."""
         return load_conversations(path)
 
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
-        """Go through what is said, with the headers that a template writes."""
-        for messages in rows["messages"]:
+        """Go through the texts, and through what is said, with the headers that a template writes."""
+        yield from _having(rows, "text")["text"]
+        for messages in _having(rows, "messages")["messages"]:
             for message in messages:
                 yield f"{message['role']} {message['name']}" if message["name"] else message["role"]
                 yield message["content"]
@@ -46,8 +51,14 @@ class Dialogue(CausalTask):
         return tokenizer
 
     def rows_of(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
-        """Return the ids of every conversation, with labels where the assistant speaks."""
-        return tokenize_conversations(rows, tokenizer)
+        """Return the ids of every conversation, with labels where the assistant speaks, then those of every text."""
+        found = []
+        if conversations := _having(rows, "messages"):
+            found.append(tokenize_conversations(conversations, tokenizer))
+        if texts := _having(rows, "text"):
+            learnt = tokenize_texts(texts, tokenizer)
+            found.append(learnt.add_column("labels", learnt["input_ids"]))
+        return datasets.concatenate_datasets(found)
 
     def new_model(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         """Return a model that knows the template's tokens and stops at the end of a turn."""
@@ -58,3 +69,11 @@ class Dialogue(CausalTask):
         assert model.generation_config is not None
         model.generation_config.eos_token_id = turn_end_ids(tokenizer)
         return model
+
+
+def _having(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Return that column of the rows that have something in it."""
+    if column not in rows.column_names:
+        return datasets.Dataset.from_dict({column: []})
+    places = [place for place, value in enumerate(rows[column]) if value is not None]
+    return rows.select_columns([column]).select(places)

@@ -18,7 +18,13 @@ from simmim.tasks.packing import PackedRows, pack_rows
 from simmim.train.batching import LengthBatches
 from simmim.train.task import TASKS, TrainingTask
 
-__all__ = ["CausalTask", "LanguageModelling"]
+__all__ = ["CausalTask", "LanguageModelling", "texts_of"]
+
+
+def texts_of(rows: datasets.Dataset, source: str) -> datasets.Dataset:
+    """Keep the texts of a corpus, as the column `text`; `source` is its name."""
+    column = text_column(rows.column_names, f"corpus {source}")
+    return rows.select_columns([column]).rename_columns({column: "text"} if column != "text" else {})
 
 
 class CausalTask(TrainingTask):
@@ -89,8 +95,7 @@ class LanguageModelling(CausalTask):
 
     def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
         """Keep the texts."""
-        column = text_column(rows.column_names, f"corpus {source}")
-        return rows.select_columns([column]).rename_columns({column: "text"} if column != "text" else {})
+        return texts_of(rows, source)
 
     def read(self, path: Path) -> datasets.Dataset:
         """Read texts."""

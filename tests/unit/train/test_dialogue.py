@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
 from simmim import DataError
 from simmim.data import corpora
 from simmim.data.chat_template import turn_end_ids
 from simmim.data.conversations import Conversation, from_turns
-from simmim.data.splits import SPLITS
+from simmim.data.splits import SPLITS, Text
+from simmim.data.tokenizer import train_tokenizer
 from simmim.tasks.chat import Chat
 from simmim.tasks.checkpoints import load_model
 from simmim.train.run_config import load_recipe
@@ -81,6 +83,31 @@ def test_a_corpus_is_learnt_as_every_speaker_replies(tmp_path: Path, monkeypatch
     splits = task.load()
     assert len(splits["train"]) == 3
     assert {"user A", "assistant A", "three"} <= set(task.texts(splits["train"]))
-    texts = corpora.load_corpus("plays")["train"].select_columns(["name"])
-    with pytest.raises(DataError, match="corpus plays: expected conversations, it has name"):
-        task.columns(texts, "plays")
+
+
+def test_texts_are_mixed_in_and_learnt_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Conversation(from_turns([("A", "one"), ("B", "two")]), "g", "n")
+    essay = Text("the king is here", "g", "n")
+    for name, row in (("plays", scene), ("essays", essay)):
+        builder = corpora.Corpus(lambda row=row: ({split: [row] for split in SPLITS}, {}), name)
+        monkeypatch.setitem(corpora.CORPORA, name, builder)
+    monkeypatch.setenv("SIMMIM_CACHE", str(tmp_path / "cache"))
+    task = TASKS.find("dialogue")(recipe_of(tmp_path, data={"corpus": ["essays", "plays"], "sequence_length": 64}))
+    rows = task.load()["train"]
+    texts = list(task.texts(rows))
+    assert "the king is here" in texts
+    assert "two" in texts
+    tokenizer = task.prepare(train_tokenizer(texts, 270))
+
+    learnt = [
+        (tokenizer.decode([token for token in row["labels"] if token >= 0]), row["length"] - len(row["labels"]))
+        for row in task.rows_of(rows, tokenizer)
+    ]
+
+    assert learnt == [("two<|end|>", 0), ("<s>the king is here</s>", 0)]
+
+
+def test_a_corpus_of_neither_is_refused(tmp_path: Path) -> None:
+    task = TASKS.find("dialogue")(recipe_of(tmp_path))
+    with pytest.raises(DataError, match=r"corpus names: expected the column text \(or document\), got name"):
+        task.columns(Dataset.from_dict({"name": ["one"]}), "names")
