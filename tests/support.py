@@ -40,6 +40,8 @@ def every_option() -> Iterator[dict[str, Any]]:
         **{"neighbours": (0, 1), "segment_shift": (0, LENGTH // 2), "rotary": (True, False)},
         "state_reach": ("all", "pyramid"),
     }
+    weights = itertools.cycle(("shared", "shared", "each"))
+    factors = itertools.cycle((0.5, 1.0, 0.5, 0.0, 0.5))
     for combination in itertools.product(*values.values()):
         options = dict(zip(values, combination, strict=True))
         if options["causal"] and options["state_pooling"] == "first":
@@ -48,6 +50,10 @@ def every_option() -> Iterator[dict[str, Any]]:
             if options["state_read"] == "none":
                 continue
             options["aggregator"] = next(aggregators)
+        if options["state_read"] == "attend":
+            options["state_weight"] = next(weights)
+        if options["rotary"]:
+            options["partial_rotary_factor"] = next(factors)
         yield options
 
 

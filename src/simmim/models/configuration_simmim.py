@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 
 from simmim.errors import ConfigError
 from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
+from simmim.nn.smi_attention import STATE_WEIGHTS
 
 __all__ = ["LITERAL", "SimMIMConfig"]
 
@@ -36,6 +37,8 @@ class SimMIMConfig(PreTrainedConfig):
             first vector has seen nothing, takes ``last`` where this says ``first``.
         state_read: ``broadcast``, ``gated_broadcast``, ``attend`` or ``none``: how states reach the tokens.
         state_null: a learned slot that a reader of states may choose instead of them.
+        state_weight: ``each`` or ``shared``: whether a state that is attended to weighs as much as a token, or all that
+            a token reads together weigh as much as one (decision 0008).
         neighbours: 0 or 1 whole segments on either side (decoder: before) that tokens read in full.
         segment_shift: tokens by which the borders move on every other layer.
         state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a
@@ -44,6 +47,8 @@ class SimMIMConfig(PreTrainedConfig):
         scale_embedding: multiply token embeddings by √E (decision 0006).
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
+        partial_rotary_factor: share of a head's channel pairs that turn with the position, the fastest; states that are
+            attended to are found by the others. If it is 1, all turn, and states stand at the middle of their segment.
         aggregator: ``concat``, ``weighted_sum`` or ``attention``: what merges two nodes of a pyramid.
         memory: ``tokens``, ``pyramid`` or ``two_level``: what a decoder sees of the encoder.
         memory_top_k: segments that each query of a ``two_level`` memory attends to.
@@ -70,6 +75,7 @@ class SimMIMConfig(PreTrainedConfig):
     state_pooling: str = "mean"
     state_read: str = "attend"
     state_null: bool = False
+    state_weight: str = "each"
     neighbours: int = 1
     segment_shift: int = 0
     state_reach: str = "all"
@@ -77,6 +83,7 @@ class SimMIMConfig(PreTrainedConfig):
     scale_embedding: bool = True
     rotary: bool = True
     rope_theta: float | int = 10_000.0
+    partial_rotary_factor: float | int = 1.0
     aggregator: str = "concat"
     memory: str = "tokens"
     memory_top_k: int = 8
@@ -157,6 +164,9 @@ class SimMIMConfig(PreTrainedConfig):
             self._require(name, isinstance(value, int | float) and value > 0, "a number above 0")
         for name in ("state_null", "scale_embedding", "rotary", "copy_head"):
             self._require(name, isinstance(getattr(self, name), bool), "True or False")
+        self._require("state_weight", self.state_weight in STATE_WEIGHTS, f"one of {', '.join(STATE_WEIGHTS)}")
+        number = isinstance(self.partial_rotary_factor, int | float)
+        self._require("partial_rotary_factor", number and 0 <= self.partial_rotary_factor <= 1, "a share from 0 to 1")
         number = isinstance(self.dropout, int | float)
         self._require("dropout", number and 0 <= self.dropout < 1, "a share from 0 to below 1")
 

@@ -132,8 +132,10 @@ def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAtt
         segment_shift=config.segment_shift if layer % 2 else 0,
         state_reach=config.state_reach,
         aggregator=config.aggregator,
+        state_weight=config.state_weight,
         rotary=config.rotary,
         rope_theta=float(config.rope_theta),
+        partial_rotary_factor=config.partial_rotary_factor,
     )
 
 

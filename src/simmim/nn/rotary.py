@@ -12,7 +12,9 @@ Turn = tuple[Float[Tensor, "*P R"], Float[Tensor, "*P R"]]
 """Cosine and sine of the angle of each of the R = D/2 channel pairs."""
 
 
-def rotary_turn(positions: Shaped[Tensor, "*P"], head_dim: int, theta: float, dtype: torch.dtype) -> Turn:
+def rotary_turn(
+    positions: Shaped[Tensor, "*P"], head_dim: int, theta: float, dtype: torch.dtype, *, pairs: int | None = None
+) -> Turn:
     """Return by how much every channel pair turns at every position.
 
     Angles are float64: in float32 the phase of position 1,000,000 would be off by 0.03 rad.
@@ -22,10 +24,14 @@ def rotary_turn(positions: Shaped[Tensor, "*P"], head_dim: int, theta: float, dt
         head_dim: D.
         theta: the base; pair c turns by theta^(-2c/D) a position (eq. 15).
         dtype: of the result.
+        pairs: how many turn, the fastest; None for all. The others stand still (p-RoPE, arXiv 2410.06205).
     """
     half = head_dim // 2
     steps = torch.arange(half, dtype=torch.float64, device=positions.device) / half
-    angles = positions.double()[..., None] * theta**-steps
+    speed = theta**-steps
+    if pairs is not None:
+        speed = speed * (torch.arange(half, device=positions.device) < pairs)
+    angles = positions.double()[..., None] * speed
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 

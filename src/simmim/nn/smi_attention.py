@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -16,12 +18,15 @@ from simmim.nn.state_pooling import STATE_POOLINGS
 from simmim.nn.state_reach import STATE_REACHES
 from simmim.nn.state_read import STATE_READS, StateFFN
 from simmim.ops.gathered import parts
-from simmim.ops.reach import Reach
+from simmim.ops.reach import Reach, share_of
 from simmim.ops.segments import SegmentLayout, check_attention_mask, segment_origin
 from simmim.ops.smi import Null, States, segment_attention
 from simmim.ops.steps import StepLayout
 
-__all__ = ["SMIAttention"]
+__all__ = ["STATE_WEIGHTS", "SMIAttention"]
+
+STATE_WEIGHTS = ("each", "shared")
+"""What states weigh beside tokens (``state_weight``): each as much as a token, or all that one token reads together."""
 
 
 class SMIAttention(nn.Module):
@@ -45,8 +50,13 @@ class SMIAttention(nn.Module):
         segment_shift: move the borders so that the first segment holds this many tokens.
         state_reach: which states are read: ``all``, or ``pyramid``, the O(log S) nodes that cover the rest.
         aggregator: what merges two nodes of a pyramid of states.
+        state_weight: what the states that a token reads weigh beside the tokens (``attend`` only): ``each`` as much as
+            a token, or ``shared``: all together as much as one, so that far context does not crowd out the near one
+            as documents get longer.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
+        partial_rotary_factor: share of the channel pairs that turn with the position, the fastest. In ``attend`` states
+            are found by the others, wherever they stand; if it is 1, states turn, too.
 
     Raises:
         ConfigError: an option has an unknown value, or options do not go together.
@@ -78,8 +88,10 @@ class SMIAttention(nn.Module):
         segment_shift: int = 0,
         state_reach: str = "all",
         aggregator: str = "concat",
+        state_weight: str = "each",
         rotary: bool = True,
         rope_theta: float = 10_000.0,
+        partial_rotary_factor: float = 1.0,
     ) -> None:
         super().__init__()
         if num_heads < 1 or hidden_size % num_heads:
@@ -93,9 +105,16 @@ class SMIAttention(nn.Module):
             raise ConfigError(
                 f"neighbours: expected 0 or 1, got {neighbours!r}; a longer segment_length reaches further"
             )
+        if state_weight not in STATE_WEIGHTS:
+            raise ConfigError(f"state_weight: expected one of {', '.join(STATE_WEIGHTS)}; got {state_weight!r}")
+        if not 0 <= partial_rotary_factor <= 1:
+            raise ConfigError(f"partial_rotary_factor: expected a number from 0 to 1, got {partial_rotary_factor!r}")
         self.hidden_size, self.num_heads, self.segment_length = hidden_size, num_heads, segment_length
+        self.head_dim = hidden_size // num_heads
+        self.state_weight = state_weight
+        self.turned_pairs = math.ceil(self.head_dim // 2 * partial_rotary_factor) if rotary else 0
         self.causal, self.neighbours, self.segment_shift = causal, neighbours, segment_shift
-        self.rotary, self.rope_theta = rotary, rope_theta
+        self.rope_theta = rope_theta
         self.origin = segment_origin(segment_length, segment_shift)
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             setattr(self, name, nn.Linear(hidden_size, hidden_size, bias=False))
@@ -292,9 +311,9 @@ class SMIAttention(nn.Module):
 
     def turn(self, positions: Shaped[Tensor, "*T"], dtype: torch.dtype) -> Turn | None:
         """Return what ``rotate`` turns heads at these positions by: None if this layer has no rotary positions."""
-        return (
-            rotary_turn(positions, self.hidden_size // self.num_heads, self.rope_theta, dtype) if self.rotary else None
-        )
+        if not self.turned_pairs:
+            return None
+        return rotary_turn(positions, self.head_dim, self.rope_theta, dtype, pairs=self.turned_pairs)
 
     def turn_of(self, layout: SegmentLayout, dtype: torch.dtype) -> Turn | None:
         """Return the turn of every slot; layers that share a layout share it too."""
@@ -302,7 +321,7 @@ class SMIAttention(nn.Module):
         return turn
 
     def _turn_key(self, dtype: torch.dtype) -> tuple[object, ...]:
-        return ("turn", self.rotary, self.num_heads, self.hidden_size, self.rope_theta, dtype)
+        return ("turn", self.turned_pairs, self.head_dim, self.rope_theta, dtype)
 
     def project_token(
         self, x: Float[Tensor, "B E"], layout: StepLayout
@@ -356,6 +375,7 @@ class SMIAttention(nn.Module):
         arranged = None
         if reach is not None and states is not None:
             arranged = reach.arrange(states[0]), reach.arrange(states[1])
+        share = share_of(reach.count, x.dtype) if reach is not None and self.state_weight == "shared" else None
         out = None
         for rows in (
             parts(layout.segments, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]
@@ -370,6 +390,7 @@ class SMIAttention(nn.Module):
                 neighbours=self.neighbours,
                 reach=reach,
                 states=arranged,
+                share=None if share is None else share[rows],
                 null=null,
                 see=see,
             )
@@ -391,15 +412,14 @@ class SMIAttention(nn.Module):
     def state_queries(self, states: Float[Tensor, "*S E"], numbers: Shaped[Tensor, "*S"]) -> Float[Tensor, "*S H D"]:
         """Return the queries of states that stand at these numbers."""
         queries = self.split(self.state_q_proj(states))
-        return rotate(queries, self.turn(self.state_read.place(self, numbers), queries.dtype))
+        return rotate(queries, self.turn(numbers, queries.dtype))
 
     def project_states(
         self, states: Float[Tensor, "*S E"], numbers: Shaped[Tensor, "*S"]
     ) -> tuple[Float[Tensor, "*S H D"], Float[Tensor, "*S H D"]]:
         """Return the keys and values of states that stand at these numbers."""
-        keys = self.split(self.state_k_proj(states))
-        turn = self.turn(self.state_read.place(self, numbers), keys.dtype)
-        return rotate(keys, turn), self.split(self.state_v_proj(states))
+        keys = self.state_read.placed(self, self.split(self.state_k_proj(states)), numbers)
+        return keys, self.split(self.state_v_proj(states))
 
     def null_slot(self, numbers: Shaped[Tensor, " S"]) -> tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None:
         """Return the key and value of the null slot for readers at these numbers, or None if there is none."""

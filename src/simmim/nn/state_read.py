@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.registry import Registry
+from simmim.nn.rotary import rotate
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import FirstPooling
+from simmim.ops.reach import share_of
 from simmim.ops.segments import SegmentLayout
 from simmim.ops.smi import decode_attention, exchange_states, key_bias
 from simmim.ops.steps import StepLayout
@@ -54,9 +56,11 @@ class StateRead:
     def build(self, attention: SMIAttention) -> None:
         """Add to the attention the parameters that this read needs."""
 
-    def place(self, attention: SMIAttention, numbers: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
-        """Return the rotary positions of states: the numbers of their segments."""
-        return numbers
+    def placed(
+        self, attention: SMIAttention, keys: Float[Tensor, "*S H D"], numbers: Shaped[Tensor, "*S"]
+    ) -> Float[Tensor, "*S H D"]:
+        """Turn the keys of states to where they stand: at the numbers of their segments."""
+        return rotate(keys, attention.turn(numbers, keys.dtype))
 
     def forward(
         self,
@@ -106,19 +110,32 @@ class NoRead(StateRead):
 class Attend(StateRead):
     """Tokens attend to the states in the softmax of their own segment; states are pooled from the layer's input.
 
-    A state stands at the middle of its segment; the null slot stands where the own segment's state would.
+    They are found by the channels that no position turns (decision 0008). Where all channels turn, a state stands at
+    the middle of its segment, and the null slot where the own segment's state would.
     """
 
     reads_states = True
 
     def build(self, attention: SMIAttention) -> None:
         """Add ``state_k_proj`` and ``state_v_proj``."""
-        attention.state_k_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
+        width = attention.head_dim if self._all_turn(attention) else attention.head_dim - 2 * attention.turned_pairs
+        attention.state_k_proj = nn.Linear(attention.hidden_size, attention.num_heads * width, bias=False)
         attention.state_v_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
 
-    def place(self, attention: SMIAttention, numbers: Shaped[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
-        """Return the middles of the segments."""
-        return numbers * attention.segment_length + (attention.segment_length - 1) / 2
+    def placed(
+        self, attention: SMIAttention, keys: Float[Tensor, "*S H _"], numbers: Shaped[Tensor, "*S"]
+    ) -> Float[Tensor, "*S H D"]:
+        """Turn the keys to the middles of the segments, or put zeros where tokens turn."""
+        if self._all_turn(attention):
+            middles = numbers * attention.segment_length + (attention.segment_length - 1) / 2
+            return rotate(keys, attention.turn(middles, keys.dtype))
+        if not attention.turned_pairs:
+            return keys
+        return F.pad(keys.unflatten(-1, (2, -1)), (attention.turned_pairs, 0)).flatten(-2)
+
+    @staticmethod
+    def _all_turn(attention: SMIAttention) -> bool:
+        return attention.turned_pairs == attention.head_dim // 2
 
     def forward(
         self,
@@ -180,8 +197,12 @@ class Attend(StateRead):
     def _bias(
         attention: SMIAttention, layout: StepLayout, room: int, dtype: torch.dtype, null: bool
     ) -> Float[Tensor, "U 1 1 K"]:
-        allowed = torch.cat((layout.readable(room), attention.state_reach.finished(layout)), dim=1)
-        return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype)
+        states = attention.state_reach.finished(layout)
+        allowed = torch.cat((layout.readable(room), states), dim=1)
+        bias = key_bias(F.pad(allowed, (0, int(null)), value=True), dtype)
+        if attention.state_weight == "shared":
+            bias[..., room : allowed.shape[1]] += share_of(states.sum(1), dtype)[:, None, None, None].to(dtype)
+        return bias
 
 
 @STATE_READS.register("broadcast")

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Piece", "fused_attention", "gather", "gathered_attention", "parts"]
+__all__ = ["Added", "Piece", "fused_attention", "gather", "gathered_attention", "parts", "score_bias"]
 
 GATHER_LIMIT = 1 << 22
 """Most numbers (keys and values) gathered at a time, unless autograd is to keep them: 16 MiB in float32."""
@@ -35,6 +35,18 @@ class Piece(NamedTuple):
 
     source: int
     row: Int[Tensor, "S *C"] | None
+
+
+class Added(NamedTuple):
+    """What is added to the scores of some keys.
+
+    Attributes:
+        columns: of the gathered keys.
+        value: ``[R]`` for the tokens of each segment that asks.
+    """
+
+    columns: slice
+    value: Float[Tensor, " R"]
 
 
 def parts(rows: int, width: int) -> Iterator[slice]:
@@ -69,6 +81,7 @@ def gathered_attention(
     pieces: Sequence[Piece],
     mask: Bool[Tensor, "R _ K"],
     rows: slice = slice(None),
+    added: Added | None = None,
 ) -> Float[Tensor, "R L H D"]:
     """Let the tokens of these segments attend to what they gather, in one softmax.
 
@@ -83,6 +96,7 @@ def gathered_attention(
         pieces: what each segment reads, in the order of the mask.
         mask: true where a token may read a key; one row for all tokens of a segment, or one each.
         rows: the segments that ask.
+        added: to scores, which gets no gradient; None for nothing.
     """
     tensors = (q, *keys, *values)
     # ``sdpa_kernel`` may have chosen another kernel; flash attention is what torch calls its fused one on CPUs too.
@@ -90,10 +104,10 @@ def gathered_attention(
     fused = not torch.compiler.is_compiling() and q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled()
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     if not (fused and wanted and len(q) == len(keys[0])):
-        return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask)
+        return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask, added)
     if torch.is_autocast_enabled("cpu"):  # which knows torch's attention, but not ours
         tensors = tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
-    out: Tensor = _GatheredAttention.apply(mask, pieces, *tensors)[0]
+    out: Tensor = _GatheredAttention.apply(mask, added, pieces, *tensors)[0]
     return out
 
 
@@ -102,11 +116,14 @@ def fused_attention(
     k: Float[Tensor, "S K H D"],
     v: Float[Tensor, "S K H D"],
     mask: Bool[Tensor, "S _ K"] | None,
+    added: Added | None = None,
     *,
     is_causal: bool = False,
 ) -> Float[Tensor, "S L H D"]:
     """Return softmax(q kᵀ / √D) v, head by head; the matrix of weights is never stored."""
     allowed = None if mask is None else mask[:, None].expand(-1, -1, q.shape[1], -1)
+    if mask is not None and added is not None:
+        allowed = score_bias(mask, q.dtype, q.shape[1], added)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=is_causal).transpose(1, 2)
 
@@ -115,13 +132,15 @@ class _GatheredAttention(torch.autograd.Function):
     """Torch's fused attention on CPUs, with keys that the backward pass gathers anew."""
 
     @staticmethod
-    def forward(mask: Tensor, pieces: Sequence[Piece], q: Tensor, *sources: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        mask: Tensor, added: Added | None, pieces: Sequence[Piece], q: Tensor, *sources: Tensor
+    ) -> tuple[Tensor, Tensor]:
         keys, values = _halves(sources)
         out, norm = torch.empty_like(q), None
         for rows in parts(len(q), _width(mask, q)):
             k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
             part, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *_by_head(q[rows], k, v), attn_mask=_bias(mask[rows], q.dtype, q.shape[1])
+                *_by_head(q[rows], k, v), attn_mask=score_bias(mask[rows], q.dtype, q.shape[1], _of(added, rows))
             )
             out[rows] = part.transpose(1, 2)
             norm = sums.new_empty(len(q), *sums.shape[1:]) if norm is None else norm
@@ -131,10 +150,10 @@ class _GatheredAttention(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        mask, pieces, q, *sources = inputs
+        mask, added, pieces, q, *sources = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(mask, q, *output, *sources)
-        ctx.pieces = pieces
+        ctx.pieces, ctx.added = pieces, added
 
     @staticmethod
     @once_differentiable
@@ -153,12 +172,12 @@ class _GatheredAttention(torch.autograd.Function):
                 norm[rows],
                 0.0,
                 False,
-                attn_mask=_bias(mask[rows], wide, q.shape[1]),
+                attn_mask=score_bias(mask[rows], wide, q.shape[1], _of(ctx.added, rows)),
             )
             grad_q[rows] = part.transpose(1, 2)
             _scatter(grad_k.transpose(1, 2), grad_keys, ctx.pieces, rows)
             _scatter(grad_v.transpose(1, 2), grad_values, ctx.pieces, rows)
-        return None, None, grad_q, *(grad.to(q.dtype) for grad in grads)
+        return None, None, None, grad_q, *(grad.to(q.dtype) for grad in grads)
 
 
 def _scatter(grad: Tensor, sources: Sequence[Tensor], pieces: Sequence[Piece], rows: slice) -> None:
@@ -188,7 +207,16 @@ def _by_head(*tensors: Tensor) -> list[Tensor]:
     return [tensor.transpose(1, 2) for tensor in tensors]
 
 
-def _bias(mask: Tensor, dtype: torch.dtype, length: int) -> Tensor:
-    """Return the mask as what the kernel adds to the scores: ``[R, 1, L, K]``."""
-    bias = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, float("-inf"))
-    return bias[:, None].expand(-1, -1, length, -1)
+def score_bias(
+    mask: Bool[Tensor, "R _ K"], dtype: torch.dtype, length: int, added: Added | None = None
+) -> Float[Tensor, "R 1 L K"]:
+    """Return what is added to the scores: -inf where the mask is false, and what is ``added``."""
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    if added is not None:
+        bias[..., added.columns] = added.value[:, None, None].to(dtype)
+    return bias.masked_fill_(~mask, float("-inf"))[:, None].expand(-1, -1, length, -1)
+
+
+def _of(added: Added | None, rows: slice) -> Added | None:
+    """Return what is added for these rows."""
+    return None if added is None else Added(added.columns, added.value[rows])

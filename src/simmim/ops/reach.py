@@ -7,6 +7,7 @@ width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +16,12 @@ from torch import Tensor
 from simmim.ops.pyramid import CarriedPyramid, StatePyramid
 from simmim.ops.segments import SegmentLayout
 
-__all__ = ["EverySegment", "PyramidNodes", "Reach"]
+__all__ = ["EverySegment", "PyramidNodes", "Reach", "share_of"]
+
+
+def share_of(states: Int[Tensor, " S"], dtype: torch.dtype) -> Float[Tensor, " S"]:
+    """Return what scores get so that the states that are read weigh as much as one key: -log of their number."""
+    return -states.clamp(min=1).to(torch.promote_types(dtype, torch.float32)).log()
 
 
 class Reach(ABC):
@@ -23,6 +29,11 @@ class Reach(ABC):
 
     mask: Bool[Tensor, "S C"]
     row: Int[Tensor, "S *C"]
+
+    @cached_property
+    def count(self) -> Int[Tensor, " S"]:
+        """How many states each segment reads."""
+        return self.mask.sum(1)
 
     @abstractmethod
     def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "U _ H D"]:

@@ -7,6 +7,7 @@ S segments, H heads, D head width, E model width. Weights come by their state-di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -32,10 +33,11 @@ Weights = Mapping[str, Tensor]
 
 
 def attention(
-    q: Float[Tensor, "H Q D"], k: Float[Tensor, "H K D"], v: Float[Tensor, "H K D"]
+    q: Float[Tensor, "H Q D"], k: Float[Tensor, "H K D"], v: Float[Tensor, "H K D"], weight: Tensor | None = None
 ) -> Float[Tensor, "H Q D"]:
-    """softmax(Q Kᵀ / √D) V."""
-    return torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1) @ v
+    """softmax(Q Kᵀ / √D) V; a key of weight w counts as w equal keys do."""
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    return torch.softmax(scores if weight is None else scores + weight.log(), dim=-1) @ v
 
 
 def smi_attention_literal(
@@ -70,16 +72,20 @@ def smi_attention(
     segment_shift: int = 0,
     state_reach: Literal["all", "pyramid"] = "all",
     aggregator: str = "concat",
+    state_weight: Literal["each", "shared"] = "each",
     rotary: bool = True,
     rope_theta: float = 10_000.0,
+    partial_rotary_factor: float = 1.0,
 ) -> Float[Tensor, "N E"]:
     """Apply SMI attention with every option to one document: the same weights and options as ``nn.SMIAttention``."""
     shifted = causal or len(x) > segment_length
     pieces = cut(len(x), segment_length, segment_shift if shifted else 0)
     theta = rope_theta if rotary else None
+    half = x.shape[-1] // num_heads // 2
+    turned = math.ceil(half * partial_rotary_factor) if rotary else 0
     position = torch.arange(len(x), dtype=torch.float64)
     q, k, v = (_split(x @ w[f"{n}_proj.weight"].T, num_heads) for n in "qkv")
-    q, k = _rotate(q, position, theta), _rotate(k, position, theta)
+    q, k = _rotate(q, position, theta, turned), _rotate(k, position, theta, turned)
 
     def window(i: int) -> tuple[Tensor, int]:
         last = i if causal else min(i + neighbours, len(pieces) - 1)
@@ -103,7 +109,12 @@ def smi_attention(
         if state_null:
             vectors, places = torch.cat((vectors, w["state_null"][None])), torch.cat((places, place[[i]]))
         k, v = (_split(vectors @ w[f"state_{n}_proj.weight"].T, num_heads) for n in "kv")
-        return _rotate(k, places, theta), v
+        if state_read == "attend" and 0 < turned < half:
+            # Keys of states have the channels that do not turn: pairs (c, c + D/2) from c = turned on.
+            key = k.new_zeros(*k.shape[:2], 2 * half)
+            key[..., turned:half], key[..., half + turned :] = k.chunk(2, dim=-1)
+            return key, v
+        return _rotate(k, places, theta, turned), v
 
     if state_read == "attend":
         # A state stands at the middle of its segment, counted as if the first segment were as long as the others.
@@ -113,16 +124,21 @@ def smi_attention(
     out = torch.zeros_like(x)
     for i, piece in enumerate(pieces):
         sk, sv = read(i, states, centre) if state_read == "attend" else (k[:, :0], v[:, :0])
+        found = sk.shape[1] - state_null if state_read == "attend" else 0
         for t in piece.tolist():
             keys, values = torch.cat((k[:, local(i, t)], sk), 1), torch.cat((v[:, local(i, t)], sv), 1)
-            out[t] = _merge(attention(q[:, [t]], keys, values))[0] @ w["o_proj.weight"].T
+            weight = torch.ones(keys.shape[1], dtype=x.dtype)
+            if state_weight == "shared" and found:
+                near = len(local(i, t))
+                weight[near : near + found] = 1 / found
+            out[t] = _merge(attention(q[:, [t]], keys, values, weight))[0] @ w["o_proj.weight"].T
     if state_read in ("none", "attend"):
         return out
 
     entering = torch.stack([out[p[0]] if causal else pool(out[p], state_pooling, w) for p in pieces])
     leaving = torch.stack([pool(out[p], state_pooling, w) for p in pieces])
     index = torch.arange(len(pieces), dtype=torch.float64)
-    sq = _rotate(_split(entering @ w["state_q_proj.weight"].T, num_heads), index, theta)
+    sq = _rotate(_split(entering @ w["state_q_proj.weight"].T, num_heads), index, theta, turned)
     result = []
     for i, piece in enumerate(pieces):
         keys, values = read(i, leaving, index)
@@ -311,12 +327,15 @@ def _norm(x: Tensor, scale: Tensor) -> Tensor:
     return x / (x.square().mean() + 1e-6).sqrt() * scale
 
 
-def _rotate(x: Float[Tensor, "H T D"], position: Float[Tensor, " T"], theta: float | None) -> Float[Tensor, "H T D"]:
-    """Turn channel pairs (c, c + D/2) by position * theta^(-2c/D) (RoFormer, arXiv 2104.09864, eq. 34)."""
+def _rotate(
+    x: Float[Tensor, "H T D"], position: Float[Tensor, " T"], theta: float | None, turned: int | None = None
+) -> Float[Tensor, "H T D"]:
+    """Turn channel pairs (c, c + D/2), the first ones, by position * theta^(-2c/D) (arXiv 2104.09864, eq. 34)."""
     if theta is None:
         return x
     half = x.shape[-1] // 2
     angle = position[:, None] * theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    angle[:, half if turned is None else turned :] = 0
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from simmim.ops.gathered import Piece, fused_attention, gather, gathered_attention
+from simmim.ops.gathered import Added, Piece, fused_attention, gather, gathered_attention, score_bias
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout
 
@@ -39,6 +39,7 @@ def segment_attention(
     neighbours: int = 0,
     reach: Reach | None = None,
     states: Arranged | None = None,
+    share: Float[Tensor, " R"] | None = None,
     null: Null | None = None,
     see: See | None = None,
 ) -> Float[Tensor, "R L H D"]:
@@ -57,6 +58,7 @@ def segment_attention(
         neighbours: whole segments read before the own one (bidirectional: also after).
         reach: which states each segment reads; None for none.
         states: keys and values of the states, as ``reach.arrange`` returned them.
+        share: what is added to the scores of the states of each of these rows; None for nothing.
         null: key and value of the slot that reads nothing, for each segment; None for none.
         see: gets the weights ``[R, H, L, K]``, keys in the order own segment, segments before, segments after, states,
             null slot; where it is None they are never made.
@@ -96,9 +98,14 @@ def segment_attention(
         pieces.append(Piece(len(keys), None))
         keys.append(null[0][:, None])
         values.append(null[1][:, None])
+    added = None
+    if reach is not None and share is not None:
+        end = key_mask.shape[-1] - (null is not None)
+        added = Added(slice(end - reach.mask.shape[1], end), share)
     if see is None:
-        return gathered_attention(q, keys, values, pieces, key_mask, rows)
-    return _seen_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), key_mask, see)
+        return gathered_attention(q, keys, values, pieces, key_mask, rows, added)
+    bias = score_bias(key_mask, q.dtype, q.shape[1], added)
+    return _seen_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), bias, see)
 
 
 def exchange_states(
@@ -161,10 +168,10 @@ def key_bias(allowed: Bool[Tensor, "U K"], dtype: torch.dtype) -> Float[Tensor, 
     return bias.masked_fill(~allowed, float("-inf"))[:, None, None]
 
 
-def _seen_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, see: See) -> Tensor:
+def _seen_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, see: See) -> Tensor:
     """Attend as ``fused_attention`` does, and show the weights."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    scores = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).masked_fill(~mask[:, None], float("-inf"))
+    scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias
     return (see(torch.softmax(scores, dim=-1)) @ v).transpose(1, 2)
 
 

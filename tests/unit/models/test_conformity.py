@@ -123,6 +123,7 @@ ALTERED: dict[str, Any] = {
     **{"copy_head": True, "dropout": 0.25, "norm_eps": 1e-5, "initializer_range": 0.1, "is_encoder_decoder": True},
     **{"use_cache": False, "tie_word_embeddings": False, "pad_token_id": 5, "bos_token_id": 6},
     **{"eos_token_id": [7, 8], "decoder_start_token_id": 9, "scale_embedding": False},
+    **{"state_weight": "shared", "partial_rotary_factor": 0.25},
 }
 """Of every setting a value that is not its default."""
 
@@ -156,6 +157,8 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         ({"norm_eps": -1e-6}, "norm_eps: expected a number above 0, got -1e-06"),
         ({"initializer_range": 0.0}, "initializer_range: expected a number above 0, got 0.0"),
         ({"rope_theta": 0}, "rope_theta: expected a number above 0, got 0"),
+        ({"partial_rotary_factor": 2}, "partial_rotary_factor: expected a share from 0 to 1, got 2"),
+        ({"state_weight": "all"}, "state_weight: expected one of each, shared, got 'all'"),
         ({"state_null": "yes"}, "state_null: expected True or False, got 'yes'"),
         ({"copy_head": None}, "copy_head: expected True or False, got None"),
         ({"state_poling": "mean"}, "state_poling: expected a setting of SimMIMConfig; did you mean state_pooling?"),
@@ -181,17 +184,18 @@ def test_a_loaded_model_refuses_changes_that_are_nonsense(head: Head, tmp_path: 
             head.from_pretrained(tmp_path, **changes)
 
 
-def test_a_model_from_before_embeddings_were_scaled_is_read_as_it_was(tmp_path: Path) -> None:
-    model, batch = family_model(SimMIMForCausalLM, scale_embedding=False), family_batch(SimMIMForCausalLM)
+def test_a_model_from_before_there_was_a_setting_is_read_as_it_was(tmp_path: Path) -> None:
+    before = {"scale_embedding": False}
+    model, batch = family_model(SimMIMForCausalLM, **before), family_batch(SimMIMForCausalLM)
     model.save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     entries = json.loads(file.read_text())
-    assert entries.pop("scale_embedding") is False
+    assert {name: entries.pop(name) for name in before} == before
     file.write_text(json.dumps(entries))
     again = SimMIMForCausalLM.from_pretrained(tmp_path)
-    assert again.config.scale_embedding is False
+    assert {name: getattr(again.config, name) for name in before} == before
     torch.testing.assert_close(predicted(again(**batch)), predicted(model(**batch)))
-    assert SimMIMConfig.from_dict({"hidden_size": 32}).scale_embedding is True
+    assert SimMIMConfig.from_dict({"hidden_size": 32}).to_dict() == SimMIMConfig(hidden_size=32).to_dict()
 
 
 @pytest.mark.parametrize("flag", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Ids, Probe, check_length
+from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Ids, Probe, ProbeSettings, check_length
 
 __all__ = ["Passkey"]
 
@@ -45,6 +45,16 @@ class Passkey(Probe):
     vocab_size = _FIRST_DIGIT + 10
     grouped_by = "depth"
     counts = "text"
+    settings = ProbeSettings(
+        length=256,
+        shortest=32,
+        test_lengths=(256, 1024, 4096),
+        steps=4000,
+        model={
+            "state_weight": "shared",
+            "partial_rotary_factor": 0.5,
+        },  # without these it breaks past 256 (decision 0008)
+    )
 
     digits = 5
 
