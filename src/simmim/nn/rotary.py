@@ -30,7 +30,7 @@ def rotary_turn(
     steps = torch.arange(half, dtype=torch.float64, device=positions.device) / half
     speed = theta**-steps
     if pairs is not None:
-        speed = speed * (torch.arange(half, device=positions.device) < pairs)
+        speed[pairs:] = 0
     angles = positions.double()[..., None] * speed
     return angles.cos().to(dtype), angles.sin().to(dtype)
 

@@ -19,6 +19,7 @@ from simmim.nn.registry import Registry
 from simmim.nn.rotary import rotate
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import FirstPooling
+from simmim.ops.gathered import Added
 from simmim.ops.reach import share_of
 from simmim.ops.segments import SegmentLayout
 from simmim.ops.smi import decode_attention, exchange_states, key_bias
@@ -199,10 +200,10 @@ class Attend(StateRead):
     ) -> Float[Tensor, "U 1 1 K"]:
         states = attention.state_reach.finished(layout)
         allowed = torch.cat((layout.readable(room), states), dim=1)
-        bias = key_bias(F.pad(allowed, (0, int(null)), value=True), dtype)
+        added = None
         if attention.state_weight == "shared":
-            bias[..., room : allowed.shape[1]] += share_of(states.sum(1), dtype)[:, None, None, None].to(dtype)
-        return bias
+            added = Added(slice(room, allowed.shape[1]), share_of(states.sum(1), dtype))
+        return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype, added)
 
 
 @STATE_READS.register("broadcast")

@@ -162,10 +162,9 @@ def decode_attention(
     return (weights @ v)[:, :, 0]
 
 
-def key_bias(allowed: Bool[Tensor, "U K"], dtype: torch.dtype) -> Float[Tensor, "U 1 1 K"]:
-    """Return what is added to the scores of keys: 0 where they may be read, else -inf."""
-    bias = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return bias.masked_fill(~allowed, float("-inf"))[:, None, None]
+def key_bias(allowed: Bool[Tensor, "U K"], dtype: torch.dtype, added: Added | None = None) -> Float[Tensor, "U 1 1 K"]:
+    """Return the ``score_bias`` of one token: -inf where keys may not be read, else what is ``added``, or 0."""
+    return score_bias(allowed[:, None], dtype, 1, added)
 
 
 def _seen_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, see: See) -> Tensor:
