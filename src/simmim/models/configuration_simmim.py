@@ -38,7 +38,8 @@ class SimMIMConfig(PreTrainedConfig):
         state_read: ``broadcast``, ``gated_broadcast``, ``attend`` or ``none``: how states reach the tokens.
         state_null: a learned slot that a reader of states may choose instead of them.
         state_weight: ``each`` or ``shared``: whether a state that is attended to weighs as much as a token, or all that
-            a token reads together weigh as much as one (decision 0008).
+            a token reads together weigh as much as one, and heads learn to look sharper the more there are (decision
+            0008).
         neighbours: 0 or 1 whole segments on either side (decoder: before) that tokens read in full.
         segment_shift: tokens by which the borders move on every other layer.
         state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a

@@ -23,7 +23,7 @@ from simmim.nn.hierarchy import Pyramid
 from simmim.nn.memory import Memory
 from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
 from simmim.nn.state_pooling import AttentionPooling, StatePooling
-from simmim.nn.state_read import GatedBroadcast, StateFFN
+from simmim.nn.state_read import Attend, GatedBroadcast, StateFFN
 from simmim.nn.token_embedding import TokenEmbedding
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 
@@ -110,6 +110,8 @@ class SimMIMPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.state_null)
             if isinstance(module.state_read, GatedBroadcast):
                 init.constant_(module.state_gate, GatedBroadcast.START)
+            if isinstance(module.state_read, Attend) and module.state_weight == "shared":
+                init.constant_(module.sharpness, Attend.SHARPNESS)
         elif isinstance(module, VARIANTS):
             # A user's own variant may say what its parameters start as; ours are above.
             reset = getattr(module, "reset_parameters", None)

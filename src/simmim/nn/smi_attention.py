@@ -52,7 +52,7 @@ class SMIAttention(nn.Module):
         aggregator: what merges two nodes of a pyramid of states.
         state_weight: what the states that a token reads weigh beside the tokens (``attend`` only): ``each`` as much as
             a token, or ``shared``: all together as much as one, so that far context does not crowd out the near one
-            as documents get longer.
+            as documents get longer; each head then learns how much sharper it looks where it reads more of them.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         partial_rotary_factor: share of the channel pairs that turn with the position, the fastest. In ``attend`` states
@@ -73,6 +73,7 @@ class SMIAttention(nn.Module):
     state_gate: nn.Parameter
     state_aggregator: Aggregator
     state_norm: nn.RMSNorm
+    sharpness: nn.Parameter
 
     def __init__(
         self,
@@ -375,12 +376,15 @@ class SMIAttention(nn.Module):
         arranged = None
         if reach is not None and states is not None:
             arranged = reach.arrange(states[0]), reach.arrange(states[1])
-        share = share_of(reach.count, x.dtype) if reach is not None and self.state_weight == "shared" else None
+        sharing = reach.count if reach is not None and self.state_weight == "shared" else None
+        share = None if sharing is None else share_of(sharing, x.dtype)
         out = None
         for rows in (
             parts(layout.segments, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]
         ):
             q = rotate(self.split(self.q_proj(x[rows])), None if turn is None else (turn[0][rows], turn[1][rows]))
+            if sharing is not None:
+                q = self.sharpen(q, sharing[rows, None])
             attended = segment_attention(
                 q,
                 *keys,
@@ -400,6 +404,15 @@ class SMIAttention(nn.Module):
             out = torch.empty_like(x) if out is None else out
             out[rows] = part
         return torch.zeros_like(x) if out is None else out
+
+    def sharpen(self, q: Float[Tensor, "*T H D"], states: Shaped[Tensor, "*#T"]) -> Float[Tensor, "*T H D"]:
+        """Multiply the queries of tokens that read so many states by 1 + s log(1 + n), s one learned number a head.
+
+        What is looked for then stands out from n as it does from few (log n scaling: Nakanishi, arXiv 2501.19399).
+        """
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        factor = 1 + self.sharpness.to(dtype) * states.to(dtype).log1p()[..., None]
+        return q * factor.to(q.dtype)[..., None]
 
     def cache_of(
         self, layout: SegmentLayout, keys: tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]

@@ -2,7 +2,7 @@
 
 A read adds the parameters that it needs to the ``SMIAttention`` that it serves, and has two forms: ``forward`` on whole
 segments and ``step`` on one token of each document. It keeps no parameters of its own, so state-dict keys are those of
-the attention: ``state_q_proj state_k_proj state_v_proj state_ffn state_gate state_null state_pooling``.
+the attention: ``state_q_proj state_k_proj state_v_proj state_ffn state_gate state_null state_pooling sharpness``.
 """
 
 from __future__ import annotations
@@ -115,13 +115,18 @@ class Attend(StateRead):
     the middle of its segment, and the null slot where the own segment's state would.
     """
 
+    SHARPNESS = 0.2
+    """Where ``sharpness`` starts."""
+
     reads_states = True
 
     def build(self, attention: SMIAttention) -> None:
-        """Add ``state_k_proj`` and ``state_v_proj``."""
+        """Add ``state_k_proj``, ``state_v_proj`` and, where states share a weight, ``sharpness``."""
         width = attention.head_dim if self._all_turn(attention) else attention.head_dim - 2 * attention.turned_pairs
         attention.state_k_proj = nn.Linear(attention.hidden_size, attention.num_heads * width, bias=False)
         attention.state_v_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
+        if attention.state_weight == "shared":
+            attention.sharpness = nn.Parameter(torch.full((attention.num_heads,), self.SHARPNESS))
 
     def placed(
         self, attention: SMIAttention, keys: Float[Tensor, "*S H _"], numbers: Shaped[Tensor, "*S"]
@@ -174,6 +179,8 @@ class Attend(StateRead):
         """Attend to the window, the finished states and the null slot; then add the token to its segment's state."""
         q, k, v = attention.project_token(x, layout)
         cache.write_token(layout, k, v)
+        if attention.state_weight == "shared":
+            q = attention.sharpen(q, attention.state_reach.finished(layout).sum(1))
         null = attention.null_slot(layout.told // attention.segment_length)
         bias = layout.memo(
             ("window and states", cache.room, q.dtype, null is None),

@@ -127,11 +127,12 @@ def smi_attention(
         found = sk.shape[1] - state_null if state_read == "attend" else 0
         for t in piece.tolist():
             keys, values = torch.cat((k[:, local(i, t)], sk), 1), torch.cat((v[:, local(i, t)], sv), 1)
-            weight = torch.ones(keys.shape[1], dtype=x.dtype)
+            weight, query = torch.ones(keys.shape[1], dtype=x.dtype), q[:, [t]]
             if state_weight == "shared" and found:
                 near = len(local(i, t))
                 weight[near : near + found] = 1 / found
-            out[t] = _merge(attention(q[:, [t]], keys, values, weight))[0] @ w["o_proj.weight"].T
+                query = query * (1 + w["sharpness"] * math.log(1 + found))[:, None, None]
+            out[t] = _merge(attention(query, keys, values, weight))[0] @ w["o_proj.weight"].T
     if state_read in ("none", "attend"):
         return out
 

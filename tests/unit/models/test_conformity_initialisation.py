@@ -38,6 +38,8 @@ def check_start(name: str, weight: Tensor) -> None:
         assert (weight == 1).all(), name
     elif name.endswith("state_gate"):
         assert (weight == 0.01).all(), name
+    elif name.endswith("sharpness"):
+        assert (weight == 0.2).all(), name
     elif name.endswith("merge.weight"):
         assert torch.equal(weight, torch.eye(16).repeat(1, 2) / 2), name
     else:

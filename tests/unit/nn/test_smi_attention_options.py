@@ -21,6 +21,8 @@ FFN = {"state_ffn.up.weight", "state_ffn.down.weight"}
     [
         ({"state_read": "none"}, TOKEN),
         ({"state_read": "attend"}, TOKEN | STATE - {"state_q_proj.weight"}),
+        ({"state_weight": "shared"}, TOKEN | STATE - {"state_q_proj.weight"} | {"sharpness"}),
+        ({"state_weight": "shared", "state_read": "broadcast"}, TOKEN | STATE | FFN),
         ({"state_read": "broadcast"}, TOKEN | STATE | FFN),
         ({"state_read": "gated_broadcast"}, TOKEN | STATE | FFN | {"state_gate"}),
         (
