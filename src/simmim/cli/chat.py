@@ -16,7 +16,13 @@ __all__ = ["chat"]
 
 
 def chat(
-    model: Annotated[Path, typer.Option(help="Folder of a saved model that was trained on conversations.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a saved model that was trained on conversations.",
+            show_default="the model that comes with SimMIM",
+        ),
+    ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A message before the conversation.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply, in tokens.")] = 256,
     temperature: Annotated[
@@ -46,18 +52,22 @@ def chat(
 
     from simmim.cli.chat_session import ChatSession
     from simmim.cli.checkpoints import load_model
+    from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
     from simmim.tasks.chat import Chat
     from simmim.tasks.checkpoints import fingerprint
 
-    loaded, tokenizer = load_model(model, auto_class=AutoModelForCausalLM)
+    folder = model or pretrained_path(LANGUAGE_MODEL)
+    loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     if seed is not None:
         torch.manual_seed(seed)
     names = {"user_name": user_name, "assistant_name": assistant_name}
     session = ChatSession(
-        Chat(loaded, tokenizer, system=system, **names), tokenizer, settings, model=fingerprint(model)
+        Chat(loaded, tokenizer, system=system, **names), tokenizer, settings, model=fingerprint(folder)
     )
     parameters = f"{loaded.num_parameters():,} parameters, {loaded.device.type}"
-    typer.echo(f"{model}: {parameters}. /help lists what can be typed; /quit or Ctrl-D leaves.", err=True)
+    typer.echo(
+        f"{model or folder.name}: {parameters}. /help lists what can be typed; /quit or Ctrl-D leaves.", err=True
+    )
     failed = 0
     for line in _typed(f"{user_name or 'you'}> ") if sys.stdin.isatty() else _piped():
         if line == "/quit":

@@ -23,7 +23,10 @@ def generate(
     prompt: Annotated[
         str | None, typer.Argument(help="The text to continue.", show_default="--file, or standard input")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Folder of a saved language model.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a saved language model.", show_default="the model that comes with SimMIM"),
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
     temperature: Annotated[
@@ -56,14 +59,15 @@ def generate(
     settings = sampling_settings(temperature, top_k, top_p)
     settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
     settings["no_repeat_ngram_size"] = no_repeat_ngram_size
-    folder = _folder(model)
     # torch and transformers take seconds to import: not before there is something to do
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.checkpoints import load_model
+    from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
     from simmim.tasks.checkpoints import fingerprint
     from simmim.tasks.continuation import continuations
 
+    folder = model or pretrained_path(LANGUAGE_MODEL)
     loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     found = continuations(
         loaded, tokenizer, text, samples=samples, seed=seed, write=None if as_json else _show, **settings
@@ -103,20 +107,6 @@ def _read(prompt: str | None, file: Path | None) -> str:
     if "\0" in text:
         raise DataError(f"{where}: expected a text to continue, got a NUL character at offset {text.index(chr(0))}")
     return text
-
-
-def _folder(model: Path | None) -> Path:
-    """Return the folder of the model: the one that is named, or the one that comes with SimMIM."""
-    if model is not None:
-        return model
-    from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
-
-    if LANGUAGE_MODEL is None:
-        raise ConfigError(
-            "--model: expected the folder of a saved language model, such as runs/NAME/model of simmim train with "
-            "task language-modelling; none comes with SimMIM yet"
-        )
-    return pretrained_path(LANGUAGE_MODEL)
 
 
 def _show(piece: str) -> None:

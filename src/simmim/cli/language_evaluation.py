@@ -49,7 +49,7 @@ def evaluate_language(
     from simmim.tasks.language_comparison import compare_language_models, xz_bits
     from simmim.tasks.language_modelling import text_column
 
-    texts = list(data.examples[text_column(data.examples.column_names, "--file")])
+    texts = list(data.examples[text_column(data.examples.column_names, data.origin.get("corpus", "--file"))])
     groups = list(data.examples["group"]) if "group" in data.examples.column_names else None
     costs, facts = _measure(model, texts, {"model": None} | {f"context {size:,}": size for size in contexts})
     for folder in beside:

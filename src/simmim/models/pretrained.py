@@ -11,15 +11,16 @@ __all__ = ["LANGUAGE_MODEL", "SUMMARISER", "pretrained_path"]
 FOLDER = Path(__file__).parent.parent / "pretrained"
 SUMMARISER = "software-summaries"
 """The summariser that comes with SimMIM, by name."""
-LANGUAGE_MODEL: str | None = None
-"""The language model that comes with SimMIM, by name; None while none does."""
+LANGUAGE_MODEL = "manuals-and-plays"
+"""The language model that comes with SimMIM, by name."""
 
 
 def pretrained_path(name: str = SUMMARISER) -> Path:
     """Return the folder of a model that comes with SimMIM, for ``from_pretrained``.
 
     Args:
-        name: ``software-summaries`` says in a line what an English description or manual page of software is about.
+        name: ``software-summaries`` says in a line what an English description or manual page of software is about;
+            ``manuals-and-plays`` continues English texts of its kind, and replies in conversations.
 
     Raises:
         CheckpointError: no model of this name comes with SimMIM.

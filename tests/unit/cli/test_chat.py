@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from simmim.cli import chat as command
 from simmim.cli.chat_files import read_chat
 from simmim.cli.main import app
+from simmim.models.pretrained import LANGUAGE_MODEL
 from simmim.tasks.streaming import TextStream
 
 Talk = Callable[..., Result]
@@ -33,6 +34,14 @@ def talk(tiny_chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return CliRunner().invoke(app, arguments, input=typed)
 
     return run
+
+
+def test_without_a_model_the_one_that_comes_with_simmim_talks() -> None:
+    result = CliRunner().invoke(app, ["chat", "--seed", "1", "--max-new-tokens", "40"], input=b"Who is there?\n")
+
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"{LANGUAGE_MODEL}: 2,779,404 parameters")
+    assert result.stdout.strip()
 
 
 def test_every_line_is_a_turn(talk: Talk) -> None:

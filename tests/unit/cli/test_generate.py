@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simmim.cli.main import app
+from simmim.models.pretrained import LANGUAGE_MODEL
 
 
 def run(*arguments, **more):
@@ -63,13 +64,20 @@ def test_json_says_all_that_is_needed_to_write_it_again(write):
         (["--file", "absent.txt"], None, "absent.txt: expected a text file, cannot read it"),
         (["a", "--file", "b"], None, "PROMPT and --file: expected one of them, got both"),
         (["a", "--samples", 2, "--temperature", 0], None, "--samples: expected 1 with --temperature 0"),
-        (["a"], None, "--model: expected the folder of a saved language model"),
     ],
 )
 def test_what_cannot_be_continued_is_refused(arguments, text, message):
     result = run(*arguments, input=text)
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+def test_without_a_model_the_one_that_comes_with_simmim_writes():
+    result = run("The state of the union", "--seed", 1, "--max-new-tokens", 8, "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["model"].startswith(f"{LANGUAGE_MODEL}@")
+    assert record["text"].strip()
 
 
 def test_a_model_of_summaries_is_refused(tiny_model):

@@ -1,28 +1,35 @@
-"""The model that comes with the package loads, is small enough to ship, and writes."""
+"""The models that come with the package load, are small enough to ship, may be passed on, and write."""
 
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from simmim import CheckpointError, pretrained_path
+from simmim.data.redistribution import check_redistributable
+from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER
+from simmim.tasks.bits_per_byte import score_texts
+from simmim.tasks.chat import Chat
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-def test_shipped_model_is_small_bf16_safetensors_with_its_card_and_recipe() -> None:
-    folder = pretrained_path()
+@pytest.mark.parametrize("name", [SUMMARISER, LANGUAGE_MODEL])
+def test_shipped_models_are_small_bf16_safetensors_with_their_card_and_recipe(name: str) -> None:
+    folder = pretrained_path(name)
     weights = folder / "model.safetensors"
     assert weights.stat().st_size <= 16_000_000
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
     names = {"README.md", "config.json", "recipe.yaml", "tokenizer.json", "versions.json"}
     assert names <= {path.name for path in folder.iterdir()}
     assert json.loads((folder / "config.json").read_text())["model_type"] == "simmim"
+    check_redistributable(folder)
 
 
 def test_shipped_model_names_what_it_reads_about() -> None:
@@ -39,6 +46,21 @@ def test_shipped_model_names_what_it_reads_about() -> None:
     assert found == [[True, False], [False, True]], written
 
 
+def test_shipped_language_model_has_learnt_english_and_turns() -> None:
+    """A held-out text costs it less than xz, and much less than the same words in another order; a reply ends."""
+    tokenizer = AutoTokenizer.from_pretrained(pretrained_path(LANGUAGE_MODEL))
+    model = AutoModelForCausalLM.from_pretrained(pretrained_path(LANGUAGE_MODEL), dtype=torch.float32).eval()
+    text = (EXAMPLES / "python3-mistralclient.txt").read_text(encoding="utf-8")
+    disordered = " ".join(sorted(text.split(), key=lambda word: word[::-1]))
+    bits = {place: costs.bits.sum() for place, costs in score_texts(model, tokenizer, [text, disordered])}
+    assert bits[0] < 8 * len(lzma.compress(text.encode(), preset=9))
+    assert bits[0] < 0.8 * bits[1]
+    torch.manual_seed(0)
+    reply = Chat(model, tokenizer).reply("Who is there?", do_sample=True, top_p=0.9, max_new_tokens=200)
+    assert reply.complete
+    assert reply.text.strip()
+
+
 def test_an_unknown_name_is_refused_with_what_there_is() -> None:
-    with pytest.raises(CheckpointError, match="software-summaries"):
+    with pytest.raises(CheckpointError, match="manuals-and-plays, software-summaries"):
         pretrained_path("nothing")

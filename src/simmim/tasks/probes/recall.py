@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Probe, check_length
+from simmim.errors import ConfigError
+from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Probe, ProbeSettings, check_length
 
 __all__ = ["Recall"]
 
@@ -13,21 +14,34 @@ __all__ = ["Recall"]
 class Recall(Probe):
     """Multi-query associative recall (MQAR) as in Zoology (Arora et al., arXiv 2312.04927, §4 and figure 2).
 
-    K pairs k v k v …, then blanks, among which every key occurs once more; there its value has to be said. There are
-    8,192 tokens, half of them keys; lengths 64, 128, 256 and 512 have 4, 8, 16 and 64 pairs. Where a key occurs again
-    follows a power law: the g-th even place after the pairs has weight g^(a - 1), a = 0.01.
+    K pairs k v k v …, then blanks, among which every key occurs once more; there its value has to be said. Lengths 64,
+    128, 256 and 512 have 4, 8, 16 and 64 pairs. Where a key occurs again follows a power law: the g-th even place after
+    the pairs has weight g^(a - 1), a = 0.01. There are 256 tokens, half of them keys (8,192 in the paper, which take
+    many millions of texts to learn), and, as there, one head, which has to tell keys apart.
     """
 
     about = "values of keys that were given earlier in the text (MQAR)"
-    vocab_size = 8192
+    vocab_size = 256
     grouped_by = "distance"
+    settings = ProbeSettings(
+        length=256,
+        shortest=32,  # without short texts no model learns in 5,000 steps to look for a key
+        test_lengths=(64, 128, 256),
+        steps=5000,
+        learning_rate=3e-3,
+        model={"num_attention_heads": 1, "segment_length": 8},
+    )
     power = 0.01
 
     def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
         """Return pairs and queries; the groups are the distances from a key to its query, rounded down to 2^n."""
         check_length(length, 4, "a pair, its query and the place of the answer")
-        pairs = self.pairs(length)
-        half = self.vocab_size // 2
+        pairs, half = self.pairs(length), self.vocab_size // 2
+        if pairs >= half:
+            raise ConfigError(
+                f"length: expected less than {16 * half} tokens, since a text has a pair for every 16 and there are "
+                f"{half - 1} keys; got {length}"
+            )
         keys = 1 + random.choice(half - 1, pairs, replace=False)
         values = half + random.choice(self.vocab_size - half, pairs, replace=False)
         room = length // 2 - pairs

@@ -60,7 +60,7 @@ def test_recall_asks_for_every_key_once(seed: int, number: int, split: str, data
     assert sum(label != IGNORED for label in labels) == pairs
     distances = [place - text.index(text[place]) for place in asked]
     assert all(group <= distance < 2 * group for group, distance in zip(example.groups, distances, strict=True))
-    assert all(0 < key < 4096 <= value < 8192 for key, value in told.items())
+    assert all(0 < key < 128 <= value < 256 for key, value in told.items())
 
 
 def test_recall_has_the_sizes_of_the_paper_and_prefers_near_places() -> None:
@@ -165,3 +165,9 @@ def test_nothing_of_the_test_split_is_met_in_training(name: str) -> None:
 def test_a_text_that_is_too_short_is_refused(name: str, length: int) -> None:
     with pytest.raises(ConfigError, match=rf"length: expected \d+ or more tokens.*got {length}$"):
         PROBES[name]().example("train", 0, 0, length)
+
+
+def test_recall_of_more_pairs_than_keys_is_refused() -> None:
+    Recall().example("test", 0, 0, 16 * 128 - 1)
+    with pytest.raises(ConfigError, match=r"length: expected less than 2048 tokens.* 127 keys; got 2048"):
+        Recall().example("test", 0, 0, 16 * 128)
