@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
@@ -180,7 +180,7 @@ class Attend(StateRead):
         q, k, v = attention.project_token(x, layout)
         cache.write_token(layout, k, v)
         if attention.state_weight == "shared":
-            q = attention.sharpen(q, attention.state_reach.finished(layout).sum(1))
+            q = attention.sharpen(q, self._finished(attention, layout)[1])
         null = attention.null_slot(layout.told // attention.segment_length)
         bias = layout.memo(
             ("window and states", cache.room, q.dtype, null is None),
@@ -202,14 +202,24 @@ class Attend(StateRead):
         return projected
 
     @staticmethod
+    def _finished(attention: SMIAttention, layout: StepLayout) -> tuple[Bool[Tensor, "U C"], Int[Tensor, " U"]]:
+        """Return which states the next token reads, and how many; layers that share a layout share the answer."""
+
+        def find() -> tuple[Tensor, Tensor]:
+            states = attention.state_reach.finished(layout)
+            return states, states.sum(1)
+
+        found: tuple[Tensor, Tensor] = layout.memo("finished states", find)
+        return found
+
     def _bias(
-        attention: SMIAttention, layout: StepLayout, room: int, dtype: torch.dtype, null: bool
+        self, attention: SMIAttention, layout: StepLayout, room: int, dtype: torch.dtype, null: bool
     ) -> Float[Tensor, "U 1 1 K"]:
-        states = attention.state_reach.finished(layout)
+        states, count = self._finished(attention, layout)
         allowed = torch.cat((layout.readable(room), states), dim=1)
         added = None
         if attention.state_weight == "shared":
-            added = Added(slice(room, allowed.shape[1]), share_of(states.sum(1), dtype))
+            added = Added(slice(room, allowed.shape[1]), share_of(count, dtype))
         return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype, added)
 
 
