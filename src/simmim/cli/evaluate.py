@@ -26,7 +26,8 @@ def evaluate(
         str | None, typer.Option(help="A corpus by name.", show_default="what the model's recipe names")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Instead: JSON lines, for instance, with document and summary, or with text.")
+        Path | None,
+        typer.Option(help="Instead: JSON lines, for instance, with document and summary, text, or messages."),
     ] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which split of the corpus.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents, drawn at random (seed 0).")] = None,
@@ -57,7 +58,8 @@ def evaluate(
     Summaries: ROUGE, beside the beginning of the document (lead) and its most central sentences (TextRank). These
     baselines are chosen on the validation split; with --file on that very file, which favours them.
 
-    Language: bits per byte of whole documents, the context carried from beginning to end, over all and by position.
+    Language: bits per byte of whole documents, the context carried from beginning to end, over all and by position. Of
+    conversations the replies are measured: in a corpus those of every speaker, in a file the assistant's.
     """
     # these take seconds to import
     from simmim.cli.evaluation_data import load_evaluation_data
@@ -68,7 +70,7 @@ def evaluate(
 
         _refuse(command, "beams", "max_new_tokens", "batch_size", why="the model writes no summaries")
         with _output(json_file) as stream, _output(report) as page:
-            data = load_evaluation_data(model, corpus, file, split, texts=True)
+            data = load_evaluation_data(model, corpus, file, split, language=True)
             data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
             evaluate_language(model, beside or [], data, context or [], stream, page)
         return

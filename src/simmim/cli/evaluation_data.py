@@ -21,7 +21,8 @@ class EvaluationData:
     """Holds documents to measure on.
 
     Attributes:
-        examples: rows with `document` and `summary`, or with `text`, perhaps with `group` and `near_duplicate`.
+        examples: rows with `document` and `summary`, with `text` or with `messages`, perhaps with `group` and
+            `near_duplicate`.
         validation: rows to choose baselines on.
         origin: a corpus with its split and manifest, or a file with its size and hash.
     """
@@ -52,13 +53,13 @@ class EvaluationData:
                 if not len(examples):
                     raise DataError("--without-near-duplicates: expected rows that are none, all are; leave it out")
         if limit is not None and limit < len(examples):
-            origin["drawn_from"] = len(examples)
+            origin |= {"drawn": limit, "drawn_from": len(examples)}
             examples = examples.shuffle(seed=0).select(range(limit))
         return EvaluationData(examples, self.validation, origin)
 
 
 def load_evaluation_data(
-    model: Path, corpus: str | None, file: Path | None, split: str, *, texts: bool = False
+    model: Path, corpus: str | None, file: Path | None, split: str, *, language: bool = False
 ) -> EvaluationData:
     """Load what to measure on and what to choose the baselines on.
 
@@ -67,17 +68,17 @@ def load_evaluation_data(
         corpus: a corpus by name.
         file: JSON lines; the baselines are then chosen on it, too.
         split: `validation` or `test`.
-        texts: read texts, not documents with summaries.
+        language: read texts or conversations, whichever there are, not documents with summaries.
 
     Raises:
         ConfigError: nothing names the data, or both do.
         DataError: the data cannot be read.
     """
     from simmim.data.corpora import load_corpus, load_manifest
-    from simmim.data.examples import load_examples, load_texts
+    from simmim.data.examples import load_examples
     from simmim.train.run_config import load_recipe
 
-    read: Callable[[str | Path], Dataset] = load_texts if texts else load_examples
+    read: Callable[[Path], Dataset] = _load_language if language else load_examples
     if corpus is not None and file is not None:
         raise ConfigError("--corpus and --file: expected one of them, got both")
     if file is not None:
@@ -97,13 +98,20 @@ def load_evaluation_data(
             f"--corpus: expected one of {', '.join(data.corpora)}, all of which the model has learnt from; name one"
         )
     if data.corpora:
-        return load_evaluation_data(model, data.corpora[0], None, split, texts=texts)
+        return load_evaluation_data(model, data.corpora[0], None, split, language=language)
     chosen = getattr(data, split)
     if chosen is None:
         raise ConfigError(f"--split {split}: the recipe of {model} names no file for it; pass --file")
     assert data.validation is not None
     origin = _described(Path(chosen)) | {"split": split}
-    return EvaluationData(read(chosen), read(data.validation), origin)
+    return EvaluationData(read(Path(chosen)), read(Path(data.validation)), origin)
+
+
+def _load_language(file: Path) -> Dataset:
+    """Load conversations if the first row has `messages`, else texts."""
+    from simmim.data.examples import load_conversations, load_texts, names_column
+
+    return load_conversations(file) if names_column(file, "messages") else load_texts(file)
 
 
 def _described(file: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Measures causal language models for `simmim evaluate`: bits per byte of whole documents, over all and by position."""
+"""Measures causal language models for `simmim evaluate`: bits per byte of texts or replies, in all and by position."""
 
 from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,6 +18,8 @@ from simmim.cli.made import made
 from simmim.cli.systems import measured, name_of
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from simmim.cli.evaluation_data import EvaluationData
     from simmim.tasks.bits_per_byte import TokenCosts
 
@@ -46,24 +49,28 @@ def evaluate_language(
     Raises:
         CheckpointError, ConfigError, DataError: a model or the documents cannot be used.
     """
-    from simmim.tasks.language_comparison import compare_language_models, xz_bits
-    from simmim.tasks.language_modelling import text_column
+    import datasets
 
-    texts = list(data.examples[text_column(data.examples.column_names, data.origin.get("corpus", "--file"))])
-    groups = list(data.examples["group"]) if "group" in data.examples.column_names else None
-    costs, facts = _measure(model, texts, {"model": None} | {f"context {size:,}": size for size in contexts})
+    from simmim.tasks.language_comparison import compare_language_models
+
+    datasets.disable_progress_bars()  # the measurement has a bar of its own
+    measures = _measures(data)
+    groups = list(measures.rows["group"]) if "group" in measures.rows.column_names else None
+    costs, facts = _measure(model, measures, {"model": None} | {f"context {size:,}": size for size in contexts})
     for folder in beside:
         name = name_of(folder, {*costs, XZ})
-        found, about = _measure(folder, texts, {name: None})
+        found, about = _measure(folder, measures, {name: None})
         costs, facts = costs | found, facts | about
-    compared = compare_language_models(costs, groups=groups, whole={XZ: [xz_bits(text) for text in texts]})
+    compared = compare_language_models(costs, groups=groups, whole=measures.baseline)
     record = {
         "kind": "language-modelling",
         "model": str(model),
         "data": data.origin,
-        "documents": len(texts),
-        "bytes": sum(len(text.encode()) for text in texts),
-        "systems": facts | {XZ: {"about": "xz -9e, each document on its own"}},
+        "unit": measures.unit,
+        "rows": len(data.examples),
+        "documents": len(measures.documents),
+        "bytes": sum(one.bytes for one in costs["model"]),
+        "systems": facts | {name: {"about": "xz -9e, each document on its own"} for name in measures.baseline},
         **compared,
         "grouped": groups is not None,
         "made": made(),
@@ -77,24 +84,57 @@ def evaluate_language(
         page.write(render_language_report(record))
 
 
+@dataclass(frozen=True)
+class _Measures:
+    """What is read, and how.
+
+    Attributes:
+        unit: what a table calls the documents, and what is measured of them.
+        rows: a row for each document.
+        documents: texts, or lists of messages.
+        score: `score_texts` or `score_replies`.
+        baseline: bits of each document by the name of an ordinary compressor; of conversations, whose replies are short
+            and mean nothing alone, there is none.
+    """
+
+    unit: tuple[str, str]
+    rows: Dataset
+    documents: Sequence[Any]
+    score: Callable[..., Iterator[tuple[int, TokenCosts]]]
+    baseline: dict[str, list[float]]
+
+
+def _measures(data: EvaluationData) -> _Measures:
+    from simmim.tasks.bits_per_byte import score_replies, score_texts
+    from simmim.tasks.dialogue import each_speaker_replies
+    from simmim.tasks.language_comparison import xz_bits
+    from simmim.tasks.language_modelling import text_column
+
+    rows = data.examples
+    if "messages" in rows.column_names:
+        rows = each_speaker_replies(rows) if "corpus" in data.origin else rows
+        return _Measures(("conversations", "bytes of replies"), rows, list(rows["messages"]), score_replies, {})
+    texts = list(rows[text_column(rows.column_names, data.origin.get("corpus", "--file"))])
+    return _Measures(("documents", "bytes"), rows, texts, score_texts, {XZ: [xz_bits(text) for text in texts]})
+
+
 def _measure(
-    folder: Path, texts: Sequence[str], contexts: dict[str, int | None]
+    folder: Path, measures: _Measures, contexts: dict[str, int | None]
 ) -> tuple[dict[str, list[TokenCosts]], dict[str, dict[str, Any]]]:
     """Load a model and measure it with each of the contexts, by the name that the result gets."""
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.checkpoints import load_model
-    from simmim.tasks.bits_per_byte import score_texts
 
     console = Console(stderr=True)
     model, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     costs, facts = {}, {}
     for name, context in contexts.items():
         with measured() as cost:
-            scored = score_texts(model, tokenizer, texts, context=context)
-            title = f"reading with {folder}" + ("" if context is None else f", {name}")
-            found = dict(track(scored, title, total=len(texts), console=console, disable=not console.is_terminal))
-        costs[name] = [found[place] for place in range(len(texts))]
+            scored = measures.score(model, tokenizer, measures.documents, context=context)
+            title, count = f"reading with {folder}" + ("" if context is None else f", {name}"), len(measures.documents)
+            found = dict(track(scored, title, total=count, console=console, disable=not console.is_terminal))
+        costs[name] = [found[place] for place in range(count)]
         forgets = "" if context is None else f", the context forgotten every {context:,} tokens"
         facts[name] = {
             "about": f"{folder}{forgets}",
@@ -119,7 +159,7 @@ def print_language_tables(console: Console, record: dict[str, Any]) -> None:
     data = record["data"]
     name = data.get("file") or f"{data['corpus']}, {data['split']} split"
     table = figure_table(
-        f"{name}: {record['documents']:,} documents, {record['bytes']:,} bytes",
+        f"{name}: {record['documents']:,} {record['unit'][0]}, {record['bytes']:,} {record['unit'][1]}",
         *("", "bits per byte", "model minus this", "tokens", "seconds", "peak MiB"),
     )
     for system, found in record["bits_per_byte"].items():
@@ -133,14 +173,16 @@ def print_language_tables(console: Console, record: dict[str, Any]) -> None:
         )
     console.print(table, "")
     places = figure_table(
-        "bits per byte by position, in tokens", "", "documents", *record["by_position"][0]["bits_per_byte"]
+        "bits per byte by position, in tokens", "", record["unit"][0], *record["by_position"][0]["bits_per_byte"]
     )
     for row in record["by_position"]:
         count = f"{row['documents']:,}" + " (few)" * row["few"]
         places.add_row(row["label"], count, *(_interval(found) for found in row["bits_per_byte"].values()))
     console.print(places, "")
     if any(row["few"] for row in record["by_position"]):
-        console.print("(few): fewer than 30 documents, whose interval says little", highlight=False)
+        console.print(f"(few): fewer than 30 {record['unit'][0]}, whose interval says little", highlight=False)
+    if record["rows"] != record["documents"]:
+        console.print(f"{record['rows']:,} conversations, each as every speaker who replies in it", highlight=False)
     for note in near_duplicate_notes(data):
         console.print(note, highlight=False)
 

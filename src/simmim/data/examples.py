@@ -17,7 +17,15 @@ from simmim.data.report import RowReport
 from simmim.data.rows import Row, open_hub_dataset, read_dataset, read_file, read_folder, read_texts
 from simmim.errors import ConfigError, DataError
 
-__all__ = ["check_examples", "load_conversations", "load_examples", "load_texts", "read_examples", "read_table"]
+__all__ = [
+    "check_examples",
+    "load_conversations",
+    "load_examples",
+    "load_texts",
+    "names_column",
+    "read_examples",
+    "read_table",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +132,17 @@ def load_conversations(
     """
     table, _ = read_table(path, [ConversationColumn(messages)], bad_rows=bad_rows, cache_dir=cache_dir)
     return table if messages == "messages" else table.rename_column(messages, "messages")
+
+
+def names_column(path: str | os.PathLike[str], column: str) -> bool:
+    """Tell whether the first row of a source, as of `load_examples`, has a column.
+
+    Raises:
+        DataError: The source cannot be read.
+    """
+    rows, _ = _open(path, [Column(column)])
+    first = next(rows, None)
+    return first is not None and column in first.fields
 
 
 def read_table(

@@ -1,10 +1,11 @@
-"""Measures what a causal language model pays for each token of whole documents, in bounded memory."""
+"""Measures what a causal language model pays for each token of whole texts, or of replies, in bounded memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.errors import ConfigError
 from simmim.models import SimMIMForCausalLM
+from simmim.tasks.dialogue import encode_conversation
 from simmim.tasks.language_modelling import encode_text
 from simmim.tasks.packing import best_fit
 
-__all__ = ["TokenCosts", "byte_ends", "score_texts"]
+__all__ = ["TokenCosts", "byte_ends", "score_replies", "score_texts"]
 
 CHUNK = 2048
 """Tokens that are read at a time."""
@@ -28,8 +30,9 @@ class TokenCosts:
     """What a document costs a model, token by token, the end token last.
 
     Attributes:
-        nats: ``[n]`` minus the logarithm of the probability of each token, given all that the model read before it.
-        ends: ``[n]`` bytes of the text (UTF-8) up to the end of each token.
+        nats: ``[n]`` minus the logarithm of the probability of each token, given all that the model read before it; 0
+            for tokens that nobody asks it to write.
+        ends: ``[n]`` bytes of the text that it is asked to write (UTF-8) up to the end of each token.
     """
 
     nats: npt.NDArray[np.float64]
@@ -102,21 +105,83 @@ def score_texts(
     Raises:
         ConfigError: The context is below 1, or the tokenizer does not know offsets or a start and an end token.
     """
+
+    def written(place: int) -> _Document:
+        [ids] = encode_text(tokenizer, [texts[place]])
+        return _Document(ids, byte_ends(tokenizer, texts[place]), np.ones(len(ids) - 1, bool))
+
+    return _score(model, [len(text) for text in texts], written, context, chunk)
+
+
+def score_replies(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    context: int | None = None,
+    chunk: int = CHUNK,
+) -> Iterator[tuple[int, TokenCosts]]:
+    """Measure what the assistant says in conversations, given all that was said before.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer, with a chat template that marks what the assistant says (`add_chat_template`).
+        conversations: Messages with `role`, `content` and perhaps `name`.
+        context: As of `score_texts`, and so is `chunk`.
+        chunk: Tokens that are read at a time.
+
+    Yields:
+        The place of a conversation, and its costs: those of its replies and of their ends, 0 elsewhere. Bytes are those
+        of replies.
+
+    Raises:
+        ConfigError: As of `score_texts`, or the tokenizer has no chat template, or one that marks nothing.
+        DataError: The template refuses a conversation, or nobody replies in it; it is named.
+    """
+
+    def said(place: int) -> _Document:
+        messages = conversations[place]
+        ids, by_assistant = encode_conversation(messages, tokenizer, place)
+        rendered = tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False)
+        assert isinstance(rendered, str)
+        sizes = np.diff(byte_ends(tokenizer, rendered)[:-1], prepend=0)
+        asked = np.array(by_assistant, dtype=bool)
+        sizes[~asked | np.isin(ids, tokenizer.all_special_ids)] = 0
+        return _Document(ids, np.cumsum(sizes)[1:], asked[1:])
+
+    lengths = [sum(len(message["content"]) for message in messages) for messages in conversations]
+    return _score(model, lengths, said, context, chunk)
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A document as a model reads it: its tokens, and of all but the first where they end and whether they count."""
+
+    ids: list[int]
+    ends: npt.NDArray[np.int64]
+    asked: npt.NDArray[np.bool_]
+
+
+def _score(
+    model: PreTrainedModel, lengths: Sequence[int], make: Callable[[int], _Document], context: int | None, chunk: int
+) -> Iterator[tuple[int, TokenCosts]]:
+    """Measure documents, which are made when their turn comes, the longest last."""
     if context is not None and context < 1:
         raise ConfigError(f"context: expected at least 1 token, got {context}")
     reader = _Reader(model, chunk)
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    waiting: list[tuple[int, list[int], list[tuple[int, int]]]] = []
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    waiting: list[tuple[int, _Document, list[tuple[int, int]]]] = []
     room = 16 * chunk
     for number, place in enumerate(order):
-        [ids] = encode_text(tokenizer, [texts[place]])
-        inputs = len(ids) - 1
+        document = make(place)
+        inputs = len(document.ids) - 1
         spans = [(start, min(start + (context or inputs), inputs)) for start in range(0, inputs, context or inputs)]
-        waiting.append((place, ids, spans))
+        waiting.append((place, document, spans))
         room -= inputs
         if room <= 0 or number == len(order) - 1:
-            for (done, _, _), nats in zip(waiting, reader.read([one[1:] for one in waiting]), strict=True):
-                yield done, TokenCosts(nats, byte_ends(tokenizer, texts[done]))
+            read = reader.read([(document.ids, spans) for _, document, spans in waiting])
+            for (done, document, _), nats in zip(waiting, read, strict=True):
+                yield done, TokenCosts(np.where(document.asked, nats, 0.0), document.ends)
             waiting, room = [], 16 * chunk
 
 

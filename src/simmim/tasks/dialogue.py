@@ -14,7 +14,7 @@ from simmim.data.conversations import Message, replies_by
 from simmim.errors import ConfigError, DataError
 from simmim.models.losses import IGNORED
 
-__all__ = ["each_speaker_replies", "tokenize_conversations"]
+__all__ = ["each_speaker_replies", "encode_conversation", "tokenize_conversations"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,11 @@ def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase)
         ConfigError: The tokenizer has no chat template, or one that marks nothing.
         DataError: The template refuses a conversation, which is named.
     """
-    if tokenizer.chat_template is None:
-        raise ConfigError(
-            "tokenizer: expected one with a chat template, this one has none; give it ours with "
-            "simmim.data.chat_template.add_chat_template"
-        )
 
     def tokenize(batch: Mapping[str, Sequence[Any]], rows: list[int]) -> dict[str, list[Any]]:
-        encoded = [_encode(messages, tokenizer, row) for messages, row in zip(batch["messages"], rows, strict=True)]
+        encoded = [
+            encode_conversation(messages, tokenizer, row) for messages, row in zip(batch["messages"], rows, strict=True)
+        ]
         return {
             "input_ids": [ids for ids, _ in encoded],
             "labels": [
@@ -78,10 +75,24 @@ def each_speaker_replies(dataset: Dataset) -> Dataset:
     return dataset.map(repeat, batched=True, batch_size=100, features=dataset.features)
 
 
-def _encode(
+def encode_conversation(
     messages: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, row: int
 ) -> tuple[list[int], list[int]]:
-    """Return the ids of a conversation, and for each whether the assistant says it."""
+    """Return the ids of a conversation, and for each whether the assistant says it (1) or not (0).
+
+    Args:
+        messages: What is said.
+        tokenizer: As of `tokenize_conversations`.
+        row: How an error calls the conversation.
+
+    Raises:
+        ConfigError, DataError: As of `tokenize_conversations`, or nobody replies.
+    """
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            "tokenizer: expected one with a chat template, this one has none; give it ours with "
+            "simmim.data.chat_template.add_chat_template"
+        )
     try:
         encoded: Any = tokenizer.apply_chat_template(
             [dict(message) for message in messages], return_dict=True, return_assistant_tokens_mask=True

@@ -83,7 +83,7 @@ def compare_language_models(
 
     Returns:
         Ready for JSON: `bits_per_byte` and `differences` (the first minus each other one) by system, and the same for
-        each range of `by_position`, with the documents and bytes that reach it.
+        each range of `by_position` that has any bytes, with the documents and bytes that reach it.
 
     Raises:
         DataError: A system has not one entry for each document, or there are no documents.
@@ -149,6 +149,8 @@ def compare_binned(
     by_position = []
     for place, position in enumerate(positions):
         reach = int((sizes[:, place] > 0).sum())
+        if not reach:  # of a conversation in which nobody replies there
+            continue
         row: dict[str, Any] = {"label": position.label, "least": position.least, "below": position.below}
         row |= {"documents": reach, "few": reach < FEW, "bytes": int(sizes[:, place].sum())}
         by_position.append(

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, Seq2SeqTrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from simmim.models import SimMIMConfig, SimMIMForCausalLM, SimMIMForSequenceClassification
+from simmim.models import SimMIMConfig, SimMIMForCausalLM
 from simmim.tasks.probes import Example, Probe, ProbeSettings, ask, batch_of
 from simmim.train.batching import EpochBatches
 from simmim.train.interruption import Interruption
@@ -56,7 +56,7 @@ def train_on_probe(
         RunInterrupted: the process was asked to stop; a checkpoint is saved.
     """
     set_seed(seed)
-    model = (SimMIMForCausalLM if probe.num_labels is None else SimMIMForSequenceClassification)(config)
+    model = SimMIMForCausalLM(config)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     on_cpu = not torch.accelerator.is_available()
     arguments = Seq2SeqTrainingArguments(
@@ -91,7 +91,7 @@ def train_on_probe(
             model=model,
             args=arguments,
             train_dataset=_TrainingTexts(probe, settings, seed),
-            data_collator=lambda examples: batch_of(probe, examples),
+            data_collator=batch_of,
             callbacks=[reporter],
         )
         trainer.remove_callback(PrinterCallback)  # the reporter says it better
@@ -120,7 +120,8 @@ class _TrainingTexts(Dataset[Example]):
     def __getitem__(self, number: int) -> Example:
         shortest, longest = self._settings.shortest or self._settings.length, self._settings.length
         step = number // self._settings.batch_size
-        length = int(np.random.default_rng([self._seed, step]).integers(shortest, longest + 1))
+        drawn = np.random.default_rng([self._seed, step]).random()
+        length = round(shortest * (longest / shortest) ** drawn)
         return self._probe.example("train", self._seed, number, length)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Seq2SeqTrainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, Seq2SeqTrainer
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput, sort_checkpoints
 
@@ -139,6 +139,12 @@ class RecoverableTrainer(Seq2SeqTrainer):
             total, count = total + float(loss) * int(labels), count + int(labels)
         metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
         return EvalLoopOutput(np.empty(0), None, metrics, self.num_examples(dataloader))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Say what a checkpoint lacks; weights that are tied to others are not in it and need not be."""
+        assert isinstance(self.model, PreTrainedModel)
+        missing = [name for name in load_result.missing_keys if name not in self.model.all_tied_weights_keys]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def _checkpoint_path(self) -> Path:
         return self._folder / f"checkpoint-{self.state.global_step}"

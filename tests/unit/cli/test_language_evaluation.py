@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
@@ -65,3 +66,53 @@ def test_a_file_must_hold_texts(tiny_language_model, tmp_path):
 def test_a_model_of_summaries_cannot_stand_beside(tiny_language_model, tiny_model):
     result = run(tiny_language_model, "--beside", tiny_model)
     assert "expected a SimMIMForCausalLM, got a SimMIMForConditionalGeneration" in result.stderr
+
+
+def talk_of(*lines):
+    return [
+        {"role": ("user", "assistant")[n % 2], "content": line, "name": "AB"[n % 2]} for n, line in enumerate(lines)
+    ]
+
+
+TALKS = [talk_of("who is there", "a user", "樹"), talk_of("the system", "asks " * 300, "what", "河流")]
+
+
+def test_replies_in_a_file_are_measured(tiny_chat_model, tmp_path):
+    file, out, report = tmp_path / "talks.jsonl", tmp_path / "out.json", tmp_path / "report.html"
+    file.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in TALKS))
+    result = run(tiny_chat_model, "--file", file, "--context", 16, "--json", out, "--report", report)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(out.read_text())
+    replies = "".join(message["content"] for talk in TALKS for message in talk if message["role"] == "assistant")
+    assert (record["documents"], record["rows"], record["bytes"]) == (2, 2, len(replies.encode()))
+    assert list(record["bits_per_byte"]) == ["model", "context 16"]
+    assert sum(row["bytes"] for row in record["by_position"]) == record["bytes"]
+    assert f"2 conversations, {record['bytes']:,} bytes of replies" in result.stdout
+    page = report.read_text()
+    for shown in (
+        "what the assistant says in all conversations",
+        "By position in the conversation",
+        "2 conversations of",
+    ):
+        assert shown in page
+
+
+def test_in_a_corpus_every_speaker_is_measured(tiny_chat_model, tmp_path, monkeypatch):
+    rows = Dataset.from_list([{"messages": talk, "group": "g", "near_duplicate": False} for talk in TALKS])
+    monkeypatch.setattr("simmim.data.corpora.load_corpus", lambda name: {"test": rows, "validation": rows})
+    monkeypatch.setattr("simmim.data.corpora.load_manifest", lambda name: {})
+    out = tmp_path / "out.json"
+    result = run(tiny_chat_model, "--corpus", "plays", "--json", out)
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(out.read_text())
+    spoken = "".join(message["content"] for talk in TALKS for message in talk)
+    assert (record["documents"], record["rows"], record["bytes"]) == (4, 2, len(spoken.encode()))
+    assert "2 conversations, each as every speaker who replies in it" in result.stdout
+
+
+def test_replies_need_a_chat_template(tiny_language_model, tmp_path):
+    file = tmp_path / "talks.jsonl"
+    file.write_text(json.dumps({"messages": TALKS[0]}) + "\n")
+    result = run(tiny_language_model, "--file", file)
+    assert result.exit_code == 1
+    assert "tokenizer: expected one with a chat template, this one has none" in result.stderr

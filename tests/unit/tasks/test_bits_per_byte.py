@@ -5,12 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simmim import SimMIMForCausalLM
+from simmim.data.chat_template import add_chat_template
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
-from simmim.tasks.bits_per_byte import byte_ends, score_texts
+from simmim.tasks.bits_per_byte import byte_ends, score_replies, score_texts
+from simmim.tasks.dialogue import tokenize_conversations
 from support import small_config
 
 TEXTS = ["a tree stands by the sea " * 2, "sea", "the 樹 stands, naïvely 🌲! " * 2, "x"]
@@ -96,3 +99,50 @@ def test_what_cannot_be_measured_is_refused(tokenizer, tiny_language_model):
     nameless.bos_token = None
     with pytest.raises(ConfigError, match="expected one with a start and an end token"):
         list(score_texts(model_of(), nameless, TEXTS))
+
+
+def said(role, content, name=None):
+    return {"role": role, "content": content, "name": name}
+
+
+TALKS = [
+    [
+        said("user", "樹 or sea?", "Ann"),
+        said("assistant", "the 樹 🌲, naïvely", "Bo"),
+        said("user", "sea " * 20, "Ann"),
+    ],
+    [
+        said("system", "a tree"),
+        said("user", "sea?"),
+        said("assistant", "x"),
+        said("user", "?"),
+        said("assistant", "樹"),
+    ],
+]
+
+
+@pytest.mark.parametrize("chunk", [9, 4096])
+@pytest.mark.parametrize("context", [None, 7])
+def test_replies_cost_what_a_model_loses_by_them(chunk, context):
+    tokenizer = train_tokenizer(["a tree stands by the sea the"] * 3, 280)
+    add_chat_template(tokenizer)
+    model = model_of()
+    found = dict(score_replies(model, tokenizer, TALKS, chunk=chunk, context=context))
+    for place, (row, talk) in enumerate(zip(tokenize_conversations(dataset(TALKS), tokenizer), TALKS, strict=True)):
+        ids, wanted = row["input_ids"], np.array(row["labels"][1:]) != -100
+        step = context or len(ids)
+        every = np.concatenate([alone(model, ids, start, start + step) for start in range(0, len(ids) - 1, step)])
+        np.testing.assert_allclose(found[place].nats, np.where(wanted, every, 0), rtol=1e-5)
+        replies = "".join(message["content"] for message in talk if message["role"] == "assistant")
+        assert found[place].bytes == len(replies.encode())
+        # bytes grow with the tokens of replies alone, and each of them ends where its text does
+        grown = np.diff(found[place].ends, prepend=0)
+        assert (grown[~wanted] == 0).all()
+        tokens = [token for token, one in zip(ids[1:], wanted, strict=True) if one]
+        plain = [tokenizer.decode(tokens[: n + 1], skip_special_tokens=True) for n in range(len(tokens))]
+        whole = [n for n, text in enumerate(plain) if replies.startswith(text)]
+        assert [int(grown[wanted][: n + 1].sum()) for n in whole] == [len(plain[n].encode()) for n in whole]
+
+
+def dataset(talks):
+    return Dataset.from_list([{"messages": talk} for talk in talks])

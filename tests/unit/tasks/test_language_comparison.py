@@ -90,7 +90,8 @@ def test_the_report_holds_the_figures_and_escapes_names():
         "accelerator_mib": None,
     }
     record = {
-        **{"model": "<b>", "documents": 2, "bytes": 1200, "grouped": False},
+        **{"model": "<b>", "documents": 2, "rows": 2, "bytes": 1200, "grouped": False},
+        "unit": ["documents", "bytes"],
         "data": {"corpus": "trees", "split": "test", "manifest": {"licence": "free"}},
         "systems": {"<b>": facts, "context 256": facts, "xz": {"about": "a compressor"}},
         "made": {"command": "simmim", "date": "today", "versions": {}, "machine": {"system": "x", "threads": 1}}
@@ -102,3 +103,9 @@ def test_the_report_holds_the_figures_and_escapes_names():
     assert "<i>" not in page
     for wanted in ("1.500", "-0.500", "256 to 512", "model better", "1,234", "<svg", "trees, test split", "free"):
         assert wanted in page
+
+
+def test_a_range_without_a_byte_is_left_out():
+    found = compare_language_models({"model": [costs([1.0] * 600, [1] * 100 + [0] * 450 + [1] * 50)]})
+    assert [(row["label"], row["bytes"]) for row in found["by_position"]] == [("0 to 256", 100), ("512 or more", 50)]
+    assert sum(row["bytes"] for row in found["by_position"]) == 150

@@ -42,7 +42,7 @@ def model_config(probe: Probe, form: str, settings: Mapping[str, Any], longest: 
     """Return the configuration of a form for a probe.
 
     Args:
-        probe: says how many tokens and classes there are.
+        probe: says how many tokens there are.
         form: a name in ``FORMS``.
         settings: of ``SimMIMConfig``; what the form itself says goes before.
         longest: tokens of the longest text that the model will see.
@@ -56,8 +56,7 @@ def model_config(probe: Probe, form: str, settings: Mapping[str, Any], longest: 
     if FORMS[form].one_segment:
         values["segment_length"] = longest
     tokens = {"bos_token_id": None, "eos_token_id": None, "decoder_start_token_id": None}
-    labels: dict[str, Any] = {} if probe.num_labels is None else {"num_labels": probe.num_labels}
-    return SimMIMConfig(**{**values, **tokens, **labels, "vocab_size": probe.vocab_size, "pad_token_id": 0})
+    return SimMIMConfig(**{**values, **tokens, "vocab_size": probe.vocab_size, "pad_token_id": 0})
 
 
 _SIZES: dict[str, Any] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simmim.tasks.probes.probe import PROBES, Example, Ids, Probe, check_length
+from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Ids, Probe, ProbeSettings, check_length
 
 __all__ = ["ListOps"]
 
@@ -21,32 +21,40 @@ _END = _FIRST_OPERATOR + len(OPERATORS)
 
 @PROBES.register("listops")
 class ListOps(Probe):
-    """``[MAX 4 [MIN 2 3 ] 1 ]`` → 4, with the generator settings of Long Range Arena (arXiv 2011.04006, §2.2.1).
+    """``[MAX 4 [MIN 2 3 ] 1 ] 4``, where the last token is asked, as in Long Range Arena (arXiv 2011.04006, §2.2.1).
 
     An operation has 2 to 10 arguments; each is an operation itself with probability 1/4, down to 9 operations in each
-    other (a depth of 10 with the digits inside), else a digit. Texts have more than a quarter of ``length`` tokens and
-    less than ``length``: 500 and 2,000 there. An operator with its bracket is a token, and so is a closing bracket.
-    The round brackets of the original files, which only say how lists are nested in pairs, are left out.
+    other (a depth of 10 with the digits inside), else a digit. Expressions have more than a quarter of ``length``
+    tokens and less than ``length``: 500 and 2,000 there. An operator with its bracket is a token, and so is a closing
+    bracket. The round brackets of the original files, which only say how lists are nested in pairs, are left out.
     """
 
     about = "the result of nested MIN, MAX, MED and SM of digits (Long Range Arena)"
     vocab_size = _END + 1
-    num_labels = 10
     grouped_by = "depth"
     clue_name = "root operator"
+    settings = ProbeSettings(
+        length=1000,
+        shortest=32,  # short expressions are where a model learns what the operators do
+        test_lengths=(64, 256, 1000, 2000),
+        steps=6000,
+        model={"num_hidden_layers": 4, "state_weight": "shared", "partial_rotary_factor": 0.5},
+    )
 
     max_depth, max_args, nesting = 10, 10, 0.25
 
     def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
-        """Return an expression of a length in range; the group is the depth of its operations."""
+        """Return an expression of a length in range and its value; the group is the depth of its operations."""
         check_length(length, 8, "since two arguments in brackets take four and have to be between a quarter and all")
         while True:
             levels = self._grow(random, length)
             if levels is not None and levels[0].sizes(levels[1:])[0] > length // 4:
-                input_ids = np.zeros(levels[0].size[0], dtype=np.int64)
+                input_ids = np.zeros(levels[0].size[0] + 1, dtype=np.int64)
                 levels[0].write(input_ids, np.zeros(1, dtype=np.int64), levels[1:])
-                value = levels[0].values(levels[1:])
-                return Example(input_ids, value, np.array([len(levels)]))
+                input_ids[-1:] = _FIRST_DIGIT + levels[0].values(levels[1:])
+                labels = np.full(len(input_ids), IGNORED)
+                labels[-1] = input_ids[-1]
+                return Example(input_ids, labels, np.array([len(levels)]))
 
     def clue(self, example: Example) -> int:
         """Return the root operator, as its token."""

@@ -30,8 +30,7 @@ class Example:
 
     Attributes:
         input_ids: ``[N]``.
-        labels: ``[N]`` for a language model: the token that the place before must predict, ``IGNORED`` where nothing is
-            asked; ``[1]`` for a classifier: the class.
+        labels: ``[N]`` the token that the place before must predict; ``IGNORED`` where nothing is asked.
         groups: ``[answers]`` where each answer belongs in the table of results: how deep its key lies, for instance.
     """
 
@@ -46,7 +45,8 @@ class ProbeSettings:
 
     Attributes:
         length: tokens of the longest training texts.
-        shortest: of the shortest; every batch has one length, drawn between the two. None: all are the longest.
+        shortest: of the shortest; every batch has one length, whose logarithm is drawn evenly between the two. None:
+            all are the longest.
         test_lengths: lengths to measure at.
         steps: of training.
         batch_size: texts a step.
@@ -69,7 +69,6 @@ class Probe:
     Attributes:
         about: what is asked, in a line.
         vocab_size: how many ids it uses; 0 is padding.
-        num_labels: classes of the texts; None if the answers are tokens that a language model predicts.
         grouped_by: what ``Example.groups`` counts.
         counts: whether each ``answer`` is scored, or only the ``text`` whose answers are all right.
         clue_name: what a baseline sees of a text instead of all of it; None for no baseline.
@@ -78,7 +77,6 @@ class Probe:
 
     about: str
     vocab_size: int
-    num_labels: int | None = None
     grouped_by: str
     counts: Literal["answer", "text"] = "answer"
     clue_name: str | None = None

@@ -63,7 +63,7 @@ def score(model: PreTrainedModel, probe: Probe, length: int, *, examples: int, s
     """Measure a model on examples of the test split.
 
     Args:
-        model: a causal language model, or a classifier for a probe with ``num_labels``.
+        model: a causal language model.
         probe: what to ask.
         length: tokens of the texts.
         examples: how many texts.
@@ -75,7 +75,7 @@ def score(model: PreTrainedModel, probe: Probe, length: int, *, examples: int, s
     tally: list[tuple[int, bool]] = []
     for start in range(0, examples, at_once):
         drawn = [probe.example("test", seed, n, length) for n in range(start, min(start + at_once, examples))]
-        logits, labels = ask(model, {name: part.to(device) for name, part in batch_of(probe, drawn).items()})
+        logits, labels = ask(model, {name: part.to(device) for name, part in batch_of(drawn).items()})
         tally += _tally(probe, drawn, (logits.argmax(-1) == labels).tolist())
     model.train(was_training)
     return _score(length, tally)
@@ -93,13 +93,18 @@ def guess_from_clue(probe: Probe, length: int, *, examples: int, seed: int = 0) 
     seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for number in range(_CLUES):
         example = probe.example("train", seed, number, length)
-        seen[probe.clue(example)][int(example.labels[0])] += 1
+        seen[probe.clue(example)][_answer(example)] += 1
     tally = []
     for number in range(examples):
         example = probe.example("test", seed, number, length)
         guess = seen[probe.clue(example)].most_common(1)
-        tally += _tally(probe, [example], [bool(guess) and guess[0][0] == int(example.labels[0])])
+        tally += _tally(probe, [example], [bool(guess) and guess[0][0] == _answer(example)])
     return _score(length, tally)
+
+
+def _answer(example: Example) -> int:
+    """Return the only answer of a text."""
+    return int(example.labels[example.labels != IGNORED].item())
 
 
 def _tally(probe: Probe, examples: list[Example], right: list[bool]) -> list[tuple[int, bool]]:

@@ -115,21 +115,23 @@ def evaluate(words: list[str]) -> tuple[int, int]:
 def test_listops_has_the_value_that_reading_it_gives(seed: int, number: int, split: str, data: st.DataObject) -> None:
     length = data.draw(st.integers(8, 300))
     example = ListOps().example(split, seed, number, length)
-    words = [WORDS[token] for token in example.input_ids.tolist()]
+    *words, said = [WORDS[token] for token in example.input_ids.tolist()]
     assert length // 4 < len(words) < length
     value, depth = evaluate(words)
-    assert not words, "something stands behind the last bracket"
-    assert (value, depth) == (int(example.labels[0]), int(example.groups[0]))
+    assert not words, "something stands between the last bracket and the value"
+    assert (value, depth) == (int(said), int(example.groups.item()))
+    assert answers(example) == [example.labels[-1]] == [example.input_ids[-1]]
     assert depth <= 9
 
 
 def test_listops_has_the_settings_of_long_range_arena() -> None:
     """Lengths from 500 to 2,000, all operators and digits alike, a quarter of the arguments are operations."""
     examples = [ListOps().example("train", 0, number, 2000) for number in range(60)]
-    lengths = [len(example.input_ids) for example in examples]
+    expressions = [example.input_ids[:-1].tolist() for example in examples]
+    lengths = [len(expression) for expression in expressions]
     assert 500 < min(lengths) < 700
     assert 1500 < max(lengths) < 2000
-    found = Counter(token for example in examples for token in example.input_ids.tolist())
+    found = Counter(token for expression in expressions for token in expression)
     digits, operators = [found[n] for n in range(1, 11)], [found[n] for n in range(11, 15)]
     assert max(digits) < 1.1 * min(digits)
     assert max(operators) < 1.15 * min(operators)
