@@ -120,8 +120,11 @@ class _TrainingTexts(Dataset[Example]):
     def __getitem__(self, number: int) -> Example:
         shortest, longest = self._settings.shortest or self._settings.length, self._settings.length
         step = number // self._settings.batch_size
-        drawn = np.random.default_rng([self._seed, step]).random()
-        length = round(shortest * (longest / shortest) ** drawn)
+        random = np.random.default_rng([self._seed, step])
+        if self._settings.mostly_short:
+            length = round(shortest * (longest / shortest) ** random.random())
+        else:
+            length = int(random.integers(shortest, longest + 1))
         return self._probe.example("train", self._seed, number, length)
 
 

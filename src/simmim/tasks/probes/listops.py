@@ -34,10 +34,11 @@ class ListOps(Probe):
     grouped_by = "depth"
     clue_name = "root operator"
     settings = ProbeSettings(
-        length=1000,
-        shortest=32,  # short expressions are where a model learns what the operators do
+        length=2000,
+        shortest=32,
+        mostly_short=True,  # short expressions are where a model learns what the operators do
         test_lengths=(64, 256, 1000, 2000),
-        steps=6000,
+        steps=5000,
         model={"num_hidden_layers": 4, "state_weight": "shared", "partial_rotary_factor": 0.5},
     )
 

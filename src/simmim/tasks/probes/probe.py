@@ -45,8 +45,8 @@ class ProbeSettings:
 
     Attributes:
         length: tokens of the longest training texts.
-        shortest: of the shortest; every batch has one length, whose logarithm is drawn evenly between the two. None:
-            all are the longest.
+        shortest: of the shortest; every batch has one length, drawn between the two. None: all are the longest.
+        mostly_short: draw the logarithm of the length evenly, not the length, so that most texts are short.
         test_lengths: lengths to measure at.
         steps: of training.
         batch_size: texts a step.
@@ -56,6 +56,7 @@ class ProbeSettings:
 
     length: int = 256
     shortest: int | None = None
+    mostly_short: bool = False
     test_lengths: tuple[int, ...] = (256,)
     steps: int = 1000
     batch_size: int = 32
