@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simmim import SimMIMConfig, SimMIMForCausalLM
+from simmim.errors import ConfigError
 from simmim.models.configuration_simmim import LITERAL
 
 __all__ = ["FORMS", "LanguageSize", "build_language_model"]
@@ -54,11 +55,21 @@ def build_language_model(form: str, size: LanguageSize) -> SimMIMForCausalLM:
     Args:
         form: a key of `FORMS`.
         size: of the default form.
+
+    Raises:
+        ConfigError: the FFN is too narrow to give what the form has more of.
     """
     goal = _parameters(_of("default", size, size.intermediate_size))
     base = _parameters(_of(form, size, size.intermediate_size))
     step = _parameters(_of(form, size, size.intermediate_size + 1)) - base
-    return _of(form, size, max(1, size.intermediate_size + round((goal - base) / step)))
+    width, least = size.intermediate_size + round((goal - base) / step), size.hidden_size
+    if width < least:
+        raise ConfigError(
+            f"--intermediate-size: expected {size.intermediate_size + least - width} or more, so that the FFN of the "
+            f"form {form} still has a width of {least} (hidden_size) when all have as many parameters; got "
+            f"{size.intermediate_size}"
+        )
+    return _of(form, size, width)
 
 
 def _parameters(model: SimMIMForCausalLM) -> int:

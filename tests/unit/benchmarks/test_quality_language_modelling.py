@@ -1,5 +1,6 @@
 """The benchmark of language trains every form alike, goes on where it was ended, and compares what was read."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def _seas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_form_has_as_many_parameters_as_the_default() -> None:
-    size = LanguageSize(512, 32, 96, layers=2, heads=2, segment_length=8, sequence_length=64)
+    size = LanguageSize(512, 32, 160, layers=2, heads=2, segment_length=8, sequence_length=64)
     models = {form: build_language_model(form, size) for form in FORMS}
     counts = {form: sum(one.numel() for one in model.parameters()) for form, model in models.items()}
     # one unit of an FFN, in every layer, is the step
@@ -48,6 +49,14 @@ def test_every_form_has_as_many_parameters_as_the_default() -> None:
     assert models["full"].config.segment_length == 64
     assert (models["window"].config.state_read, models["window"].config.neighbours) == ("none", 1)
     assert models["literal"].config.state_read == "broadcast"
+
+
+def test_an_ffn_too_narrow_to_share_is_refused() -> None:
+    size = LanguageSize(512, 32, 100, layers=2, heads=2, segment_length=8, sequence_length=64)
+    with pytest.raises(ConfigError, match="--intermediate-size: expected 13. or more, .* form literal .* got 100"):
+        build_language_model("literal", size)
+    wide = dataclasses.replace(size, intermediate_size=140)
+    assert build_language_model("literal", wide).config.intermediate_size >= 32
 
 
 @pytest.mark.usefixtures("_seas")

@@ -74,9 +74,9 @@ def test_fifty_turns_read_every_token_once(model: Any, tokenizer: Any, read: lis
     sizes, pending = [], 0
     for turn in range(TURNS):
         read.clear()
-        settings = ending(turn % 6, end) if turn % 3 else {}
-        reply = chat.reply("a user asks", **GREEDY, **settings)
-        assert reply.complete == bool(settings)
+        never = {"suppress_tokens": [end, tokenizer.eos_token_id]}
+        reply = chat.reply("a user asks", **GREEDY, **(ending(turn % 6, end) if turn % 3 else never))
+        assert reply.complete == bool(turn % 3)
         assert sum(map(len, read)) == pending + reply.read_tokens + max(0, reply.new_tokens - 1 + reply.complete)
         assert len(read[0]) == pending + reply.read_tokens
         pending = 1 - reply.complete
