@@ -20,7 +20,7 @@ from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from rich.console import Console
 
 from benchmarks.language_cells import LanguageCell, LanguageTraining, run_cell
-from benchmarks.language_models import FORMS, LanguageSize
+from benchmarks.language_models import FORMS, LanguageSize, build_language_model
 from benchmarks.language_report import gather, plot, table
 from benchmarks.measure import run_facts
 from benchmarks.options import given_options, held_data, refuse_below
@@ -211,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = {name: getattr(arguments, name) for name in LanguageSize.__dataclass_fields__ if name != "vocab_size"}
     given = {name: getattr(arguments, name) for name in LanguageTraining.__dataclass_fields__ if name != "size"}
     training = LanguageTraining(LanguageSize(vocab_size=data["vocab_size"], **sizes), **given)
+    for form in arguments.forms:  # what cannot be built is refused before any cell is trained
+        build_language_model(form, training.size)
     arguments.cells.mkdir(parents=True, exist_ok=True)
     forms = _run(arguments, training, data, console)
     if not any(found["cells"] for found in forms.values()):

@@ -61,7 +61,8 @@ def evaluate_language(
         name = name_of(folder, {*costs, XZ})
         found, about = _measure(folder, measures, {name: None})
         costs, facts = costs | found, facts | about
-    compared = compare_language_models(costs, groups=groups, whole=measures.baseline)
+    whole = {name: [bits(text) for text in measures.documents] for name, bits in measures.baselines.items()}
+    compared = compare_language_models(costs, groups=groups, whole=whole)
     record = {
         "kind": "language-modelling",
         "model": str(model),
@@ -70,7 +71,7 @@ def evaluate_language(
         "rows": len(data.examples),
         "documents": len(measures.documents),
         "bytes": sum(one.bytes for one in costs["model"]),
-        "systems": facts | {name: {"about": "xz -9e, each document on its own"} for name in measures.baseline},
+        "systems": facts | {name: {"about": "xz -9e, each document on its own"} for name in whole},
         **compared,
         "grouped": groups is not None,
         "made": made(),
@@ -93,15 +94,15 @@ class _Measures:
         rows: a row for each document.
         documents: texts, or lists of messages.
         score: `score_texts` or `score_replies`.
-        baseline: bits of each document by the name of an ordinary compressor; of conversations, whose replies are short
-            and mean nothing alone, there is none.
+        baselines: ordinary compressors by name, which tell the bits of a text; none for conversations, whose replies
+            are short and mean nothing alone.
     """
 
     unit: tuple[str, str]
     rows: Dataset
     documents: Sequence[Any]
     score: Callable[..., Iterator[tuple[int, TokenCosts]]]
-    baseline: dict[str, list[float]]
+    baselines: dict[str, Callable[[str], float]]
 
 
 def _measures(data: EvaluationData) -> _Measures:
@@ -115,7 +116,7 @@ def _measures(data: EvaluationData) -> _Measures:
         rows = each_speaker_replies(rows) if "corpus" in data.origin else rows
         return _Measures(("conversations", "bytes of replies"), rows, list(rows["messages"]), score_replies, {})
     texts = list(rows[text_column(rows.column_names, data.origin.get("corpus", "--file"))])
-    return _Measures(("documents", "bytes"), rows, texts, score_texts, {XZ: [xz_bits(text) for text in texts]})
+    return _Measures(("documents", "bytes"), rows, texts, score_texts, {XZ: xz_bits})
 
 
 def _measure(
@@ -128,11 +129,11 @@ def _measure(
 
     console = Console(stderr=True)
     model, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
-    costs, facts = {}, {}
+    costs, facts, count = {}, {}, len(measures.documents)
     for name, context in contexts.items():
         with measured() as cost:
             scored = measures.score(model, tokenizer, measures.documents, context=context)
-            title, count = f"reading with {folder}" + ("" if context is None else f", {name}"), len(measures.documents)
+            title = f"reading with {folder}" + ("" if context is None else f", {name}")
             found = dict(track(scored, title, total=count, console=console, disable=not console.is_terminal))
         costs[name] = [found[place] for place in range(count)]
         forgets = "" if context is None else f", the context forgotten every {context:,} tokens"
