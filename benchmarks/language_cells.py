@@ -15,6 +15,7 @@ from datasets import Dataset, load_from_disk
 from transformers import AutoTokenizer, get_cosine_schedule_with_warmup, set_seed
 
 from benchmarks.language_models import LanguageSize, build_language_model
+from benchmarks.measure import machine_facts
 from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from simmim import SimMIMForCausalLM
 from simmim.atomic import replaced_file, replaced_folder
@@ -96,7 +97,8 @@ def run_cell(
         run = _Run(work, training, cell, model, data)
         if not run.train(deadline):
             return None
-        found = {**asdict(cell), "data_sha256": data, "training": asdict(training), **run.figures()}
+        facts = {"data_sha256": data, "training": asdict(training), "machine": machine_facts()}
+        found = {**asdict(cell), **facts, **run.figures()}
         if cell.scored:
             found |= _score(model, work)
             (work / "models").mkdir(exist_ok=True)

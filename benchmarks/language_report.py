@@ -12,12 +12,15 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from benchmarks.language_models import FORMS
+from benchmarks.measure import hardware
 from simmim.tasks.language_comparison import compare_binned, position_edges
 
 __all__ = ["gather", "plot", "table"]
 
 STYLES = {
     "default": ("#0b6e99", "o"),
+    "partial": ("#12a5a0", "*"),
+    "shared": ("#d64f8a", "h"),
     "pyramid": ("#2f8f4e", "D"),
     "shift": ("#4aa3c7", "P"),
     "literal": ("#7d4f9e", "^"),
@@ -58,7 +61,7 @@ def table(record: dict[str, Any]) -> Table:
     first = next(iter(record["bits_per_byte"]))
     shown = Table(
         title=f"{', '.join(data['corpora'])}: {data['splits']['test']['documents']:,} test documents, "
-        f"{record['tokens']:,} tokens learnt\n{machine['processor']}, {machine['threads']} thread(s)"
+        f"{record['tokens']:,} tokens learnt\n{hardware(machine)}"
     )
     headings = (
         "",
@@ -123,7 +126,7 @@ def plot(record: dict[str, Any]) -> Figure:
     machine, size = record["machine"], record["training"]["size"]
     figure.suptitle(
         f"{', '.join(record['data']['corpora'])}: {record['tokens']:,} tokens in sequences of "
-        f"{size['sequence_length']:,}, {len(record['seeds'])} seed(s)\n{machine['processor']}, "
+        f"{size['sequence_length']:,}, {len(record['seeds'])} seed(s)\n{hardware(machine)}, "
         f"{record['training']['dtype']}, torch {machine['torch']}, {record['date']}",
         fontsize=11,
     )

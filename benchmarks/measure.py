@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = [
     "count_flops",
     "fit_exponent",
     "git_commit",
+    "hardware",
     "in_fresh_process",
     "keep_freed_memory",
     "machine_facts",
@@ -209,7 +210,7 @@ def run_facts(benchmark: str, command: str) -> dict[str, Any]:
 
 
 def machine_facts() -> dict[str, object]:
-    """Return what figures depend on: versions, processor, cores, threads, memory; nothing that names the machine."""
+    """Return what figures depend on (versions, processor, accelerator, memory), and nothing that names the machine."""
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -218,9 +219,15 @@ def machine_facts() -> dict[str, object]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "simd": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def hardware(machine: Mapping[str, object]) -> str:
+    """Return what of a machine's facts a figure is headed with: its accelerator, or processor and threads."""
+    return str(machine.get("accelerator") or f"{machine['processor']}, {machine['threads']} thread(s)")
 
 
 def _processor() -> str:

@@ -137,13 +137,20 @@ def _cells(
     deadline: float | None,
     console: Console,
 ) -> Iterator[dict[str, Any]]:
-    """Run cells, some at a time, each in a process of its own; yield the figures of those that are done."""
+    """Run cells, some at a time, each in a process of its own; yield the figures of those that are done.
+
+    A cell that fails does not keep the others from their end; then its error is raised.
+    """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.jobs, mp_context=context, max_tasks_per_child=1) as pool:
         settings = (arguments.work, arguments.cells, training)
         waiting = {pool.submit(run_cell, *settings, cell, data, deadline): cell for cell in cells}
         for future in as_completed(waiting):
-            cell, figures = waiting[future], future.result()
+            cell = waiting[future]
+            if future.exception() is not None:
+                console.print(f"{cell.name}: failed", highlight=False)
+                continue
+            figures = future.result()
             if figures is None:
                 console.print(f"{cell.name}: not done; run again to go on", highlight=False)
                 continue
@@ -154,6 +161,8 @@ def _cells(
                 highlight=False,
             )
             yield {**figures, "name": cell.name}
+        for future in waiting:
+            future.result()
 
 
 def _check(figures: dict[str, Any], training: LanguageTraining, data: str, file: Path) -> None:
@@ -227,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = run_facts("quality-language-modelling", command)
     groups = data.pop("groups")
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds, "tokens": arguments.tokens}
-    record["machine"]["threads"] = training.threads
+    record["machine"] = next(found["cells"][0]["machine"] for found in forms.values() if found["cells"])
     record |= gather(forms, groups)
     written = save(record, arguments.out / f"{record['date']}-quality-language-modelling", plot)
     console.print(table(record))

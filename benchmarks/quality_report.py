@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from benchmarks.measure import hardware
 from benchmarks.quality_models import FORMS
 from simmim.tasks.comparison import figures, length_buckets
 from simmim.tasks.extractive import best_textrank
@@ -91,7 +92,7 @@ def _ours(name: str, scores: Mapping[str, Any]) -> str | None:
 def table(record: dict[str, Any], corpus: str) -> Table:
     """Return the figures of a corpus as a table for the terminal."""
     machine = record["machine"]
-    shown = Table(title=f"{corpus}\n{machine['processor']}, {machine['threads']} thread(s)")
+    shown = Table(title=f"{corpus}\n{hardware(machine)}")
     for heading in ("", "M parameters", "nats", "ROUGE-L", "SimMIM - this", "tokens/s", "peak MiB"):
         shown.add_column(heading, justify="right" if heading else "left")
     for name, scored in record["scores"][corpus].items():
@@ -136,7 +137,7 @@ def plot(record: dict[str, Any]) -> Figure:
     figure.suptitle(
         f"Summaries: {training['steps']:,} steps of at most "
         f"{training['tokens_per_batch']:,} tokens, documents of at most {training['size']['max_source_tokens']:,}, "
-        f"{len(record['seeds'])} seed(s)\n{machine['processor']}, {machine['threads']} thread(s), "
+        f"{len(record['seeds'])} seed(s)\n{hardware(machine)}, "
         f"{training['dtype']}, torch {machine['torch']}, {record['date']}",
         fontsize=11,
     )

@@ -205,8 +205,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = " ".join(["python -m benchmarks.quality_summarisation", *given_options(arguments, ("work", "out"))])
     record = run_facts("quality-summarisation", command)
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds}
-    record["machine"]["threads"] = training.threads
     record["systems"] = _run(arguments, training, console)
+    record["machine"] = next(iter(record["systems"].values()))["trained"][0]["machine"]
     record["scores"] = {name: gather(arguments.work, name, record["systems"]) for name in arguments.corpus}
     for found in record["systems"].values():
         found["written"] = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]

@@ -22,6 +22,7 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.measure import machine_facts
 from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from benchmarks.quality_models import Size, build, load, parameters
 from simmim.atomic import replaced_file, replaced_folder
@@ -124,7 +125,8 @@ def train(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
         folder.parent.mkdir(exist_ok=True)
         set_seed(cell.seed)
         model = build(cell.form, training.size, copy_head=cell.copy_head)
-        found = {**asdict(cell), "parameters": parameters(model), **_fit(model, work, training, cell)}
+        facts = {"parameters": parameters(model), "machine": machine_facts()}
+        found = {**asdict(cell), **facts, **_fit(model, work, training, cell)}
         with replaced_folder(folder) as draft:
             model.save_pretrained(draft)
             (draft / "figures.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

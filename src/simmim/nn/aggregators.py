@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from simmim.nn.registry import Registry
 from simmim.nn.rotary import rotary_turn, rotate
+from simmim.ops.kernels import scaled_dot_product_attention
 
 __all__ = ["AGGREGATORS", "Aggregator", "Attention", "Concat", "WeightedSum"]
 
@@ -127,6 +127,6 @@ class Attention(Aggregator):
             q, k = rotate(q, (cos[:, :length], sin[:, :length])), rotate(k, (cos, sin))
         mask = torch.cat((torch.ones_like(both), both), dim=1)[:, None, None]
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2)
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(-2)
         out: Tensor = mean + self.o_proj(attended)
         return out

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from simmim.errors import ConfigError
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.ops.gathered import parts
+from simmim.ops.kernels import scaled_dot_product_attention
 
 __all__ = ["CrossAttention", "TwoLevelCrossAttention"]
 
@@ -81,7 +81,7 @@ class CrossAttention(nn.Module):
         keys, values = projected
         mask = None if memory_mask is None else memory_mask[:, None, None].expand(-1, -1, q.shape[2], -1)
         if see is None:
-            return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+            return scaled_dot_product_attention(q, keys, values, attn_mask=mask)
         return see(_softmax(_scores(q, keys), mask)) @ values
 
     def _split(self, x: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from simmim.ops.kernels import scaled_dot_product_attention
 
 __all__ = ["Added", "Piece", "fused_attention", "gather", "gathered_attention", "parts", "score_bias"]
 
@@ -125,7 +126,7 @@ def fused_attention(
     if mask is not None and added is not None:
         allowed = score_bias(mask, q.dtype, q.shape[1], added)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=is_causal).transpose(1, 2)
+    return scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=is_causal).transpose(1, 2)
 
 
 class _GatheredAttention(torch.autograd.Function):

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from simmim.ops.gathered import Added, Piece, fused_attention, gather, gathered_attention, score_bias
+from simmim.ops.kernels import scaled_dot_product_attention
 from simmim.ops.reach import Reach
 from simmim.ops.segments import SegmentLayout
 
@@ -157,7 +158,7 @@ def decode_attention(
     """
     q = q[:, :, None]
     if see is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)[:, :, 0]
+        return scaled_dot_product_attention(q, k, v, attn_mask=bias)[:, :, 0]
     weights = see(torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias, dim=-1))
     return (weights @ v)[:, :, 0]
 

@@ -30,5 +30,5 @@ class FreedMemory(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Trim the heap."""
-        if self._trim is not None and state.global_step % _EVERY == 0:
+        if self._trim is not None and args.device.type == "cpu" and state.global_step % _EVERY == 0:
             self._trim(0)
