@@ -40,7 +40,7 @@ def test_without_a_model_the_one_that_comes_with_simmim_talks() -> None:
     result = CliRunner().invoke(app, ["chat", "--seed", "1", "--max-new-tokens", "40"], input=b"Who is there?\n")
 
     assert result.exit_code == 0
-    assert result.stderr.startswith(f"{LANGUAGE_MODEL}: 2,779,404 parameters")
+    assert result.stderr.startswith(f"{LANGUAGE_MODEL}: 6,459,416 parameters")
     assert result.stdout.strip()
 
 
