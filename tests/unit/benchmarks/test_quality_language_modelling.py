@@ -95,6 +95,28 @@ def test_the_benchmark_runs_from_end_to_end_and_keeps_what_is_done(
 
 
 @pytest.mark.usefixtures("_seas")
+def test_a_cell_that_fails_does_not_keep_the_others_from_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(work, results, training, cell, data, deadline):
+        if cell.form == "default" and cell.learning_rate == 1e-2:
+            raise MemoryError("out of memory")
+        return run_cell(work, results, training, cell, data, deadline)
+
+    monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(benchmark, "run_cell", run)
+    folders = [value for name in ("work", "cells", "out") for value in (f"--{name}", str(tmp_path / name))]
+    with pytest.raises(MemoryError, match="out of memory"):
+        benchmark.main([*RUN, *folders])
+    assert "default-128-lr0.01-seed0: failed" in capsys.readouterr().out
+    assert {path.stem for path in (tmp_path / "cells").iterdir()} == {
+        "default-128-lr0.001-seed0",
+        "local-128-lr0.001-seed0",
+        "local-128-lr0.01-seed0",
+    }
+
+
+@pytest.mark.usefixtures("_seas")
 def test_a_cell_that_is_ended_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"corpora": ["seas"], "limit_train": None, "vocab_size": 280, "sequence_length": 32}
     data = benchmark.prepare(tmp_path, settings)
@@ -135,5 +157,8 @@ class Here:
         from concurrent.futures import Future
 
         future: Future[object] = Future()
-        future.set_result(function(*arguments))
+        try:
+            future.set_result(function(*arguments))
+        except MemoryError as error:
+            future.set_exception(error)
         return future
