@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LEDConfig, LEDForConditionalGeneration, PreTrainedModel
+from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from simmim import SimMIMConfig, SimMIMForConditionalGeneration
-from simmim.models.losses import token_loss
+from simmim.models.losses import IGNORED, head_log_probs, token_loss
 from simmim.nn.copy_head import CopyHead
 
 __all__ = ["FORMS", "Led", "Size", "build", "load", "parameters"]
@@ -70,13 +71,27 @@ class Led(LEDForConditionalGeneration):
         decoder_input_ids: Tensor | None = None,
         global_attention_mask: Tensor | None = None,
         source_ids: Tensor | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Run the model; see `LEDForConditionalGeneration`. `source_ids` are what `encoder_outputs` were made of."""
+        """Run the model; see `LEDForConditionalGeneration`.
+
+        `source_ids` are what `encoder_outputs` were made of; with `skip_logits` the copy head says of the labels alone
+        how likely they are, as SimMIM's does.
+        """
         if global_attention_mask is None and input_ids is not None:
             global_attention_mask = _first(input_ids)
         if labels is not None and decoder_input_ids is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if skip_logits and labels is not None and self.copy_head is not None:
+            decoded = self.led(
+                input_ids,
+                attention_mask,
+                decoder_input_ids=decoder_input_ids,
+                global_attention_mask=global_attention_mask,
+                return_dict=True,
+            )
+            return Seq2SeqLMOutput(loss=self._copying_loss(decoded, attention_mask, input_ids, labels))
         kwargs |= {"output_hidden_states": True, "return_dict": True}
         out = super().forward(
             input_ids,
@@ -94,6 +109,18 @@ class Led(LEDForConditionalGeneration):
         if labels is not None:
             out.loss = token_loss(out.logits, labels)
         return out
+
+    def _copying_loss(self, decoded: Any, attention_mask: Tensor | None, source_ids: Any, labels: Tensor) -> Tensor:
+        assert self.copy_head is not None
+        hidden, memory = decoded.last_hidden_state, decoded.encoder_last_hidden_state
+        mask = None if attention_mask is None else attention_mask.bool()
+        keys = self.copy_head.project_memory(memory, mask)
+        wanted = labels != IGNORED
+        targets = labels.masked_fill(~wanted, 0)
+        written = head_log_probs(hidden[wanted], self.lm_head.weight, targets[wanted])
+        written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
+        said: Tensor = self.copy_head.log_probs(hidden, written, keys, source_ids, targets, mask)
+        return -said[wanted].mean()
 
     def generate(self, *args: Any, input_ids: Tensor, **kwargs: Any) -> Any:
         """Write; see `GenerationMixin`."""

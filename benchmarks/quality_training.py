@@ -178,7 +178,7 @@ def _fit(model: PreTrainedModel, work: Path, training: Training, cell: Cell) -> 
         tokens += int(batch["attention_mask"].sum())
         padded += batch["attention_mask"].numel()
         with autocast(training.dtype):
-            loss = model(**batch).loss
+            loss = model(**batch, skip_logits=True).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
         optimizer.step()
@@ -208,7 +208,7 @@ def _validate(model: PreTrainedModel, work: Path, training: Training, collate: D
     for places in batches(data["length"], training.tokens_per_batch, seed=0):
         batch = _batch(data, places, collate)
         with autocast(training.dtype):
-            loss = float(model(**batch).loss)
+            loss = float(model(**batch, skip_logits=True).loss)
         tokens = int((batch["labels"] != -100).sum())
         nats, count, seen = nats + loss * tokens, count + tokens, seen + len(places)
         if seen == len(data):

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from simmim.errors import ShapeError
 
-__all__ = ["IGNORED", "check_labels", "head_loss", "token_loss"]
+__all__ = ["IGNORED", "check_labels", "head_log_probs", "head_loss", "token_loss"]
 
 IGNORED = -100
 """The label of a position that no loss is wanted for."""
 _PART_ON_CPU, _PART = 1 << 20, 1 << 26
-"""Most logits that ``head_loss`` holds at a time: on a CPU as many as its cache holds, else few launches matter."""
+"""Most logits that are held at a time: on a CPU as many as its cache holds, else few launches matter."""
 
 
 def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
@@ -76,7 +77,7 @@ class _HeadLoss(torch.autograd.Function):
         summed = hidden.new_zeros((), dtype=torch.promote_types(dtype, torch.float32))
         with torch.autocast(kind, enabled=False):
             head = weight.to(dtype)
-            size = max(1, (_PART_ON_CPU if kind == "cpu" else _PART) // max(1, len(weight)))
+            size = _part(weight)
             for rows in (slice(start, start + size) for start in range(0, len(hidden), size)):
                 part, wanted = hidden[rows].to(dtype), targets[rows, None]
                 logits = (part @ head.T).to(summed.dtype)
@@ -107,6 +108,31 @@ class _HeadLoss(torch.autograd.Function):
             None if grad_weight is None else (grad_weight * grad).to(ctx.dtype),
             None,
         )
+
+
+def head_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Return ``log_softmax(hidden @ weight.T)`` of one class each, in float32 or better, without holding all logits.
+
+    The logits of a few tokens at a time are made and forgotten, and made again for their gradients.
+
+    Args:
+        hidden: ``[T, E]``, what the head reads.
+        weight: ``[V, E]``, the head's.
+        targets: ``[T]`` whole numbers from 0 to V - 1.
+    """
+
+    def part(rows: Tensor, wanted: Tensor) -> Tensor:
+        logits = F.linear(rows, weight)
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        return -F.cross_entropy(logits.to(exact), wanted, reduction="none")
+
+    pieces = zip(hidden.split(_part(weight)), targets.split(_part(weight)), strict=True)
+    return torch.cat([checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces])
+
+
+def _part(weight: Tensor) -> int:
+    """Return the tokens whose logits are held at a time."""
+    return max(1, (_PART_ON_CPU if weight.device.type == "cpu" else _PART) // max(1, len(weight)))
 
 
 def check_labels(labels: Tensor, shape: Sequence[int], classes: int) -> None:

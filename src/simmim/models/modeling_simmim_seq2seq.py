@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import token_loss
+from simmim.models.losses import IGNORED, check_labels, head_log_probs, head_loss, token_loss
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
 from simmim.nn.copy_head import CopyHead
@@ -134,7 +134,8 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             output_attentions: also return the attention maps of every layer; of the decoder's self-attention after a
                 past only the last token's.
             return_dict: False for a plain tuple.
-            **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
+            **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; ``skip_logits``: true
+                where only the loss is wanted: logits are never held, which saves memory and time. Others are ignored.
 
         Returns:
             ``loss`` (mean over the labels), ``logits [R, M, vocab_size]`` (with a copy head: logarithms of
@@ -167,13 +168,14 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             output_hidden_states=wants_states,
             output_attentions=wants_maps,
         )
-        logits = self.lm_head(decoded.last_hidden_state)
+        source = None
         if self.copy_head is not None:
             source_ids = getattr(encoder_outputs, "source_ids", None)
             source_ids = input_ids if source_ids is None else source_ids
-            logits = self._copy(decoded, logits, encoder_outputs[0], attention_mask, source_ids)
+            source = self._source(decoded, encoder_outputs[0], attention_mask, source_ids)
+        loss, logits = self._predict(decoded.last_hidden_state, source, labels, kwargs)
         output = SimMIMSeq2SeqLMOutput(
-            loss=None if labels is None else token_loss(logits, labels, kwargs.get("num_items_in_batch")),
+            loss=loss,
             logits=logits,
             past_key_values=decoded.past_key_values if cached else None,
             decoder_hidden_states=decoded.hidden_states,
@@ -187,15 +189,50 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         )
         return output if wants_dict else output.to_tuple()
 
-    def _copy(
+    def _predict(
         self,
-        decoded: SimMIMDecoderOutput,
-        logits: Tensor,
-        memory: Tensor,
-        attention_mask: Tensor | None,
-        source_ids: Tensor | None,
+        hidden: Tensor,
+        source: tuple[Tensor, Tensor, Tensor | None] | None,
+        labels: Tensor | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the loss, if there are labels, and the logits, if they are wanted."""
+        count, skips = kwargs.get("num_items_in_batch"), bool(kwargs.get("skip_logits")) and labels is not None
+        # an adapter or a hook on the head must be called
+        if labels is not None and skips and type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling():
+            if source is None:
+                return head_loss(hidden, self.lm_head.weight, labels, count), None
+            return self._copying_loss(hidden, source, labels, count), None
+        logits: Tensor = self.lm_head(hidden)
+        if source is not None:
+            assert self.copy_head is not None
+            logits = self.copy_head(hidden, logits, *source)
+        loss = None if labels is None else token_loss(logits, labels, count)
+        return loss, None if skips else logits
+
+    def _copying_loss(
+        self,
+        hidden: Tensor,
+        source: tuple[Tensor, Tensor, Tensor | None],
+        labels: Tensor,
+        count: Tensor | int | None,
     ) -> Tensor:
-        """Mix in the source's tokens; they and their keys are kept beside what the layers read of the memory."""
+        """Return the loss of a model with a copy head from what it says of the labels alone."""
+        assert self.copy_head is not None
+        keys, source_ids, mask = source
+        check_labels(labels, hidden.shape[:2], self.config.vocab_size)
+        wanted = labels != IGNORED
+        targets = labels.masked_fill(~wanted, 0)
+        written = head_log_probs(hidden[wanted], self.lm_head.weight, targets[wanted])
+        written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
+        said: Tensor = self.copy_head.log_probs(hidden, written, keys, source_ids, targets, mask)
+        summed = -said[wanted].sum()
+        return summed / (wanted.sum() if count is None else torch.as_tensor(count, device=summed.device)).clamp(min=1)
+
+    def _source(
+        self, decoded: SimMIMDecoderOutput, memory: Tensor, attention_mask: Tensor | None, source_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what can be copied: keys and tokens, kept beside what the layers read of the memory, and the mask."""
         head, past, hidden = self.copy_head, decoded.past_key_values, decoded.last_hidden_state
         assert head is not None and hidden is not None
 
@@ -213,8 +250,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             (keys, ids), mask = past.remember(self.config.num_decoder_layers, len(hidden), project)
         else:
             (keys, ids), mask = project()
-        mixed: Tensor = head(hidden, logits, keys, ids, mask)
-        return mixed
+        return keys, ids, mask
 
     def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
         """Repeat what is decoded, but not the documents: the beams and samples of one share its memory."""

@@ -17,6 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput, sort_checkpoints
 
 from simmim.atomic import remove_folder, replaced_folder
 from simmim.errors import SimMIMError
+from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.train.batching import EpochBatches
 from simmim.train.interruption import Interruption, RunInterrupted
 from simmim.train.write_failures import what_is_left, write_failures_named
@@ -38,6 +39,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
     - A loss, gradient or weight that is not finite stops the run before it is saved.
     - A request to stop is answered between two steps, with a checkpoint.
     - The validation loss is the mean over all labels, whatever batches they come in.
+    - Logits are not held where the loss can be had without.
 
     Args:
         batches: The batches of each epoch, as numbers of rows of `train_dataset`.
@@ -80,6 +82,12 @@ class RecoverableTrainer(Seq2SeqTrainer):
         if not loss.isfinite().all():
             raise self._diverged("loss", float(loss), rows)
         return loss
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the loss; SimMIM is asked for nothing else, so that it never holds the logits of a batch."""
+        if isinstance(self.model, SimMIMPreTrainedModel):
+            inputs = {**inputs, "skip_logits": True}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def _run_epoch(self, **kwargs: Any) -> None:  # type: ignore[override]  # it is called by keywords
         """Run an epoch, or what a resumed run has left of it."""

@@ -80,6 +80,17 @@ def test_led_gives_its_first_token_global_attention_when_it_trains_and_when_it_w
         assert mask.sum() == 2
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_loss_without_logits_is_that_of_the_logits(form):
+    torch.manual_seed(0)
+    model = build(form, SIZE, copy_head=True).eval()
+    ids = torch.randint(4, 300, (2, 30))
+    labels = ids[:, 3:8].index_fill(1, torch.tensor([4]), -100)
+    mask = torch.ones_like(ids).index_fill(1, torch.tensor([29]), 0)
+    whole, alone = (model(ids, mask, labels=labels, skip_logits=skip).loss for skip in (False, True))
+    torch.testing.assert_close(alone, whole)
+
+
 def test_batches_are_full_of_like_lengths_and_lose_nothing():
     lengths = [random.Random(0).randint(5, 60) for _ in range(200)]
     order = batches(lengths, 128, seed=3)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from simmim import ShapeError, SimMIMForCausalLM
+from simmim import ShapeError, SimMIMForCausalLM, SimMIMForConditionalGeneration
 from simmim.models import losses
 from simmim.models.losses import head_loss, token_loss
 from support import small_config
@@ -66,19 +68,30 @@ def test_nothing_to_predict_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_a_model_that_skips_logits_trains_as_one_that_makes_them(autocast: bool) -> None:
-    model = SimMIMForCausalLM(small_config())
+@pytest.mark.parametrize("kind", ["causal", "seq2seq", "copying"])
+def test_a_model_that_skips_logits_trains_as_one_that_makes_them(kind: str, autocast: bool) -> None:
+    torch.manual_seed(0)
+    head = SimMIMForCausalLM if kind == "causal" else SimMIMForConditionalGeneration
+    model: Any = head(small_config(copy_head=kind == "copying"))
     ids = torch.randint(4, 50, (2, 20))
+    batch = {"input_ids": ids, "labels": ids}
+    if kind != "causal":  # two targets of each document, and padding on both sides
+        mask = torch.tensor([[1] * 20, [0] * 3 + [1] * 17])
+        labels = torch.randint(4, 50, (4, 6)).index_fill(1, torch.tensor([0]), int(ids[0, 1]))
+        labels[1, 3:] = -100
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     losses_found, gradients = [], []
     for skip in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            output = model(ids, labels=ids, skip_logits=skip)
+            output = model(**batch, skip_logits=skip)
         assert (output.logits is None) == skip
         output.loss.backward()
         losses_found.append(output.loss)
-        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+        found = {name: parameter.grad for name, parameter in model.named_parameters()}
+        gradients.append({name: grad.clone() for name, grad in found.items() if grad is not None})
         model.zero_grad()
     tolerance = {"rtol": 2e-2, "atol": 1e-3} if autocast else {}
     torch.testing.assert_close(*losses_found, **tolerance)
     torch.testing.assert_close(gradients[1], gradients[0], **tolerance)
-    assert model(ids, skip_logits=True).logits is not None, "without labels logits are all there is"
+    asked = {} if kind == "causal" else {"decoder_input_ids": ids}
+    assert model(ids, **asked, skip_logits=True).logits is not None, "without labels logits are all there is"

@@ -65,6 +65,22 @@ def assert_same_weights(model, other):
     assert all(ours[name].equal(theirs[name]) for name in ours)
 
 
+def test_no_logits_are_held_in_training_and_validation(recipe, monkeypatch):
+    held = []
+    forward = SimMIMForConditionalGeneration.forward
+
+    @functools.wraps(forward)
+    def watched(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        held.append((self.training, output.logits))
+        return output
+
+    monkeypatch.setattr(SimMIMForConditionalGeneration, "forward", watched)
+    train(recipe)
+    assert {training for training, _ in held} == {True, False}
+    assert all(logits is None for _, logits in held)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(recipe, monkeypatch, value):
     at_loss(monkeypatch, 3, lambda loss: loss * value)
