@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from benchmarks.report import save
 from simmim.atomic import replaced_file, replaced_folder
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
+from simmim.errors import ConfigError
 from simmim.tasks.summarisation import tokenize_examples
 
 __all__ = ["main", "prepare"]
@@ -53,7 +54,8 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
         return data
     work.mkdir(parents=True, exist_ok=True)
     splits = {name: load_corpus(name) for name in settings["corpus"]}
-    learnt = _drawn(_joined({name: found["train"] for name, found in splits.items()}), settings["limit_train"])
+    most = _each(settings["limit_train"], splits)
+    learnt = _joined({name: _drawn(found["train"], most[name]) for name, found in splits.items()})
     tokenizer = train_tokenizer(
         (text for row in learnt for text in (row["document"], row["summary"])), settings["vocab_size"]
     )
@@ -73,6 +75,14 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
     with replaced_file(known) as stream:
         stream.write(json.dumps({"settings": settings, "data": data}, indent=2, ensure_ascii=False) + "\n")
     return data
+
+
+def _each(limits: Sequence[int] | None, corpora: Collection[str]) -> dict[str, int | None]:
+    """Return the most documents of each corpus: none said, one number for all, or one for each."""
+    said: Sequence[int | None] = limits or [None]
+    if len(said) not in (1, len(corpora)):
+        raise ConfigError(f"--limit-train: expected one number, or one for each of {len(corpora)} corpora, got {said}")
+    return dict(zip(corpora, said if len(said) > 1 else [*said] * len(corpora), strict=True))
 
 
 def _joined(parts: dict[str, Dataset]) -> Dataset:
@@ -162,8 +172,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--corpus", nargs="+", default=["debian-descriptions"], help="corpora by name, trained on together")
-    add("--limit-train", type=int, help="only so many documents to learn from, drawn at random; none: all")
-    add("--limit-test", type=int, help="likewise of the validation and the test split of each corpus")
+    add(
+        "--limit-train", type=int, nargs="+", help="most documents to learn from of every corpus, or of each; none: all"
+    )
+    add("--limit-test", type=int, help="most documents of the validation and the test split of each corpus")
     add("--max-source-tokens", type=int, default=1024, help="cut longer documents, for all systems alike")
     add("--max-target-tokens", type=int, default=64, help="cut longer summaries to learn from; longest one written")
     add("--vocab-size", type=int, default=8192, help="tokens of the tokenizer, trained on the train split")
