@@ -13,8 +13,8 @@ __all__ = ["FORMS", "LanguageSize", "build_language_model"]
 
 FORMS = {
     "default": "SimMIM, default",
-    "partial": "SimMIM, half of the channels turned",
-    "shared": "SimMIM, half turned, states weighted as one",
+    "shared": "SimMIM, states weighted as one",
+    "turned": "SimMIM, states with positions",
     "pyramid": "SimMIM, pyramid of states",
     "shift": "SimMIM, shifted borders",
     "literal": "SimMIM, literal form",
@@ -81,8 +81,8 @@ def _parameters(model: SimMIMForCausalLM) -> int:
 def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausalLM:
     attention: dict[str, dict[str, Any]] = {
         "default": {},
-        "partial": {"partial_rotary_factor": 0.5},
-        "shared": {"partial_rotary_factor": 0.5, "state_weight": "shared"},
+        "shared": {"state_weight": "shared"},
+        "turned": {"partial_rotary_factor": 1.0},
         "pyramid": {"state_reach": "pyramid"},
         "shift": {"segment_shift": size.segment_length // 2},
         "literal": LITERAL,

@@ -19,8 +19,8 @@ __all__ = ["gather", "plot", "table"]
 
 STYLES = {
     "default": ("#0b6e99", "o"),
-    "partial": ("#12a5a0", "*"),
     "shared": ("#d64f8a", "h"),
+    "turned": ("#12a5a0", "*"),
     "pyramid": ("#2f8f4e", "D"),
     "shift": ("#4aa3c7", "P"),
     "literal": ("#7d4f9e", "^"),

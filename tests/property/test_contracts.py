@@ -178,15 +178,16 @@ def test_a_short_document_gets_plain_attention_at_its_cost(causal: bool, tokens:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_counted_cost_grows_as_stated(causal: bool) -> None:
-    """Contract 7: projections 8NE², keys 4NE·K with K = 2L or 3L plus S, and states 4SE², to the last operation."""
-    layer = SMIAttention(HIDDEN, HEADS, LENGTH, causal=causal, neighbours=1)
+@pytest.mark.parametrize(("turned", "states"), [(0.5, 3), (1.0, 4)])
+def test_counted_cost_grows_as_stated(causal: bool, turned: float, states: int) -> None:
+    """Contract 7: projections 8NE², keys 4NE·K with K = 2L or 3L plus S, and states (4 - 2p)SE², or 4SE² if p = 1."""
+    layer = SMIAttention(HIDDEN, HEADS, LENGTH, causal=causal, neighbours=1, partial_rotary_factor=turned)
     for segments in (2, 8, 32, 128):
         tokens = segments * LENGTH
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:
             layer(torch.randn(1, tokens, HIDDEN))
         keys = (2 if causal else 3) * LENGTH + segments
-        stated = 8 * tokens * HIDDEN**2 + 4 * tokens * HIDDEN * keys + 4 * segments * HIDDEN**2
+        stated = 8 * tokens * HIDDEN**2 + 4 * tokens * HIDDEN * keys + states * segments * HIDDEN**2
         assert counted.get_total_flops() == stated
 
 

@@ -14,7 +14,10 @@ from simmim.nn.smi_attention import STATE_WEIGHTS
 
 __all__ = ["LITERAL", "SimMIMConfig"]
 
-LITERAL = {"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0}
+LITERAL = {
+    **{"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0},
+    "partial_rotary_factor": 1.0,
+}
 """Settings of the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
 
 
@@ -84,7 +87,7 @@ class SimMIMConfig(PreTrainedConfig):
     scale_embedding: bool = True
     rotary: bool = True
     rope_theta: float | int = 10_000.0
-    partial_rotary_factor: float | int = 1.0
+    partial_rotary_factor: float | int = 0.5
     aggregator: str = "concat"
     memory: str = "tokens"
     memory_top_k: int = 8
@@ -109,10 +112,11 @@ class SimMIMConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration of a dictionary, such as a model's file holds; see `PreTrainedConfig`.
 
-        A file that does not say `scale_embedding` is of a model from before there was this setting, which had none.
+        A file that does not say `scale_embedding` or `partial_rotary_factor` is of a model from before there was this
+        setting, which had no scale, or turned all channels.
         """
         if "transformers_version" in config_dict:  # which every file says
-            config_dict = {"scale_embedding": False} | config_dict
+            config_dict = {"scale_embedding": False, "partial_rotary_factor": 1.0} | config_dict
         return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs: Any) -> None:

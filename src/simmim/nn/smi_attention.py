@@ -56,7 +56,7 @@ class SMIAttention(nn.Module):
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         partial_rotary_factor: share of the channel pairs that turn with the position, the fastest. In ``attend`` states
-            are found by the others, wherever they stand; if it is 1, states turn, too.
+            are found by the others, wherever they stand (decision 0008); if it is 1, states turn, too.
 
     Raises:
         ConfigError: an option has an unknown value, or options do not go together.
@@ -92,7 +92,7 @@ class SMIAttention(nn.Module):
         state_weight: str = "each",
         rotary: bool = True,
         rope_theta: float = 10_000.0,
-        partial_rotary_factor: float = 1.0,
+        partial_rotary_factor: float = 0.5,
     ) -> None:
         super().__init__()
         if num_heads < 1 or hidden_size % num_heads:

@@ -75,7 +75,7 @@ def smi_attention(
     state_weight: Literal["each", "shared"] = "each",
     rotary: bool = True,
     rope_theta: float = 10_000.0,
-    partial_rotary_factor: float = 1.0,
+    partial_rotary_factor: float = 0.5,
 ) -> Float[Tensor, "N E"]:
     """Apply SMI attention with every option to one document: the same weights and options as ``nn.SMIAttention``."""
     shifted = causal or len(x) > segment_length

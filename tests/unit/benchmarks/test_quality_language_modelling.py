@@ -53,7 +53,7 @@ def test_every_form_has_as_many_parameters_as_the_default() -> None:
 
 def test_an_ffn_too_narrow_to_share_is_refused() -> None:
     size = LanguageSize(512, 32, 100, layers=2, heads=2, segment_length=8, sequence_length=64)
-    with pytest.raises(ConfigError, match="--intermediate-size: expected 128 or more, .* form literal .* got 100"):
+    with pytest.raises(ConfigError, match="--intermediate-size: expected 133 or more, .* form literal .* got 100"):
         build_language_model("literal", size)
     wide = dataclasses.replace(size, intermediate_size=140)
     assert build_language_model("literal", wide).config.intermediate_size >= 32

@@ -184,17 +184,18 @@ def test_a_loaded_model_refuses_changes_that_are_nonsense(head: Head, tmp_path: 
             head.from_pretrained(tmp_path, **changes)
 
 
-def test_a_model_from_before_embeddings_were_scaled_is_read_as_it_was(tmp_path: Path) -> None:
-    model, batch = family_model(SimMIMForCausalLM, scale_embedding=False), family_batch(SimMIMForCausalLM)
+@pytest.mark.parametrize(("setting", "before"), [("scale_embedding", False), ("partial_rotary_factor", 1.0)])
+def test_a_model_from_before_a_setting_is_read_as_it_was(tmp_path: Path, setting: str, before: object) -> None:
+    model, batch = family_model(SimMIMForCausalLM, **{setting: before}), family_batch(SimMIMForCausalLM)
     model.save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     entries = json.loads(file.read_text())
-    assert entries.pop("scale_embedding") is False
+    assert entries.pop(setting) == before
     file.write_text(json.dumps(entries))
     again = SimMIMForCausalLM.from_pretrained(tmp_path)
-    assert again.config.scale_embedding is False
+    assert getattr(again.config, setting) == before
     torch.testing.assert_close(predicted(again(**batch)), predicted(model(**batch)))
-    assert SimMIMConfig.from_dict({"hidden_size": 32}).scale_embedding is True
+    assert getattr(SimMIMConfig.from_dict({"hidden_size": 32}), setting) != before
 
 
 @pytest.mark.parametrize("flag", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Probe, check_length
+from simmim.tasks.probes.probe import IGNORED, PROBES, Example, Probe, ProbeSettings, check_length
 
 __all__ = ["Copying"]
 
@@ -27,6 +27,8 @@ class Copying(Probe):
     letters = 16
     vocab_size = _FIRST + letters
     grouped_by = "quarter"
+    # without positions of states nothing tells in which order segments stand (decision 0008)
+    settings = ProbeSettings(model={"partial_rotary_factor": 1.0})
 
     def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
         """Return a string and its copy; the groups are the quarters of the string."""
