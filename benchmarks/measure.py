@@ -198,14 +198,20 @@ def fit_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None
     return statistics.linear_regression([math.log(size) for size in sizes], [math.log(cost) for cost in costs]).slope
 
 
-def run_facts(benchmark: str, command: str) -> dict[str, Any]:
-    """Return what every record begins with: which benchmark it is of, when, by which command, of what, and where."""
+def run_facts(benchmark: str, command: str, machine: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Return what every record begins with: which benchmark it is of, when, by which command, of what, and where.
+
+    Args:
+        benchmark: its name.
+        command: what was run.
+        machine: facts of the one that made the figures; None for this one.
+    """
     return {
         "benchmark": benchmark,
         "date": today(),
         "command": command,
         "commit": git_commit(),
-        "machine": machine_facts(),
+        "machine": machine_facts() if machine is None else dict(machine),
     }
 
 

@@ -233,10 +233,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             *given_options(arguments, ("work", "cells", "out", "jobs", "minutes", "checkpoint_seconds")),
         ]
     )
-    record = run_facts("quality-language-modelling", command)
+    machine = next(found["cells"][0]["machine"] for found in forms.values() if found["cells"])
+    record = run_facts("quality-language-modelling", command, machine)
     groups = data.pop("groups")
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds, "tokens": arguments.tokens}
-    record["machine"] = next(found["cells"][0]["machine"] for found in forms.values() if found["cells"])
     record |= gather(forms, groups)
     written = save(record, arguments.out / f"{record['date']}-quality-language-modelling", plot)
     console.print(table(record))

@@ -215,10 +215,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         **{name: settings[name] for name in Training.__dataclass_fields__ if name != "size"},
     )
     command = " ".join(["python -m benchmarks.quality_summarisation", *given_options(arguments, ("work", "out"))])
-    record = run_facts("quality-summarisation", command)
-    record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds}
-    record["systems"] = _run(arguments, training, console)
-    record["machine"] = next(iter(record["systems"].values()))["trained"][0]["machine"]
+    systems = _run(arguments, training, console)
+    machine = next(iter(systems.values()))["trained"][0]["machine"]
+    record = run_facts("quality-summarisation", command, machine)
+    record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds, "systems": systems}
     record["scores"] = {name: gather(arguments.work, name, record["systems"]) for name in arguments.corpus}
     for found in record["systems"].values():
         found["written"] = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]
