@@ -12,8 +12,8 @@ from transformers import LEDConfig, LEDForConditionalGeneration, PreTrainedModel
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from simmim import SimMIMConfig, SimMIMForConditionalGeneration
-from simmim.models.losses import IGNORED, head_log_probs, token_loss
-from simmim.nn.copy_head import CopyHead
+from simmim.models.losses import copying_loss, token_loss
+from simmim.nn.copy_head import CopyHead, Source
 
 __all__ = ["FORMS", "Led", "Size", "build", "load", "parameters"]
 
@@ -91,7 +91,10 @@ class Led(LEDForConditionalGeneration):
                 global_attention_mask=global_attention_mask,
                 return_dict=True,
             )
-            return Seq2SeqLMOutput(loss=self._copying_loss(decoded, attention_mask, input_ids, labels))
+            assert input_ids is not None
+            source = self._source(decoded.encoder_last_hidden_state, attention_mask, input_ids)
+            hidden, weight = decoded.last_hidden_state, self.lm_head.weight
+            return Seq2SeqLMOutput(loss=copying_loss(self.copy_head, hidden, weight, source, labels))
         kwargs |= {"output_hidden_states": True, "return_dict": True}
         out = super().forward(
             input_ids,
@@ -102,25 +105,18 @@ class Led(LEDForConditionalGeneration):
             **kwargs,
         )
         if self.copy_head is not None:
-            source_ids = input_ids if source_ids is None else source_ids
-            memory, mask = out.encoder_last_hidden_state, None if attention_mask is None else attention_mask.bool()
-            keys = self.copy_head.project_memory(memory, mask)
-            out.logits = self.copy_head(out.decoder_hidden_states[-1], out.logits, keys, source_ids, mask)
+            ids = input_ids if source_ids is None else source_ids
+            assert ids is not None
+            source = self._source(out.encoder_last_hidden_state, attention_mask, ids)
+            out.logits = self.copy_head(out.decoder_hidden_states[-1], out.logits, *source)
         if labels is not None:
             out.loss = token_loss(out.logits, labels)
         return out
 
-    def _copying_loss(self, decoded: Any, attention_mask: Tensor | None, source_ids: Any, labels: Tensor) -> Tensor:
+    def _source(self, memory: Tensor, attention_mask: Tensor | None, source_ids: Tensor) -> Source:
         assert self.copy_head is not None
-        hidden, memory = decoded.last_hidden_state, decoded.encoder_last_hidden_state
         mask = None if attention_mask is None else attention_mask.bool()
-        keys = self.copy_head.project_memory(memory, mask)
-        wanted = labels != IGNORED
-        targets = labels.masked_fill(~wanted, 0)
-        written = head_log_probs(hidden[wanted], self.lm_head.weight, targets[wanted])
-        written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
-        said: Tensor = self.copy_head.log_probs(hidden, written, keys, source_ids, targets, mask)
-        return -said[wanted].mean()
+        return Source(self.copy_head.project_memory(memory, mask), source_ids, mask)
 
     def generate(self, *args: Any, input_ids: Tensor, **kwargs: Any) -> Any:
         """Write; see `GenerationMixin`."""

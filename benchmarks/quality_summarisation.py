@@ -79,10 +79,12 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _each(limits: Sequence[int] | None, corpora: Collection[str]) -> dict[str, int | None]:
     """Return the most documents of each corpus: none said, one number for all, or one for each."""
-    said: Sequence[int | None] = limits or [None]
-    if len(said) not in (1, len(corpora)):
+    said: list[int | None] = [*(limits or [None])]
+    if len(said) == 1:
+        said *= len(corpora)
+    if len(said) != len(corpora):
         raise ConfigError(f"--limit-train: expected one number, or one for each of {len(corpora)} corpora, got {said}")
-    return dict(zip(corpora, said if len(said) > 1 else [*said] * len(corpora), strict=True))
+    return dict(zip(corpora, said, strict=True))
 
 
 def _joined(parts: dict[str, Dataset]) -> Dataset:

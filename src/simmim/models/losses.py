@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from simmim.errors import ShapeError
+from simmim.nn.copy_head import CopyHead, Source
 
-__all__ = ["IGNORED", "check_labels", "head_log_probs", "head_loss", "token_loss"]
+__all__ = ["IGNORED", "check_labels", "copying_loss", "head_loss", "predict_tokens", "token_loss"]
+
 
 IGNORED = -100
 """The label of a position that no loss is wanted for."""
@@ -35,8 +37,7 @@ def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = 
     check_labels(labels, logits.shape[:-1], logits.shape[-1])
     targets = labels.flatten().to(logits.device, torch.long)
     summed = F.cross_entropy(logits.flatten(0, -2).float(), targets, ignore_index=IGNORED, reduction="sum")
-    count = (targets != IGNORED).sum() if num_items is None else torch.as_tensor(num_items, device=summed.device)
-    return summed / count.clamp(min=1)
+    return _mean(summed, (targets != IGNORED).sum(), num_items)
 
 
 def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
@@ -57,9 +58,7 @@ def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, num_items: Tensor 
     check_labels(labels, hidden.shape[:-1], len(weight))
     targets = labels.flatten().to(hidden.device, torch.long)
     wanted = (targets != IGNORED).nonzero()[:, 0]
-    count = torch.as_tensor(len(wanted) if num_items is None else num_items, device=hidden.device)
-    summed: Tensor = _HeadLoss.apply(hidden.flatten(0, -2)[wanted], weight, targets[wanted])
-    return summed / count.clamp(min=1)
+    return _mean(_HeadLoss.apply(hidden.flatten(0, -2)[wanted], weight, targets[wanted]), len(wanted), num_items)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -110,7 +109,73 @@ class _HeadLoss(torch.autograd.Function):
         )
 
 
-def head_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def copying_loss(
+    copy_head: CopyHead,
+    hidden: Tensor,
+    weight: Tensor,
+    source: Source,
+    labels: Tensor,
+    num_items: Tensor | int | None = None,
+) -> Tensor:
+    """Return ``token_loss`` of what a copy head makes of ``hidden @ weight.T``, without ever holding distributions.
+
+    Args:
+        copy_head: what mixes in the source's tokens.
+        hidden: ``[R, M, E]``, what both heads read.
+        weight: ``[V, E]``, of the head over the vocabulary.
+        source: what can be copied.
+        labels: ``[R, M]`` as of ``token_loss``.
+        num_items: as of ``token_loss``.
+
+    Raises:
+        ShapeError: labels are not as of ``token_loss``.
+    """
+    check_labels(labels, hidden.shape[:2], len(weight))
+    wanted = labels != IGNORED
+    targets = labels.masked_fill(~wanted, 0)
+    written = _head_log_probs(hidden[wanted], weight, targets[wanted])
+    written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
+    said: Tensor = copy_head.log_probs(hidden, written, source.keys, source.ids, targets, source.mask)
+    return _mean(-said[wanted].sum(), wanted.sum(), num_items)
+
+
+def predict_tokens(
+    head: nn.Module,
+    hidden: Tensor,
+    labels: Tensor | None,
+    options: Mapping[str, Any],
+    copy_head: CopyHead | None = None,
+    source: Source | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the loss, if there are labels, and the logits, if they are wanted.
+
+    Args:
+        head: over the vocabulary.
+        hidden: ``[B, N, E]``, what it reads.
+        labels: ``[B, N]`` as of ``token_loss``, or None.
+        options: of the model's call: ``num_items_in_batch``, and ``skip_logits`` where only the loss is wanted.
+        copy_head: what mixes in the source's tokens, if something does.
+        source: what it can copy.
+    """
+    count, skips = options.get("num_items_in_batch"), bool(options.get("skip_logits")) and labels is not None
+    # an adapter or a hook on the head must be called
+    if labels is not None and skips and type(head) is nn.Linear and not torch.compiler.is_compiling():
+        if copy_head is None or source is None:
+            return head_loss(hidden, head.weight, labels, count), None
+        return copying_loss(copy_head, hidden, head.weight, source, labels, count), None
+    logits: Tensor = head(hidden)
+    if copy_head is not None and source is not None:
+        logits = copy_head(hidden, logits, *source)
+    loss = None if labels is None else token_loss(logits, labels, count)
+    return loss, None if skips else logits
+
+
+def _mean(summed: Tensor, found: Tensor | int, num_items: Tensor | int | None) -> Tensor:
+    """Divide a loss by the labels that were found, or by as many as somebody says; 0 labels have no loss."""
+    return summed / torch.as_tensor(found if num_items is None else num_items, device=summed.device).clamp(min=1)
+
+
+def _head_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return ``log_softmax(hidden @ weight.T)`` of one class each, in float32 or better, without holding all logits.
 
     The logits of a few tokens at a time are made and forgotten, and made again for their gradients.

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import IGNORED, check_labels, head_loss, token_loss
+from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
 from simmim.models.packed_documents import PackedDocuments
@@ -206,7 +206,9 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        loss, logits = self._predict(hidden[:, kept], None if labels is None else labels[:, kept], kwargs)
+        loss, logits = predict_tokens(
+            self.lm_head, hidden[:, kept], None if labels is None else labels[:, kept], kwargs
+        )
         output = SimMIMCausalLMOutput(
             loss=loss,
             logits=logits,
@@ -216,18 +218,6 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
-
-    def _predict(
-        self, hidden: Tensor, labels: Tensor | None, kwargs: dict[str, Any]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the loss, if there are labels, and the logits, if they are wanted."""
-        count, skips = kwargs.get("num_items_in_batch"), bool(kwargs.get("skip_logits")) and labels is not None
-        # an adapter or a hook on the head must be called
-        if labels is not None and skips and type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling():
-            return head_loss(hidden, self.lm_head.weight, labels, count), None
-        logits = self.lm_head(hidden)
-        loss = None if labels is None else token_loss(logits, labels, count)
-        return loss, None if skips else logits
 
     # Positions are not among forward's own arguments: ``generate`` would make and grow a row of them for every token.
     @staticmethod

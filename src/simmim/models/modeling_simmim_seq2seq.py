@@ -15,10 +15,10 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import IGNORED, check_labels, head_log_probs, head_loss, token_loss
+from simmim.models.losses import predict_tokens
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
-from simmim.nn.copy_head import CopyHead
+from simmim.nn.copy_head import CopyHead, Source
 from simmim.nn.memory import readable
 from simmim.ops.segments import check_attention_mask
 
@@ -173,7 +173,8 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             source_ids = getattr(encoder_outputs, "source_ids", None)
             source_ids = input_ids if source_ids is None else source_ids
             source = self._source(decoded, encoder_outputs[0], attention_mask, source_ids)
-        loss, logits = self._predict(decoded.last_hidden_state, source, labels, kwargs)
+        hidden = decoded.last_hidden_state
+        loss, logits = predict_tokens(self.lm_head, hidden, labels, kwargs, self.copy_head, source)
         output = SimMIMSeq2SeqLMOutput(
             loss=loss,
             logits=logits,
@@ -189,50 +190,10 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         )
         return output if wants_dict else output.to_tuple()
 
-    def _predict(
-        self,
-        hidden: Tensor,
-        source: tuple[Tensor, Tensor, Tensor | None] | None,
-        labels: Tensor | None,
-        kwargs: dict[str, Any],
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the loss, if there are labels, and the logits, if they are wanted."""
-        count, skips = kwargs.get("num_items_in_batch"), bool(kwargs.get("skip_logits")) and labels is not None
-        # an adapter or a hook on the head must be called
-        if labels is not None and skips and type(self.lm_head) is nn.Linear and not torch.compiler.is_compiling():
-            if source is None:
-                return head_loss(hidden, self.lm_head.weight, labels, count), None
-            return self._copying_loss(hidden, source, labels, count), None
-        logits: Tensor = self.lm_head(hidden)
-        if source is not None:
-            assert self.copy_head is not None
-            logits = self.copy_head(hidden, logits, *source)
-        loss = None if labels is None else token_loss(logits, labels, count)
-        return loss, None if skips else logits
-
-    def _copying_loss(
-        self,
-        hidden: Tensor,
-        source: tuple[Tensor, Tensor, Tensor | None],
-        labels: Tensor,
-        count: Tensor | int | None,
-    ) -> Tensor:
-        """Return the loss of a model with a copy head from what it says of the labels alone."""
-        assert self.copy_head is not None
-        keys, source_ids, mask = source
-        check_labels(labels, hidden.shape[:2], self.config.vocab_size)
-        wanted = labels != IGNORED
-        targets = labels.masked_fill(~wanted, 0)
-        written = head_log_probs(hidden[wanted], self.lm_head.weight, targets[wanted])
-        written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
-        said: Tensor = self.copy_head.log_probs(hidden, written, keys, source_ids, targets, mask)
-        summed = -said[wanted].sum()
-        return summed / (wanted.sum() if count is None else torch.as_tensor(count, device=summed.device)).clamp(min=1)
-
     def _source(
         self, decoded: SimMIMDecoderOutput, memory: Tensor, attention_mask: Tensor | None, source_ids: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return what can be copied: keys and tokens, kept beside what the layers read of the memory, and the mask."""
+    ) -> Source:
+        """Return what can be copied; keys and tokens are kept beside what the layers read of the memory."""
         head, past, hidden = self.copy_head, decoded.past_key_values, decoded.last_hidden_state
         assert head is not None and hidden is not None
 
@@ -250,7 +211,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             (keys, ids), mask = past.remember(self.config.num_decoder_layers, len(hidden), project)
         else:
             (keys, ids), mask = project()
-        return keys, ids, mask
+        return Source(keys, ids, mask)
 
     def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
         """Repeat what is decoded, but not the documents: the beams and samples of one share its memory."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -9,10 +11,24 @@ from torch import Tensor, nn
 
 from simmim.nn.chunks import by_rows
 
-__all__ = ["CopyHead"]
+__all__ = ["CopyHead", "Source"]
 
 TINY = 1e-9
 """Probability below which a source token counts as not to be copied, so that its logarithm is finite."""
+
+
+class Source(NamedTuple):
+    """What a copy head can copy.
+
+    Attributes:
+        keys: ``[B, N, E]`` by its ``project_memory``.
+        ids: ``[B, N]`` int64 the tokens.
+        mask: ``[B, N]`` which of them exist; None if all do.
+    """
+
+    keys: Tensor
+    ids: Tensor
+    mask: Tensor | None
 
 
 class CopyHead(nn.Module):

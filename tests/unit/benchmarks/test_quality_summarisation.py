@@ -129,6 +129,12 @@ def corpus(tmp_path, monkeypatch):
     return "made-up"
 
 
+def test_limits_are_one_number_or_one_for_each_corpus(corpus, tmp_path):
+    options = ["--corpus", corpus, "--limit-train", "20", "30", "--work", str(tmp_path / "work")]
+    with pytest.raises(ConfigError, match="--limit-train: expected one number, or one for each of 1 corpora, got"):
+        quality_summarisation.main(options)
+
+
 def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality_summarisation, "in_fresh_process", lambda function, *given: function(*given))
     monkeypatch.setenv("COLUMNS", "160")
