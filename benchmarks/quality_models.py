@@ -71,13 +71,14 @@ class Led(LEDForConditionalGeneration):
         decoder_input_ids: Tensor | None = None,
         global_attention_mask: Tensor | None = None,
         source_ids: Tensor | None = None,
+        copy_keys: Tensor | None = None,
         skip_logits: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Run the model; see `LEDForConditionalGeneration`.
 
-        `source_ids` are what `encoder_outputs` were made of; with `skip_logits` the copy head says of the labels alone
-        how likely they are, as SimMIM's does.
+        `source_ids` are what `encoder_outputs` were made of, `copy_keys` what the copy head made of those; with
+        `skip_logits` it says of the labels alone how likely they are, as SimMIM's does.
         """
         if global_attention_mask is None and input_ids is not None:
             global_attention_mask = _first(input_ids)
@@ -107,21 +108,30 @@ class Led(LEDForConditionalGeneration):
         if self.copy_head is not None:
             ids = input_ids if source_ids is None else source_ids
             assert ids is not None
-            source = self._source(out.encoder_last_hidden_state, attention_mask, ids)
+            source = self._source(out.encoder_last_hidden_state, attention_mask, ids, copy_keys)
             out.logits = self.copy_head(out.decoder_hidden_states[-1], out.logits, *source)
         if labels is not None:
             out.loss = token_loss(out.logits, labels)
         return out
 
-    def _source(self, memory: Tensor, attention_mask: Tensor | None, source_ids: Tensor) -> Source:
+    def _source(
+        self, memory: Tensor, attention_mask: Tensor | None, source_ids: Tensor, keys: Tensor | None = None
+    ) -> Source:
         assert self.copy_head is not None
         mask = None if attention_mask is None else attention_mask.bool()
-        return Source(self.copy_head.project_memory(memory, mask), source_ids, mask)
+        return Source(self.copy_head.project_memory(memory, mask) if keys is None else keys, source_ids, mask)
 
     def generate(self, *args: Any, input_ids: Tensor, **kwargs: Any) -> Any:
         """Write; see `GenerationMixin`."""
         kwargs |= {"source_ids": input_ids, "global_attention_mask": _first(input_ids)}
         return super().generate(*args, input_ids=input_ids, **kwargs)
+
+    def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the keys of what can be copied, once for all that is written, as SimMIM's cache does."""
+        if self.copy_head is not None:
+            memory = kwargs["encoder_outputs"].last_hidden_state
+            kwargs["copy_keys"] = self._source(memory, kwargs["attention_mask"], kwargs["source_ids"]).keys
+        return super()._expand_inputs_for_generation(*args, **kwargs)
 
 
 def build(form: str, size: Size, *, copy_head: bool) -> PreTrainedModel:

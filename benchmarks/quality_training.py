@@ -154,6 +154,7 @@ def score(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
         found = {
             "seconds": time.perf_counter() - began,
             "peak_bytes": peak_bytes(),
+            "machine": machine_facts(),
             "stopped_at_limit": sum(not summary.complete for summary in written.values()),
             "texts": [written[place].text for place in range(len(documents))],
         }

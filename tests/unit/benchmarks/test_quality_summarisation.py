@@ -14,6 +14,7 @@ from benchmarks.quality_training import batches
 from simmim.data import corpora
 from simmim.data.splits import Pair
 from simmim.errors import ConfigError, DataError
+from simmim.nn.copy_head import CopyHead
 
 SIZE = Size(
     vocab_size=300,
@@ -89,6 +90,27 @@ def test_a_loss_without_logits_is_that_of_the_logits(form):
     mask = torch.ones_like(ids).index_fill(1, torch.tensor([29]), 0)
     whole, alone = (model(ids, mask, labels=labels, skip_logits=skip).loss for skip in (False, True))
     torch.testing.assert_close(alone, whole)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_led_makes_the_keys_of_what_it_copies_once_and_writes_what_forward_says(beams, monkeypatch):
+    torch.manual_seed(0)
+    model = build("led", SIZE, copy_head=True).eval()
+    ids = torch.randint(4, 300, (2, 30))
+    mask = torch.ones_like(ids).index_fill(1, torch.tensor([28, 29]), 0)
+    made = []
+    project = CopyHead.project_memory
+    monkeypatch.setattr(CopyHead, "project_memory", lambda *given: made.append(given) or project(*given))
+    settings = {"max_new_tokens": 5, "num_beams": beams, "do_sample": False, "early_stopping": beams > 1}
+    written = model.generate(
+        input_ids=ids, attention_mask=mask, output_logits=True, return_dict_in_generate=True, **settings
+    )
+    assert len(made) == 1
+    logits = model(ids, mask, decoder_input_ids=written.sequences[:, :1]).logits[:, -1]
+    torch.testing.assert_close(written.logits[0], logits.repeat_interleave(beams, dim=0))
+    if beams == 1:
+        logits = model(ids, mask, decoder_input_ids=written.sequences[:, :-1]).logits
+        torch.testing.assert_close(torch.stack(written.logits, dim=1), logits)
 
 
 def test_batches_are_full_of_like_lengths_and_lose_nothing():
