@@ -158,9 +158,9 @@ class _Run:
     def _step(self, number: int) -> tuple[float, int]:
         """Make one update."""
         batch = PackedRows()([self._rows[place] for place in self._places(number)])
-        moved = {name: value.to(device()) if torch.is_tensor(value) else value for name, value in batch.items()}
+        moved = {name: tensor.to(device()) for name, tensor in batch.items()}
         with autocast(self._training.dtype):
-            loss = self._model(**moved).loss
+            loss = self._model(**moved, skip_logits=True).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
         self._optimizer.step()
@@ -212,9 +212,9 @@ class _Run:
         nats, count = 0.0, 0
         for row in rows:
             batch = PackedRows()([row])
-            moved = {name: value.to(device()) if torch.is_tensor(value) else value for name, value in batch.items()}
+            moved = {name: tensor.to(device()) for name, tensor in batch.items()}
             with autocast(self._training.dtype):
-                loss = float(self._model(**moved).loss)
+                loss = float(self._model(**moved, skip_logits=True).loss)
             labels = int((batch["labels"] != -100).sum())
             nats, count = nats + loss * labels, count + labels
         return nats / count if math.isfinite(nats) else math.inf

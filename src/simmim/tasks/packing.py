@@ -118,14 +118,14 @@ def pack_rows(rows: Dataset, sequence_length: int) -> Dataset:
 class PackedRows:
     """Makes a batch of packed sequences: one row of tokens, and where its documents begin (`cu_seq_lens_q`)."""
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | bool]:
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Put sequences one after the other.
 
         Args:
             rows: `input_ids`, `labels` and `seq_lens` of each.
 
         Returns:
-            `input_ids` and `labels`, `[1, T]`, `cu_seq_lens_q`, `[D + 1]`, and `skip_logits`: only the loss is wanted.
+            `input_ids` and `labels`, `[1, T]`, and `cu_seq_lens_q`, `[D + 1]`.
         """
         lengths = np.concatenate([row["seq_lens"] for row in rows])
         borders = torch.from_numpy(np.cumsum(lengths, dtype=np.int32))
@@ -133,7 +133,7 @@ class PackedRows:
             name: torch.from_numpy(np.concatenate([row[name] for row in rows]).astype(np.int64))[None]
             for name in ("input_ids", "labels")
         }
-        return {**joined, "cu_seq_lens_q": torch.cat((borders.new_zeros(1), borders)), "skip_logits": True}
+        return {**joined, "cu_seq_lens_q": torch.cat((borders.new_zeros(1), borders))}
 
 
 def _flat(rows: Dataset, column: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:

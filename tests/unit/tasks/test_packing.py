@@ -82,7 +82,6 @@ def test_a_batch_is_one_row_that_says_where_documents_begin():
         {"input_ids": [4, 5], "labels": [-100, 5], "seq_lens": [2], "length": 2},
     ]
     batch = PackedRows()(rows)
-    assert batch.pop("skip_logits")
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         "input_ids": [[1, 2, 3, 4, 5]],
         "labels": [[-100, 2, -100, -100, 5]],
