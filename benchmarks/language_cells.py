@@ -25,7 +25,7 @@ from simmim.tasks.packing import PackedRows
 
 __all__ = ["LanguageCell", "LanguageTraining", "run_cell"]
 
-_WEIGHT_DECAY, _CLIP, _WARMUP = 0.01, 1.0, 0.05
+_WEIGHT_DECAY, _CLIP = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class LanguageTraining:
     Attributes:
         size: of the models.
         tokens_per_batch: of a batch: whole sequences.
+        warmup_tokens: during which the learning rate rises, in short runs as in long ones; half of a run at most.
         dtype: `float32`, or `bfloat16` for autocast.
         threads: of torch.
         checkpoint_seconds: a cell that is ended goes on from where it was so many seconds before, at most.
@@ -42,6 +43,7 @@ class LanguageTraining:
 
     size: LanguageSize
     tokens_per_batch: int
+    warmup_tokens: int
     dtype: str
     threads: int
     checkpoint_seconds: float
@@ -123,8 +125,10 @@ class _Run:
             model.parameters(), lr=cell.learning_rate, weight_decay=_WEIGHT_DECAY, fused=True
         )
         size = max(1, training.tokens_per_batch // training.size.sequence_length)
-        self._size, self._steps = size, max(1, math.ceil(cell.tokens / (size * training.size.sequence_length)))
-        self._schedule = get_cosine_schedule_with_warmup(self._optimizer, math.ceil(_WARMUP * self._steps), self._steps)
+        tokens_per_step = size * training.size.sequence_length
+        self._size, self._steps = size, max(1, math.ceil(cell.tokens / tokens_per_step))
+        warmup = min(math.ceil(training.warmup_tokens / tokens_per_step), self._steps // 2)
+        self._schedule = get_cosine_schedule_with_warmup(self._optimizer, warmup, self._steps)
         self._kept = {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0, "tokens": 0, "losses": [], "data": data}
         self._folder = work / "running" / cell.name
         if (self._folder / "state.pt").exists():

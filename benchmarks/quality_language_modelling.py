@@ -170,10 +170,11 @@ def _check(figures: dict[str, Any], training: LanguageTraining, data: str, file:
     if figures["data_sha256"] != data:
         raise ConfigError(f"--cells: {file} was made of other data (packages may have changed); pass an empty folder")
     made, wanted = figures["training"], asdict(training)
-    for name in ("size", "tokens_per_batch", "dtype"):
-        if made[name] != wanted[name]:
+    for name in ("size", "tokens_per_batch", "warmup_tokens", "dtype"):
+        was = made.get(name)
+        if was != wanted[name]:
             raise ConfigError(
-                f"--cells: {file} was made with {name} {made[name]}, this run has {wanted[name]}; pass another folder"
+                f"--cells: {file} was made with {name} {was}, this run has {wanted[name]}; pass another folder"
             )
 
 
@@ -190,6 +191,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--sequence-length", type=int, default=4096, help="tokens of a training sequence")
     add("--tokens", type=int, default=20_000_000, help="that every model learns from")
     add("--tokens-per-batch", type=int, default=8192)
+    add("--warmup-tokens", type=int, default=1_000_000, help="while the learning rate rises; half of a run at most")
     add("--tuning-tokens", type=int, default=2_000_000, help="of the short runs that choose the learning rate")
     add("--learning-rates", type=float, nargs="+", default=[1e-3, 2e-3, 4e-3], help="tried with seed 0")
     add("--seeds", type=int, nargs="+", default=[0, 1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from benchmarks import language_cells
 from benchmarks import quality_language_modelling as benchmark
 from benchmarks.language_cells import LanguageCell, LanguageTraining, run_cell
 from benchmarks.language_models import FORMS, LanguageSize, build_language_model
@@ -18,7 +19,8 @@ from simmim.errors import ConfigError
 SIZES = ["--hidden-size", "16", "--intermediate-size", "48", "--layers", "2", "--heads", "2", "--segment-length", "8"]
 RUN = [
     *("--corpora", "seas", "--vocab-size", "280", "--sequence-length", "32", "--tokens-per-batch", "64"),
-    *("--tokens", "640", "--tuning-tokens", "128", "--learning-rates", "1e-3", "1e-2", "--seeds", "0", *SIZES),
+    *("--tokens", "640", "--tuning-tokens", "128", "--warmup-tokens", "128"),
+    *("--learning-rates", "1e-3", "1e-2", "--seeds", "0", *SIZES),
     *("--forms", "default", "local"),
 ]
 
@@ -67,11 +69,19 @@ def test_the_benchmark_runs_from_end_to_end_and_keeps_what_is_done(
     folders = [value for name in ("work", "cells", "out") for value in (f"--{name}", str(tmp_path / name))]
     # in this process, which knows the corpus; the others only read what was prepared
     monkeypatch.setattr(benchmark, "ProcessPoolExecutor", Here)
+    warmups = []
+    scheduled = language_cells.get_cosine_schedule_with_warmup
+    monkeypatch.setattr(
+        language_cells,
+        "get_cosine_schedule_with_warmup",
+        lambda optimizer, *steps: warmups.append(steps) or scheduled(optimizer, *steps),
+    )
     benchmark.main([*RUN, *folders, "--minutes", "1e-9"])
     assert "nothing to show yet" in capsys.readouterr().out
     benchmark.main([*RUN, *folders])
     shown = capsys.readouterr().out
     assert "own segment only, no states" in shown
+    assert set(warmups) == {(1, 2), (2, 10)}, "as many steps in short runs as in long ones, but at most half of a run"
     [file] = (tmp_path / "out").glob("*-quality-language-modelling.json")
     record = json.loads(file.read_text())
     assert list(record["bits_per_byte"]) == ["default", "local"]
@@ -121,7 +131,7 @@ def test_a_cell_that_is_ended_goes_on_to_the_same_weights(tmp_path: Path, monkey
     settings = {"corpora": ["seas"], "limit_train": None, "vocab_size": 280, "sequence_length": 32}
     data = benchmark.prepare(tmp_path, settings)
     size = LanguageSize(data["vocab_size"], 16, 48, layers=2, heads=2, segment_length=8, sequence_length=32)
-    training = LanguageTraining(size, 64, "bfloat16", threads=1, checkpoint_seconds=1000)
+    training = LanguageTraining(size, 64, 128, "bfloat16", threads=1, checkpoint_seconds=1000)
     cell = LanguageCell("default", 1e-2, seed=3, tokens=640, scored=True)
     for results in ("whole", "again"):
         (tmp_path / results).mkdir()
