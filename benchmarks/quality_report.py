@@ -12,6 +12,7 @@ from datasets import load_from_disk
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from benchmarks.measure import hardware
@@ -182,6 +183,7 @@ def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("source tokens a second, in training")
     axes.spines[["top", "right"]].set_visible(False)
