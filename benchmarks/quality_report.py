@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import load_from_disk
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,7 +24,10 @@ from simmim.tasks.extractive import best_textrank
 from simmim.tasks.rouge import estimate, rouge, word_rule
 from simmim.tasks.summarisation import best_lead
 
-__all__ = ["gather", "plot", "table"]
+__all__ = ["LONG", "Scored", "gather", "gather_long", "long_table", "plot", "score_corpus", "table"]
+
+LONG = 2048
+"""Tokens from which on a document is long."""
 
 STYLES = {
     "simmim": ("#0b6e99", "o"),
@@ -34,17 +39,32 @@ STYLES = {
 }
 
 
-def gather(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Scored:
+    """Holds what every system and both baselines got on the test documents of a corpus.
+
+    Attributes:
+        about: what each baseline is, in words.
+        by_seed: of each system ROUGE of each seed.
+        scores: of each system the scores `[documents, figures]`, the mean over its seeds.
+        groups: of the documents.
+        lengths: of the documents, in tokens.
+    """
+
+    about: dict[str, str]
+    by_seed: dict[str, list[Any]]
+    scores: dict[str, npt.NDArray[np.float64]]
+    groups: list[str]
+    lengths: list[int]
+
+
+def score_corpus(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any]]) -> Scored:
     """Score all systems and two baselines on the test documents of a corpus.
 
     Args:
         work: the folder of the benchmark.
         corpus: its name.
         systems: of each trained system what its cells reached and wrote, a cell a seed.
-
-    Returns:
-        Of each system ROUGE of each seed, and ROUGE of the mean over the seeds with its interval over documents, over
-        all and by length; and SimMIM, with the same copy head, minus it, paired.
     """
     test, validation = load_from_disk(work / "data" / "test"), load_from_disk(work / "data" / "validation")
     places = [place for place, name in enumerate(test["corpus"]) if name == corpus]
@@ -59,27 +79,62 @@ def gather(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any]]) ->
     texts |= {name: [[baseline(text) for text in documents]] for name, baseline in baselines.items()}
     seeds = {name: [rouge(one, references, groups=groups, rule=rule) for one in found] for name, found in texts.items()}
     scores = {name: np.mean([one.scores for one in found], axis=0) for name, found in seeds.items()}
-    buckets = [bucket for bucket in length_buckets(test["length"]) if bucket.rows]
+    about = {name: str(baseline) for name, baseline in baselines.items()}
+    return Scored(about, seeds, scores, groups, list(test["length"]))
+
+
+def gather(scored: Scored) -> dict[str, Any]:
+    """Return the figures of a corpus.
+
+    Returns:
+        Of each system ROUGE of each seed, and ROUGE of the mean over the seeds with its interval over documents, over
+        all and by length; and SimMIM, with the same copy head, minus it, paired.
+    """
+    buckets = [bucket for bucket in length_buckets(scored.lengths) if bucket.rows]
     gathered: dict[str, Any] = {}
-    for name, values in scores.items():
-        ours = _ours(name, scores)
+    for name in scored.scores:
         gathered[name] = {
-            "about": str(baselines[name]) if name in baselines else name,
-            "rouge": figures(estimate(values, groups)),
-            "rouge_by_seed": [figures(one) for one in seeds[name]],
+            "about": scored.about.get(name, name),
+            **_estimates(name, scored.scores, scored.groups),
+            "rouge_by_seed": [figures(one) for one in scored.by_seed[name]],
             "by_length": [],
         }
-        if ours is not None and name != ours:
-            gathered[name]["simmim_minus_this"] = figures(estimate(scores[ours] - values, groups))
         for bucket in buckets:
             rows = np.array(bucket.rows)
-            within = [groups[row] for row in bucket.rows]
+            within = {one: values[rows] for one, values in scored.scores.items()}
             row = {"label": bucket.label, "documents": len(rows), "few": bucket.few}
-            row["rouge"] = figures(estimate(values[rows], within))
-            if ours is not None and name != ours:
-                row["simmim_minus_this"] = figures(estimate((scores[ours] - values)[rows], within))
+            row |= _estimates(name, within, [scored.groups[place] for place in bucket.rows])
             gathered[name]["by_length"].append(row)
     return gathered
+
+
+def gather_long(corpora: Mapping[str, Scored]) -> dict[str, Any]:
+    """Return the figures of all corpora' documents of `LONG` tokens or more together; nothing if there are none."""
+    chosen = {name: np.array(scored.lengths) >= LONG for name, scored in corpora.items()}
+    groups = [
+        f"{name}/{group}"
+        for name, scored in corpora.items()
+        for group, long in zip(scored.groups, chosen[name], strict=True)
+        if long
+    ]
+    if not groups:
+        return {}
+    systems = next(iter(corpora.values())).scores
+    scores = {
+        system: np.concatenate([scored.scores[system][chosen[name]] for name, scored in corpora.items()])
+        for system in systems
+    }
+    found = {system: _estimates(system, scores, groups) for system in systems}
+    return {"at_least_tokens": LONG, "documents": len(groups), "systems": found}
+
+
+def _estimates(name: str, scores: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
+    """Return a system's ROUGE with its intervals, and what SimMIM has more, document by document."""
+    found = {"rouge": figures(estimate(scores[name], groups))}
+    ours = _ours(name, scores)
+    if ours is not None and name != ours:
+        found["simmim_minus_this"] = figures(estimate(scores[ours] - scores[name], groups))
+    return found
 
 
 def _ours(name: str, scores: Mapping[str, Any]) -> str | None:
@@ -113,6 +168,20 @@ def table(record: dict[str, Any], corpus: str) -> Table:
             f"{mean(one['tokens_per_second'] for one in trained):,.0f}",
             f"{max(peaks) / 2**20:,.0f}" if peaks else "not measured",
         )
+    return shown
+
+
+def long_table(record: dict[str, Any]) -> Table:
+    """Return the figures of the long documents of all corpora as a table for the terminal."""
+    found = record["long_documents"]
+    shown = Table(title=f"{found['documents']:,} documents of {found['at_least_tokens']:,} tokens or more, all corpora")
+    for heading in ("", "ROUGE-L", "SimMIM - this"):
+        shown.add_column(heading, justify="right" if heading else "left")
+    for name, scored in found["systems"].items():
+        difference = scored.get("simmim_minus_this", {}).get("rougeL")
+        system = record["systems"].get(name)
+        label = name if system is None else FORMS[system["form"]] + ", copying" * system["copy_head"]
+        shown.add_row(label, _interval(scored["rouge"]["rougeL"]), _interval(difference) if difference else "")
     return shown
 
 

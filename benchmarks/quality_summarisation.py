@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from benchmarks.measure import in_fresh_process, run_facts
 from benchmarks.options import given_options, held_data, refuse_below
 from benchmarks.quality_models import FORMS, Size
-from benchmarks.quality_report import gather, plot, table
+from benchmarks.quality_report import gather, gather_long, long_table, plot, score_corpus, table
 from benchmarks.quality_training import Cell, Training, score, train
 from benchmarks.report import save
 from simmim.atomic import replaced_file, replaced_folder
@@ -221,12 +221,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     machine = next(iter(systems.values()))["trained"][0]["machine"]
     record = run_facts("quality-summarisation", command, machine)
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds, "systems": systems}
-    record["scores"] = {name: gather(arguments.work, name, record["systems"]) for name in arguments.corpus}
+    scored = {name: score_corpus(arguments.work, name, systems) for name in arguments.corpus}
+    record["scores"] = {name: gather(of) for name, of in scored.items()}
+    record["long_documents"] = gather_long(scored)
     for found in record["systems"].values():
         found["written"] = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]
     stem = arguments.out / f"{record['date']}-quality-summarisation-{'-'.join(arguments.corpus)}"
     written = save(record, stem, plot)
-    console.print(*(table(record, name) for name in arguments.corpus), sep="\n")
+    tables = [table(record, name) for name in arguments.corpus]
+    console.print(*tables, *([long_table(record)] if record["long_documents"] else []), sep="\n")
     console.print(f"written: {written[0]} and {written[1].name}", soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from datasets import load_from_disk
 
 from benchmarks import quality_report, quality_summarisation
 from benchmarks.measure import today
@@ -15,6 +16,7 @@ from simmim.data import corpora
 from simmim.data.splits import Pair
 from simmim.errors import ConfigError, DataError
 from simmim.nn.copy_head import CopyHead
+from simmim.tasks.rouge import rouge, word_rule
 
 SIZE = Size(
     vocab_size=300,
@@ -159,6 +161,7 @@ def test_limits_are_one_number_or_one_for_each_corpus(corpus, tmp_path):
 
 def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality_summarisation, "in_fresh_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(quality_report, "LONG", 48)
     monkeypatch.setenv("COLUMNS", "160")
     options = (
         f"--corpus {corpus} --limit-train 20 --max-source-tokens 48 --max-target-tokens 6 --vocab-size 270 --steps 2"
@@ -192,7 +195,11 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
         scores["simmim"]["rouge"]["rouge1"]["mean"] - scores["full"]["rouge"]["rouge1"]["mean"], abs=2e-3
     )
     assert f"--corpus {corpus} --limit-train 20" in record["command"]
-    assert "LED" in capsys.readouterr().out
+    long = sum(tokens >= 48 for tokens in load_from_disk(str(tmp_path / "work" / "data" / "test"))["length"])
+    assert 0 < record["long_documents"]["documents"] == long < 8
+    shown = capsys.readouterr().out
+    assert "LED" in shown
+    assert f"{long} documents of 48 tokens or more, all corpora" in shown
     titles = [axes.get_title() for axes in quality_report.plot(record).axes]
     assert titles == [f"{corpus}, without the copy head", f"{corpus}, with the copy head", ""]
 
@@ -209,6 +216,26 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
 
     with pytest.raises(ConfigError, match="--steps: the cells in .* were made with 2, got 3"):
         quality_summarisation.main([*options.replace("--steps 2", "--steps 3").split(), *folders])
+
+
+def test_long_documents_of_all_corpora_are_compared_together(monkeypatch):
+    references = ["red boats", "blue mills", "old towers", "wide fields"]
+    written = {"simmim": references, "led": ["red mills", "blue mills", "old mills", "green rivers"]}
+    rule = word_rule(references)
+    corpora = {}
+    for name, lengths in (("seas", [30, 10, 20, 19]), ("lands", [5, 40, 5, 5])):
+        seeds = {
+            system: [rouge(texts, references, groups=list("abcd"), rule=rule)] for system, texts in written.items()
+        }
+        scores = {system: found[0].scores for system, found in seeds.items()}
+        corpora[name] = quality_report.Scored({}, seeds, scores, list("abcd"), lengths)
+    assert quality_report.gather_long(corpora) == {}
+    monkeypatch.setattr(quality_report, "LONG", 20)
+    found = quality_report.gather_long(corpora)
+    assert found["documents"] == 3  # the first and third of the seas, the second of the lands
+    assert found["systems"]["simmim"]["rouge"]["rouge1"]["mean"] == pytest.approx(100)
+    assert found["systems"]["led"]["rouge"]["rouge1"]["mean"] == pytest.approx((50 + 50 + 100) / 3, abs=1e-3)
+    assert found["systems"]["led"]["simmim_minus_this"]["rouge1"]["mean"] == pytest.approx(100 / 3, abs=1e-3)
 
 
 def _counting_fit(fitted):
