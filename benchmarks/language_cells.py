@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, load_from_disk
+from torch import Tensor
 from transformers import AutoTokenizer, get_cosine_schedule_with_warmup, set_seed
 
 from benchmarks.language_models import LanguageSize, build_language_model
@@ -161,16 +163,19 @@ class _Run:
 
     def _step(self, number: int) -> tuple[float, int]:
         """Make one update."""
-        batch = PackedRows()([self._rows[place] for place in self._places(number)])
-        moved = {name: tensor.to(device()) for name, tensor in batch.items()}
-        with autocast(self._training.dtype):
-            loss = self._model(**moved, skip_logits=True).loss
+        loss, batch = self._read([self._rows[place] for place in self._places(number)])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), _CLIP)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
-        return float(loss.detach()), moved["input_ids"].numel()
+        return float(loss.detach()), batch["input_ids"].numel()
+
+    def _read(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of packed sequences, and their batch."""
+        batch = {name: tensor.to(device()) for name, tensor in PackedRows()(rows).items()}
+        with autocast(self._training.dtype):
+            return self._model(**batch, skip_logits=True).loss, batch
 
     def _places(self, number: int) -> list[int]:
         """Return the rows of a step: each epoch goes through all of them, in an order of its own."""
@@ -215,12 +220,9 @@ class _Run:
         self._model.eval()
         nats, count = 0.0, 0
         for row in rows:
-            batch = PackedRows()([row])
-            moved = {name: tensor.to(device()) for name, tensor in batch.items()}
-            with autocast(self._training.dtype):
-                loss = float(self._model(**moved, skip_logits=True).loss)
+            loss, batch = self._read([row])
             labels = int((batch["labels"] != -100).sum())
-            nats, count = nats + loss * labels, count + labels
+            nats, count = nats + float(loss) * labels, count + labels
         return nats / count if math.isfinite(nats) else math.inf
 
 

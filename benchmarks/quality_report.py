@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -21,13 +22,16 @@ from benchmarks.measure import hardware
 from benchmarks.quality_models import FORMS
 from simmim.tasks.comparison import figures, length_buckets
 from simmim.tasks.extractive import best_textrank
-from simmim.tasks.rouge import estimate, rouge, word_rule
+from simmim.tasks.rouge import Rouge, estimate, rouge, word_rule
 from simmim.tasks.summarisation import best_lead
 
 __all__ = ["LONG", "Scored", "gather", "gather_long", "long_table", "plot", "score_corpus", "table"]
 
 LONG = 2048
 """Tokens from which on a document is long."""
+
+Scores = Mapping[str, npt.NDArray[np.float64]]
+"""Of each system a row of figures for each document."""
 
 STYLES = {
     "simmim": ("#0b6e99", "o"),
@@ -46,16 +50,19 @@ class Scored:
     Attributes:
         about: what each baseline is, in words.
         by_seed: of each system ROUGE of each seed.
-        scores: of each system the scores `[documents, figures]`, the mean over its seeds.
         groups: of the documents.
         lengths: of the documents, in tokens.
     """
 
     about: dict[str, str]
-    by_seed: dict[str, list[Any]]
-    scores: dict[str, npt.NDArray[np.float64]]
+    by_seed: dict[str, list[Rouge]]
     groups: list[str]
     lengths: list[int]
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Of each system the scores, the mean over its seeds."""
+        return {name: np.mean([one.scores for one in found], axis=0) for name, found in self.by_seed.items()}
 
 
 def score_corpus(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any]]) -> Scored:
@@ -78,9 +85,8 @@ def score_corpus(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any
     }
     texts |= {name: [[baseline(text) for text in documents]] for name, baseline in baselines.items()}
     seeds = {name: [rouge(one, references, groups=groups, rule=rule) for one in found] for name, found in texts.items()}
-    scores = {name: np.mean([one.scores for one in found], axis=0) for name, found in seeds.items()}
     about = {name: str(baseline) for name, baseline in baselines.items()}
-    return Scored(about, seeds, scores, groups, list(test["length"]))
+    return Scored(about, seeds, groups, list(test["length"]))
 
 
 def gather(scored: Scored) -> dict[str, Any]:
@@ -90,21 +96,22 @@ def gather(scored: Scored) -> dict[str, Any]:
         Of each system ROUGE of each seed, and ROUGE of the mean over the seeds with its interval over documents, over
         all and by length; and SimMIM, with the same copy head, minus it, paired.
     """
-    buckets = [bucket for bucket in length_buckets(scored.lengths) if bucket.rows]
-    gathered: dict[str, Any] = {}
-    for name in scored.scores:
-        gathered[name] = {
+    gathered: dict[str, Any] = {
+        name: {
             "about": scored.about.get(name, name),
-            **_estimates(name, scored.scores, scored.groups),
+            **found,
             "rouge_by_seed": [figures(one) for one in scored.by_seed[name]],
             "by_length": [],
         }
-        for bucket in buckets:
-            rows = np.array(bucket.rows)
-            within = {one: values[rows] for one, values in scored.scores.items()}
-            row = {"label": bucket.label, "documents": len(rows), "few": bucket.few}
-            row |= _estimates(name, within, [scored.groups[place] for place in bucket.rows])
-            gathered[name]["by_length"].append(row)
+        for name, found in _estimates(scored.scores, scored.groups).items()
+    }
+    for bucket in length_buckets(scored.lengths):
+        if not bucket.rows:
+            continue
+        within = {name: values[np.array(bucket.rows)] for name, values in scored.scores.items()}
+        about = {"label": bucket.label, "documents": len(bucket.rows), "few": bucket.few}
+        for name, found in _estimates(within, [scored.groups[row] for row in bucket.rows]).items():
+            gathered[name]["by_length"].append(about | found)
     return gathered
 
 
@@ -124,20 +131,21 @@ def gather_long(corpora: Mapping[str, Scored]) -> dict[str, Any]:
         system: np.concatenate([scored.scores[system][chosen[name]] for name, scored in corpora.items()])
         for system in systems
     }
-    found = {system: _estimates(system, scores, groups) for system in systems}
-    return {"at_least_tokens": LONG, "documents": len(groups), "systems": found}
+    return {"at_least_tokens": LONG, "documents": len(groups), "systems": _estimates(scores, groups)}
 
 
-def _estimates(name: str, scores: Mapping[str, Any], groups: Sequence[str]) -> dict[str, Any]:
-    """Return a system's ROUGE with its intervals, and what SimMIM has more, document by document."""
-    found = {"rouge": figures(estimate(scores[name], groups))}
-    ours = _ours(name, scores)
-    if ours is not None and name != ours:
-        found["simmim_minus_this"] = figures(estimate(scores[ours] - scores[name], groups))
+def _estimates(scores: Scores, groups: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return of each system ROUGE with its intervals, and what SimMIM has more, document by document."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in scores.items():
+        found[name] = {"rouge": figures(estimate(values, groups))}
+        ours = _ours(name, scores)
+        if ours is not None and name != ours:
+            found[name]["simmim_minus_this"] = figures(estimate(scores[ours] - values, groups))
     return found
 
 
-def _ours(name: str, scores: Mapping[str, Any]) -> str | None:
+def _ours(name: str, scores: Scores) -> str | None:
     """Return the SimMIM that a system is compared with: that with the same copy head, for a baseline that with one."""
     wanted = ("simmim-copy",) if name.endswith("-copy") else ("simmim",)
     if name in ("lead", "textrank"):
@@ -152,8 +160,7 @@ def table(record: dict[str, Any], corpus: str) -> Table:
     for heading in ("", "M parameters", "nats", "ROUGE-L", "SimMIM - this", "tokens/s", "peak MiB"):
         shown.add_column(heading, justify="right" if heading else "left")
     for name, scored in record["scores"][corpus].items():
-        difference = scored.get("simmim_minus_this", {}).get("rougeL")
-        cells = [_interval(scored["rouge"]["rougeL"]), _interval(difference) if difference else ""]
+        cells = _rouge_l(scored)
         found = record["systems"].get(name)
         if found is None:
             shown.add_row(f"{name}: {scored['about']}", "", "", *cells, "", "")
@@ -161,7 +168,7 @@ def table(record: dict[str, Any], corpus: str) -> Table:
         trained = found["trained"]
         peaks = [one["peak_bytes"] for one in trained if one["peak_bytes"] is not None]
         shown.add_row(
-            FORMS[found["form"]] + ", copying" * found["copy_head"],
+            _label(found),
             f"{trained[0]['parameters']['total'] / 1e6:.2f}",
             f"{mean(one['validation_loss'] for one in trained):.4f}",
             *cells,
@@ -178,10 +185,8 @@ def long_table(record: dict[str, Any]) -> Table:
     for heading in ("", "ROUGE-L", "SimMIM - this"):
         shown.add_column(heading, justify="right" if heading else "left")
     for name, scored in found["systems"].items():
-        difference = scored.get("simmim_minus_this", {}).get("rougeL")
         system = record["systems"].get(name)
-        label = name if system is None else FORMS[system["form"]] + ", copying" * system["copy_head"]
-        shown.add_row(label, _interval(scored["rouge"]["rougeL"]), _interval(difference) if difference else "")
+        shown.add_row(name if system is None else _label(system), *_rouge_l(scored))
     return shown
 
 
@@ -246,7 +251,7 @@ def _scores(axes: Axes, systems: Mapping[str, Any], title: str) -> None:
 
 def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
     """Draw the source tokens that training reads in a second."""
-    names = [FORMS[found["form"]] + ",\ncopying" * found["copy_head"] for found in systems.values()]
+    names = [_label(found, ",\n") for found in systems.values()]
     speeds = [mean(one["tokens_per_second"] for one in found["trained"]) for found in systems.values()]
     bars = axes.barh(names, speeds, color=[STYLES[found["form"]][0] for found in systems.values()])
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
@@ -260,3 +265,13 @@ def _speed(axes: Axes, systems: Mapping[str, Any]) -> None:
 
 def _interval(found: Mapping[str, float]) -> str:
     return f"{found['mean']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def _rouge_l(scored: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a system's ROUGE-L, and what SimMIM has more of it, if they are compared."""
+    difference = scored.get("simmim_minus_this", {}).get("rougeL")
+    return _interval(scored["rouge"]["rougeL"]), _interval(difference) if difference else ""
+
+
+def _label(system: Mapping[str, Any], separator: str = ", ") -> str:
+    return FORMS[system["form"]] + f"{separator}copying" * system["copy_head"]

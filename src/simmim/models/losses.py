@@ -16,7 +16,6 @@ from simmim.nn.copy_head import CopyHead, Source
 
 __all__ = ["IGNORED", "check_labels", "copying_loss", "head_loss", "predict_tokens", "token_loss"]
 
-
 IGNORED = -100
 """The label of a position that no loss is wanted for."""
 _PART_ON_CPU, _PART = 1 << 20, 1 << 26

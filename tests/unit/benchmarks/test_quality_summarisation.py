@@ -227,8 +227,7 @@ def test_long_documents_of_all_corpora_are_compared_together(monkeypatch):
         seeds = {
             system: [rouge(texts, references, groups=list("abcd"), rule=rule)] for system, texts in written.items()
         }
-        scores = {system: found[0].scores for system, found in seeds.items()}
-        corpora[name] = quality_report.Scored({}, seeds, scores, list("abcd"), lengths)
+        corpora[name] = quality_report.Scored({}, seeds, list("abcd"), lengths)
     assert quality_report.gather_long(corpora) == {}
     monkeypatch.setattr(quality_report, "LONG", 20)
     found = quality_report.gather_long(corpora)
