@@ -21,6 +21,7 @@ from benchmarks.measure import machine_facts
 from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from simmim import SimMIMForCausalLM
 from simmim.atomic import replaced_file, replaced_folder
+from simmim.models.losses import IGNORED
 from simmim.tasks.bits_per_byte import TokenCosts, score_texts
 from simmim.tasks.language_comparison import bits_by_position, position_edges
 from simmim.tasks.packing import PackedRows
@@ -221,7 +222,7 @@ class _Run:
         nats, count = 0.0, 0
         for row in rows:
             loss, batch = self._read([row])
-            labels = int((batch["labels"] != -100).sum())
+            labels = int((batch["labels"] != IGNORED).sum())
             nats, count = nats + float(loss) * labels, count + labels
         return nats / count if math.isfinite(nats) else math.inf
 

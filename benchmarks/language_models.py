@@ -98,5 +98,6 @@ def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausa
         "num_hidden_layers": size.layers,
         "num_attention_heads": size.heads,
         "segment_length": size.segment_length,
+        "training_length": size.sequence_length,
     }
     return SimMIMForCausalLM(SimMIMConfig(**{**sizes, **attention[form]}))

@@ -185,6 +185,7 @@ def _of(form: str, size: Size, intermediate_size: int, copy_head: bool) -> PreTr
             num_attention_heads=size.heads,
             copy_head=copy_head,
             dropout=size.dropout,
+            training_length=size.max_source_tokens,
             **attention,
         )
     )

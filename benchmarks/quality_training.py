@@ -28,6 +28,7 @@ from benchmarks.quality_models import Size, build, load, parameters
 from simmim.atomic import replaced_file, replaced_folder
 from simmim.cli.generation import summaries
 from simmim.errors import DataError
+from simmim.models.losses import IGNORED
 
 __all__ = ["Cell", "Training", "batches", "score", "train"]
 
@@ -210,7 +211,7 @@ def _validate(model: PreTrainedModel, work: Path, training: Training, collate: D
         batch = _batch(data, places, collate)
         with autocast(training.dtype):
             loss = float(model(**batch, skip_logits=True).loss)
-        tokens = int((batch["labels"] != -100).sum())
+        tokens = int((batch["labels"] != IGNORED).sum())
         nats, count, seen = nats + loss * tokens, count + tokens, seen + len(places)
         if seen == len(data):
             break

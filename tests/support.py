@@ -41,6 +41,7 @@ def every_option() -> Iterator[dict[str, Any]]:
         "state_reach": ("all", "pyramid"),
     }
     weights = itertools.cycle(("shared", "shared", "each"))
+    trained = itertools.cycle((2, None, 1))
     factors = itertools.cycle((0.5, 1.0, 0.5, 0.0, 0.5))
     for combination in itertools.product(*values.values()):
         options = dict(zip(values, combination, strict=True))
@@ -52,6 +53,7 @@ def every_option() -> Iterator[dict[str, Any]]:
             options["aggregator"] = next(aggregators)
         if options["state_read"] == "attend":
             options["state_weight"] = next(weights)
+            options["trained_states"] = next(trained) if options["state_weight"] == "each" else None
         if options["rotary"]:
             options["partial_rotary_factor"] = next(factors)
         yield options

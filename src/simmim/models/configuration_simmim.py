@@ -43,6 +43,8 @@ class SimMIMConfig(PreTrainedConfig):
         state_weight: ``each`` or ``shared``: whether a state that is attended to weighs as much as a token, or all that
             a token reads together weigh as much as one, and heads learn to look sharper the more there are (decision
             0008).
+        training_length: tokens of the longest text that the model has learnt from, which ``simmim train`` puts here;
+            None: not known. The states of a longer text weigh together as much as those of such a text (decision 0012).
         neighbours: 0 or 1 whole segments on either side (decoder: before) that tokens read in full.
         segment_shift: tokens by which the borders move on every other layer.
         state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a
@@ -80,6 +82,7 @@ class SimMIMConfig(PreTrainedConfig):
     state_read: str = "attend"
     state_null: bool = False
     state_weight: str = "each"
+    training_length: int | None = None
     neighbours: int = 1
     segment_shift: int = 0
     state_reach: str = "all"
@@ -152,6 +155,8 @@ class SimMIMConfig(PreTrainedConfig):
             self._require(name, self._whole(name, 1), "a whole number of 1 or more")
         for name in ("num_hidden_layers", "num_decoder_layers", "segment_shift"):
             self._require(name, self._whole(name, 0), "a whole number of 0 or more")
+        known = self.training_length is None or self._whole("training_length", 1)
+        self._require("training_length", known, "a whole number of 1 or more, or None")
         heads = self.num_attention_heads
         self._require("hidden_size", self.hidden_size % heads == 0, f"a multiple of num_attention_heads ({heads})")
         even = not self.rotary or self.hidden_size // heads % 2 == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "SimMIMModel",
     "SimMIMModelOutput",
     "SimMIMPreTrainedModel",
+    "keep_training_length",
     "layer_attention",
     "layouts_in_turn",
     "one_of",
@@ -135,10 +137,28 @@ def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAtt
         state_reach=config.state_reach,
         aggregator=config.aggregator,
         state_weight=config.state_weight,
+        trained_states=_trained_states(config),
         rotary=config.rotary,
         rope_theta=float(config.rope_theta),
         partial_rotary_factor=config.partial_rotary_factor,
     )
+
+
+def _trained_states(config: SimMIMConfig) -> int | None:
+    """Return how many states, its own segment's not counted, a text of the length that was learnt from has."""
+    if config.training_length is None:
+        return None
+    return max(1, math.ceil(config.training_length / config.segment_length) - 1)
+
+
+def keep_training_length(model: PreTrainedModel, tokens: int) -> None:
+    """Put into a model's configuration, and its layers, that it learns from texts of so many tokens at most."""
+    config = model.config
+    assert isinstance(config, SimMIMConfig)
+    config.training_length = max(tokens, config.training_length or 0)
+    for module in model.modules():
+        if isinstance(module, SMIAttention):
+            module.trained_states = _trained_states(config)
 
 
 def token_embedding(config: SimMIMConfig) -> TokenEmbedding:

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import predict_tokens
+from simmim.models.losses import IGNORED, predict_tokens
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
 from simmim.nn.copy_head import CopyHead, Source
@@ -229,4 +229,4 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
                 "set them in the configuration"
             )
         first = labels.new_full((len(labels), 1), start)
-        return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == -100, pad)), dim=1)
+        return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)), dim=1)

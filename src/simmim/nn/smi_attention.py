@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from simmim.errors import ConfigError, ShapeError
@@ -53,6 +53,8 @@ class SMIAttention(nn.Module):
         state_weight: what the states that a token reads weigh beside the tokens (``attend`` only): ``each`` as much as
             a token, or ``shared``: all together as much as one, so that far context does not crowd out the near one
             as documents get longer; each head then learns how much sharper it looks where it reads more of them.
+        trained_states: the most states that a token has read in training: where there are more, all together weigh as
+            much as so many (``attend`` only, decision 0012). None: each weighs as much as a token, however many.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         partial_rotary_factor: share of the channel pairs that turn with the position, the fastest. In ``attend`` states
@@ -90,6 +92,7 @@ class SMIAttention(nn.Module):
         state_reach: str = "all",
         aggregator: str = "concat",
         state_weight: str = "each",
+        trained_states: int | None = None,
         rotary: bool = True,
         rope_theta: float = 10_000.0,
         partial_rotary_factor: float = 0.5,
@@ -108,11 +111,13 @@ class SMIAttention(nn.Module):
             )
         if state_weight not in STATE_WEIGHTS:
             raise ConfigError(f"state_weight: expected one of {', '.join(STATE_WEIGHTS)}; got {state_weight!r}")
+        if trained_states is not None and trained_states < 1:
+            raise ConfigError(f"trained_states: expected a number of 1 or more, or None; got {trained_states!r}")
         if not 0 <= partial_rotary_factor <= 1:
             raise ConfigError(f"partial_rotary_factor: expected a number from 0 to 1, got {partial_rotary_factor!r}")
         self.hidden_size, self.num_heads, self.segment_length = hidden_size, num_heads, segment_length
         self.head_dim = hidden_size // num_heads
-        self.state_weight = state_weight
+        self.state_weight, self.trained_states = state_weight, trained_states
         self.turned_pairs = math.ceil(self.head_dim // 2 * partial_rotary_factor) if rotary else 0
         self.causal, self.neighbours, self.segment_shift = causal, neighbours, segment_shift
         self.rope_theta = rope_theta
@@ -376,8 +381,8 @@ class SMIAttention(nn.Module):
         arranged = None
         if reach is not None and states is not None:
             arranged = reach.arrange(states[0]), reach.arrange(states[1])
+        share = None if reach is None else self.share(reach.count, reach.mask.shape[1], x.dtype)
         sharing = reach.count if reach is not None and self.state_weight == "shared" else None
-        share = None if sharing is None else share_of(sharing, x.dtype)
         out = None
         for rows in (
             parts(layout.segments, 2 * seen * self.hidden_size) if maps is None else [slice(0, layout.segments)]
@@ -404,6 +409,11 @@ class SMIAttention(nn.Module):
             out = torch.empty_like(x) if out is None else out
             out[rows] = part
         return torch.zeros_like(x) if out is None else out
+
+    def share(self, states: Int[Tensor, " S"], room: int, dtype: torch.dtype) -> Float[Tensor, " S"] | None:
+        """Return what the scores of states get where tokens read so many, ``room`` at most; None for nothing."""
+        most = 1 if self.state_weight == "shared" else self.trained_states
+        return None if most is None or room <= most else share_of(states, most, dtype)
 
     def sharpen(self, q: Float[Tensor, "*T H D"], states: Shaped[Tensor, "*#T"]) -> Float[Tensor, "*T H D"]:
         """Multiply the queries of tokens that read so many states by 1 + s log(1 + n), s one learned number a head.

@@ -20,7 +20,6 @@ from simmim.nn.rotary import rotate
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import FirstPooling
 from simmim.ops.gathered import Added
-from simmim.ops.reach import share_of
 from simmim.ops.segments import SegmentLayout
 from simmim.ops.smi import decode_attention, exchange_states, key_bias
 from simmim.ops.steps import StepLayout
@@ -217,9 +216,8 @@ class Attend(StateRead):
     ) -> Float[Tensor, "U 1 1 K"]:
         states, count = self._finished(attention, layout)
         allowed = torch.cat((layout.readable(room), states), dim=1)
-        added = None
-        if attention.state_weight == "shared":
-            added = Added(slice(room, allowed.shape[1]), share_of(count, dtype))
+        share = attention.share(count, states.shape[1], dtype)
+        added = None if share is None else Added(slice(room, allowed.shape[1]), share)
         return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype, added)
 
 

@@ -19,9 +19,9 @@ from simmim.ops.segments import SegmentLayout
 __all__ = ["EverySegment", "PyramidNodes", "Reach", "share_of"]
 
 
-def share_of(states: Int[Tensor, " S"], dtype: torch.dtype) -> Float[Tensor, " S"]:
-    """Return what scores get so that the states that are read weigh as much as one key: -log of their number."""
-    return -states.clamp(min=1).to(torch.promote_types(dtype, torch.float32)).log()
+def share_of(states: Int[Tensor, " S"], most: int, dtype: torch.dtype) -> Float[Tensor, " S"]:
+    """Return what scores get so that n states weigh together no more than so many keys: -log(n / most), or 0."""
+    return (most / states.clamp(min=most).to(torch.promote_types(dtype, torch.float32))).log()
 
 
 class Reach(ABC):

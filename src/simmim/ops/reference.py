@@ -73,6 +73,7 @@ def smi_attention(
     state_reach: Literal["all", "pyramid"] = "all",
     aggregator: str = "concat",
     state_weight: Literal["each", "shared"] = "each",
+    trained_states: int | None = None,
     rotary: bool = True,
     rope_theta: float = 10_000.0,
     partial_rotary_factor: float = 0.5,
@@ -128,9 +129,11 @@ def smi_attention(
         for t in piece.tolist():
             keys, values = torch.cat((k[:, local(i, t)], sk), 1), torch.cat((v[:, local(i, t)], sv), 1)
             weight, query = torch.ones(keys.shape[1], dtype=x.dtype), q[:, [t]]
-            if state_weight == "shared" and found:
+            most = 1 if state_weight == "shared" else trained_states
+            if most is not None and found > most:
                 near = len(local(i, t))
-                weight[near : near + found] = 1 / found
+                weight[near : near + found] = most / found
+            if state_weight == "shared" and found:
                 query = query * (1 + w["sharpness"] * math.log(1 + found))[:, None, None]
             out[t] = _merge(attention(query, keys, values, weight))[0] @ w["o_proj.weight"].T
     if state_read in ("none", "attend"):

@@ -77,6 +77,10 @@ class CausalTask(TrainingTask):
         size = self._budgeted() or per_device_train_batch_size
         return LengthBatches(rows["length"], seed=self.recipe.seed, max_examples=size)
 
+    def longest(self, rows: datasets.Dataset) -> int:
+        """Return how many tokens the longest document, or piece of one, has."""
+        return max(max(lengths) for lengths in rows["seq_lens"])
+
     def training_defaults(self) -> dict[str, Any]:
         """Validate on as many sequences at a time as are trained on."""
         size = self._budgeted() or self.recipe.training.get("per_device_train_batch_size", 8)

@@ -32,7 +32,7 @@ __all__ = ["load_recipe", "resolved_recipe"]
 _MODEL_OWNED = frozenset(
     {
         *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
-        *("is_encoder_decoder", "use_cache"),
+        *("is_encoder_decoder", "use_cache", "training_length"),
     }
 )
 _TRAINING_OWNED = frozenset(

@@ -116,6 +116,10 @@ class TrainingTask(ABC):
             max_examples=per_device_train_batch_size if budget is None else None,
         )
 
+    def longest(self, rows: datasets.Dataset) -> int:
+        """Return how many tokens the longest text has that is read as one, of tokenised rows."""
+        return max(rows["length"])
+
     def training_defaults(self) -> dict[str, Any]:
         """Return arguments of the trainer that hold unless the recipe says otherwise."""
         return {}

@@ -18,6 +18,7 @@ from transformers import (
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
+from simmim.models.modeling_simmim import keep_training_length
 from simmim.tasks.denoising import SpanCorruption
 from simmim.train.arguments import pretraining_arguments, task_arguments
 from simmim.train.batching import LengthBatches
@@ -65,6 +66,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         resolved = resolved_recipe(recipe, model.config, arguments, first_arguments)
         folder.record(data_manifest(recipe.data, splits), resolved, initial, resume=resume)
         splits = {name: task.tokenize(split, tokenizer) for name, split in splits.items()}
+        keep_training_length(model, task.longest(splits["train"]))
         _say(
             console,
             f"{recipe.output_dir}: {model.num_parameters():,} parameters, {len(splits['train']):,} {task.unit} and "

@@ -21,6 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "shifted": {"segment_shift": 4, "state_null": True, "state_pooling": "last"},
     "no-states": {"state_read": "none", "rotary": False},
     "pyramid": {"state_reach": "pyramid", "segment_shift": 4},
+    "longer": {"training_length": 24},
 }
 TOKENS = 37
 
@@ -51,6 +52,12 @@ def padded(ids: Tensor, side: str, lengths: tuple[int, ...] = (20, TOKENS, 7)) -
         }[side]
         out[row, places], mask[row, places] = ids[row, :length], 1
     return out, mask
+
+
+def test_the_states_of_longer_texts_weigh_as_much_as_those_that_were_learnt_from(ids: Tensor) -> None:
+    plain, limited = (model_of(training_length=length)(ids).logits for length in (None, 24))
+    assert torch.equal(plain[:, :24], limited[:, :24])
+    assert not torch.allclose(plain[:, 24:], limited[:, 24:])
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -123,7 +123,7 @@ ALTERED: dict[str, Any] = {
     **{"copy_head": True, "dropout": 0.25, "norm_eps": 1e-5, "initializer_range": 0.1, "is_encoder_decoder": True},
     **{"use_cache": False, "tie_word_embeddings": False, "pad_token_id": 5, "bos_token_id": 6},
     **{"eos_token_id": [7, 8], "decoder_start_token_id": 9, "scale_embedding": False},
-    **{"state_weight": "shared", "partial_rotary_factor": 0.25},
+    **{"state_weight": "shared", "partial_rotary_factor": 0.25, "training_length": 4096},
 }
 """Of every setting a value that is not its default."""
 
@@ -159,6 +159,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         ({"rope_theta": 0}, "rope_theta: expected a number above 0, got 0"),
         ({"partial_rotary_factor": 2}, "partial_rotary_factor: expected a share from 0 to 1, got 2"),
         ({"state_weight": "all"}, "state_weight: expected one of each, shared, got 'all'"),
+        ({"training_length": 0}, "training_length: expected a whole number of 1 or more, or None, got 0"),
         ({"state_null": "yes"}, "state_null: expected True or False, got 'yes'"),
         ({"copy_head": None}, "copy_head: expected True or False, got None"),
         ({"state_poling": "mean"}, "state_poling: expected a setting of SimMIMConfig; did you mean state_pooling?"),

@@ -45,6 +45,7 @@ def test_state_dict_keys_are_the_public_names(options: dict[str, object], names:
         ({"segment_shift": 4}, "segment_shift: expected 0 <= shift < segment_length"),
         ({"neighbours": 2}, "neighbours: expected 0 or 1, got 2"),
         ({"state_weight": "all"}, "state_weight: expected one of each, shared; got 'all'"),
+        ({"trained_states": 0}, "trained_states: expected a number of 1 or more, or None; got 0"),
         ({"partial_rotary_factor": 1.5}, "partial_rotary_factor: expected a number from 0 to 1, got 1.5"),
         ({"num_heads": 3}, "hidden_size: expected a multiple of num_heads"),
         ({"num_heads": 8}, "even number for rotary positions"),

@@ -45,6 +45,8 @@ def test_a_run_learns_and_is_measured_on_every_token(tiny_language_model):
             with torch.no_grad():
                 nats += float(model(piece, labels=piece).loss) * (piece.shape[1] - 1)
             count += piece.shape[1] - 1
+    learnt = tokenize_texts(load_texts(recipe.data.train), AutoTokenizer.from_pretrained(tiny_language_model))
+    assert model.config.training_length == min(64, max(learnt["length"]))
     measured = [entry["eval_loss"] for entry in log_of(run) if "eval_loss" in entry]
     assert measured[-1] == pytest.approx(nats / count, rel=1e-5)
 

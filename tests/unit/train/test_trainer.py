@@ -96,6 +96,22 @@ def test_long_documents_are_cut_only_where_the_recipe_says_so(recipe, caplog):
     assert entry["source_tokens"] <= 4 * 8
 
 
+def test_a_model_says_how_long_the_texts_were_that_it_learnt_from(recipe, tiny_run):
+    config = json.loads((tiny_run / "model" / "config.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(tiny_run / "model")
+    texts = [json.loads(line)["document"] for line in Path(recipe.data.train).read_text().splitlines()]
+    longest = config["training_length"]
+    assert longest == max(len(ids) for ids in tokenizer(texts)["input_ids"])
+    # who learns on from shorter texts keeps it
+    data = dataclasses.replace(recipe.data, max_source_tokens=8)
+    training = recipe.training | {"max_steps": 1}
+    tuned = dataclasses.replace(
+        recipe, tokenizer=None, model={}, init_from=str(tiny_run / "model"), data=data, training=training
+    )
+    assert longest > 8
+    assert json.loads((train(tuned) / "config.json").read_text())["training_length"] == longest
+
+
 def test_a_tokenizer_of_ones_own_is_used(recipe, tiny_run):
     section = dataclasses.replace(recipe.tokenizer, vocab_size=None, path=str(tiny_run / "model"))
     run = dataclasses.replace(recipe, tokenizer=section, training=recipe.training | {"max_steps": 1})

@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from simmim.errors import ConfigError
+from simmim.models.losses import IGNORED
 from simmim.nn.registry import Registry
 
 __all__ = ["IGNORED", "PROBES", "Example", "Probe", "ProbeSettings", "Split", "check_length"]
 
 Ids = npt.NDArray[np.int64]
 Split = Literal["train", "test"]
-
-IGNORED = -100
-"""Label of a place where nothing is asked, as everywhere in transformers."""
 
 _TEST_SHARE = 8  # one content in so many belongs to the test split
 
