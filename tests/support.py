@@ -136,9 +136,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "literal": LITERAL,
     "pyramid": {"state_reach": "pyramid", "aggregator": "attention", "segment_shift": 4, "state_null": True},
     "lstm": {"segment_encoder": "lstm", "segment_shift": 4},
-    "cnn": {"segment_encoder": "cnn", "aggregator": "weighted_sum"},
+    "cnn": {"segment_encoder": "cnn", "aggregator": "weighted_sum", "training_length": 12},
     "gated-pyramid-memory": {"memory": "pyramid", "state_read": "gated_broadcast", "state_pooling": "attention"},
-    "two-level-copying": {"memory": "two_level", "memory_top_k": 2, "copy_head": True},
+    "two-level-copying": {"memory": "two_level", "memory_top_k": 2, "copy_head": True, "state_weight": "shared"},
 }
 TEXTS = (20, 37, 7, 13)
 """Tokens of the documents that ``family_batch`` makes."""

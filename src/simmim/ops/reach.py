@@ -7,7 +7,6 @@ width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,7 +29,7 @@ class Reach(ABC):
     mask: Bool[Tensor, "S C"]
     row: Int[Tensor, "S *C"]
 
-    @cached_property
+    @property
     def count(self) -> Int[Tensor, " S"]:
         """How many states each segment reads."""
         return self.mask.sum(1)

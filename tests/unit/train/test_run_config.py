@@ -55,6 +55,7 @@ def test_values_arrive(write):
         ({"tokenizer": {"size": 1}}, r"tokenizer.size: no such key.*; allowed: path, vocab_size"),
         ({"model": {"hidden": 8}}, r"model.hidden: no such key .*; allowed: aggregator, .*hidden_size"),
         ({"model": {"vocab_size": 8}}, r"model.vocab_size: no such key"),
+        ({"model": {"training_length": 8}}, r"model.training_length: no such key"),
         ({"training": {"learnin_rate": 1}}, r"training.learnin_rate: no such key \(did you mean learning_rate\?\)"),
         ({"training": {"qqq": 1}}, "training.qqq: no such key; allowed: .*Seq2SeqTrainingArguments"),
         ({"training": {"output_dir": "x"}}, "training.output_dir: the run sets this itself"),
