@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from simmim.errors import ConfigError, ShapeError
@@ -381,7 +381,7 @@ class SMIAttention(nn.Module):
         arranged = None
         if reach is not None and states is not None:
             arranged = reach.arrange(states[0]), reach.arrange(states[1])
-        share = None if reach is None else self.share(reach.count, reach.mask.shape[1], x.dtype)
+        share = None if reach is None else self.share(reach.mask, x.dtype)
         sharing = reach.count if reach is not None and self.state_weight == "shared" else None
         out = None
         for rows in (
@@ -410,10 +410,10 @@ class SMIAttention(nn.Module):
             out[rows] = part
         return torch.zeros_like(x) if out is None else out
 
-    def share(self, states: Int[Tensor, " S"], room: int, dtype: torch.dtype) -> Float[Tensor, " S"] | None:
-        """Return what the scores of states get where tokens read so many, ``room`` at most; None for nothing."""
+    def share(self, read: Bool[Tensor, "S C"], dtype: torch.dtype) -> Float[Tensor, " S"] | None:
+        """Return what the scores of states get where tokens read these; None for nothing."""
         most = 1 if self.state_weight == "shared" else self.trained_states
-        return None if most is None or room <= most else share_of(states, most, dtype)
+        return None if most is None or read.shape[1] <= most else share_of(read.sum(1), most, dtype)
 
     def sharpen(self, q: Float[Tensor, "*T H D"], states: Shaped[Tensor, "*#T"]) -> Float[Tensor, "*T H D"]:
         """Multiply the queries of tokens that read so many states by 1 + s log(1 + n), s one learned number a head.

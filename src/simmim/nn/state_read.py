@@ -214,9 +214,9 @@ class Attend(StateRead):
     def _bias(
         self, attention: SMIAttention, layout: StepLayout, room: int, dtype: torch.dtype, null: bool
     ) -> Float[Tensor, "U 1 1 K"]:
-        states, count = self._finished(attention, layout)
+        states = self._finished(attention, layout)[0]
         allowed = torch.cat((layout.readable(room), states), dim=1)
-        share = attention.share(count, states.shape[1], dtype)
+        share = attention.share(states, dtype)
         added = None if share is None else Added(slice(room, allowed.shape[1]), share)
         return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype, added)
 
