@@ -51,11 +51,11 @@ def default_flops(tokens: int, segment_length: int, width: int) -> int:
 
         8 N E²           q_proj, k_proj, v_proj, o_proj
         4 N E (3L + S)   tokens read three segments and all states, the own one masked
-        3 S E²           state_k_proj, for the half of the channels that no position turns, and state_v_proj
+        4 S E²           k_proj, v_proj of the states
     """
     segments = tokens // segment_length
     keys = 3 * segment_length + segments
-    return _projections(tokens, width) + _reading(tokens, keys, width) + 3 * segments * width**2
+    return _projections(tokens, width) + _reading(tokens, keys, width) + 4 * segments * width**2
 
 
 def pyramid_flops(tokens: int, segment_length: int, width: int) -> int:
@@ -65,14 +65,14 @@ def pyramid_flops(tokens: int, segment_length: int, width: int) -> int:
 
         8 N E²           q_proj, k_proj, v_proj, o_proj
         4 N E (3L + P)   tokens read three segments and a node of each level but the top, masked where there is none
-        3 M E²           state_k_proj, state_v_proj of every node
+        4 M E²           k_proj, v_proj of every node
         4 (M - S) E²     concat, 2E -> E, of every node above the states; one without a partner is computed too
     """
     segments = tokens // segment_length
     levels = (segments - 1).bit_length()
     nodes = sum(-(-segments // 2**level) for level in range(levels + 1))
     keys = 3 * segment_length + levels
-    made = 3 * nodes * width**2 + 4 * (nodes - segments) * width**2
+    made = 4 * nodes * width**2 + 4 * (nodes - segments) * width**2
     return _projections(tokens, width) + _reading(tokens, keys, width) + made
 
 

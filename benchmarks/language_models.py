@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from simmim import SimMIMConfig, SimMIMForCausalLM
 from simmim.errors import ConfigError
 from simmim.models.configuration_simmim import LITERAL
@@ -15,6 +17,7 @@ FORMS = {
     "default": "SimMIM, default",
     "shared": "SimMIM, states weighted as one",
     "turned": "SimMIM, states with positions",
+    "untied": "SimMIM, states with projections of their own",
     "pyramid": "SimMIM, pyramid of states",
     "shift": "SimMIM, shifted borders",
     "literal": "SimMIM, literal form",
@@ -51,7 +54,8 @@ class LanguageSize:
 def build_language_model(form: str, size: LanguageSize) -> SimMIMForCausalLM:
     """Build a model with as many parameters as the default form's.
 
-    What other forms have more or less of is taken from, or given to, their FFN. `full` is the same class with one
+    What other forms have more or less of is taken from, or given to, their FFN. With the same seed, forms whose weights
+    have the same shapes begin with the same weights. `full` is the same class with one
     segment as long as a sequence: beyond it, its context begins anew.
 
     Args:
@@ -61,9 +65,10 @@ def build_language_model(form: str, size: LanguageSize) -> SimMIMForCausalLM:
     Raises:
         ConfigError: the FFN is too narrow to give what the form has more of.
     """
-    goal = _parameters(_of("default", size, size.intermediate_size))
-    base = _parameters(_of(form, size, size.intermediate_size))
-    step = _parameters(_of(form, size, size.intermediate_size + 1)) - base
+    with torch.device("meta"):  # counted without weights, which would draw random numbers
+        goal = _parameters(_of("default", size, size.intermediate_size))
+        base = _parameters(_of(form, size, size.intermediate_size))
+        step = _parameters(_of(form, size, size.intermediate_size + 1)) - base
     width, least = size.intermediate_size + round((goal - base) / step), size.hidden_size
     if width < least:
         raise ConfigError(
@@ -83,6 +88,7 @@ def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausa
         "default": {},
         "shared": {"state_weight": "shared"},
         "turned": {"partial_rotary_factor": 1.0},
+        "untied": {"tie_state_projections": False},
         "pyramid": {"state_reach": "pyramid"},
         "shift": {"segment_shift": size.segment_length // 2},
         "literal": LITERAL,

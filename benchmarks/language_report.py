@@ -21,6 +21,7 @@ STYLES = {
     "default": ("#0b6e99", "o"),
     "shared": ("#d64f8a", "h"),
     "turned": ("#12a5a0", "*"),
+    "untied": ("#8a6d3b", "p"),
     "pyramid": ("#2f8f4e", "D"),
     "shift": ("#4aa3c7", "P"),
     "literal": ("#7d4f9e", "^"),

@@ -42,6 +42,7 @@ def every_option() -> Iterator[dict[str, Any]]:
     }
     weights = itertools.cycle(("shared", "shared", "each"))
     trained = itertools.cycle((2, None, 1))
+    tied = itertools.cycle((True, False, True, False, False, True, False))
     factors = itertools.cycle((0.5, 1.0, 0.5, 0.0, 0.5))
     for combination in itertools.product(*values.values()):
         options = dict(zip(values, combination, strict=True))
@@ -54,6 +55,7 @@ def every_option() -> Iterator[dict[str, Any]]:
         if options["state_read"] == "attend":
             options["state_weight"] = next(weights)
             options["trained_states"] = next(trained) if options["state_weight"] == "each" else None
+            options["tie_state_projections"] = next(tied)
         if options["rotary"]:
             options["partial_rotary_factor"] = next(factors)
         yield options

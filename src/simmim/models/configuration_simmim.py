@@ -45,6 +45,8 @@ class SimMIMConfig(PreTrainedConfig):
             0008).
         training_length: tokens of the longest text that the model has learnt from, which ``simmim train`` puts here;
             None: not known. The states of a longer text weigh together as much as those of such a text (decision 0012).
+        tie_state_projections: states that are attended to have the keys and values that ``k_proj`` and ``v_proj`` give
+            them, as tokens do (decision 0013); else those of projections of their own.
         neighbours: 0 or 1 whole segments on either side (decoder: before) that tokens read in full.
         segment_shift: tokens by which the borders move on every other layer.
         state_reach: ``all`` or ``pyramid``: which states a reader sees: every segment's, or the O(log S) nodes of a
@@ -83,6 +85,7 @@ class SimMIMConfig(PreTrainedConfig):
     state_null: bool = False
     state_weight: str = "each"
     training_length: int | None = None
+    tie_state_projections: bool = True
     neighbours: int = 1
     segment_shift: int = 0
     state_reach: str = "all"
@@ -115,11 +118,12 @@ class SimMIMConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Make a configuration of a dictionary, such as a model's file holds; see `PreTrainedConfig`.
 
-        A file that does not say `scale_embedding` or `partial_rotary_factor` is of a model from before there was this
-        setting, which had no scale, or turned all channels.
+        A file that does not say `scale_embedding`, `partial_rotary_factor` or `tie_state_projections` is of a model
+        from before there was this setting, which had no scale, turned all channels, or projected states apart.
         """
         if "transformers_version" in config_dict:  # which every file says
-            config_dict = {"scale_embedding": False, "partial_rotary_factor": 1.0} | config_dict
+            before = {"scale_embedding": False, "partial_rotary_factor": 1.0, "tie_state_projections": False}
+            config_dict = before | config_dict
         return super().from_dict(config_dict, **kwargs)
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -172,7 +176,7 @@ class SimMIMConfig(PreTrainedConfig):
         for name in ("rope_theta", "norm_eps", "initializer_range"):
             value = getattr(self, name)
             self._require(name, isinstance(value, int | float) and value > 0, "a number above 0")
-        for name in ("state_null", "scale_embedding", "rotary", "copy_head"):
+        for name in ("state_null", "tie_state_projections", "scale_embedding", "rotary", "copy_head"):
             self._require(name, isinstance(getattr(self, name), bool), "True or False")
         self._require("state_weight", self.state_weight in STATE_WEIGHTS, f"one of {', '.join(STATE_WEIGHTS)}")
         number = isinstance(self.partial_rotary_factor, int | float)

@@ -138,6 +138,7 @@ def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAtt
         aggregator=config.aggregator,
         state_weight=config.state_weight,
         trained_states=_trained_states(config),
+        tie_state_projections=config.tie_state_projections,
         rotary=config.rotary,
         rope_theta=float(config.rope_theta),
         partial_rotary_factor=config.partial_rotary_factor,

@@ -55,6 +55,8 @@ class SMIAttention(nn.Module):
             as documents get longer; each head then learns how much sharper it looks where it reads more of them.
         trained_states: the most states that a token has read in training: where there are more, all together weigh as
             much as so many (``attend`` only, decision 0012). None: each weighs as much as a token, however many.
+        tie_state_projections: keys and values of states come from ``k_proj`` and ``v_proj``, as those of tokens do
+            (``attend`` only, decision 0013); else from ``state_k_proj`` and ``state_v_proj``.
         rotary: rotary positions for tokens and states.
         rope_theta: base of the rotary frequencies.
         partial_rotary_factor: share of the channel pairs that turn with the position, the fastest. In ``attend`` states
@@ -93,6 +95,7 @@ class SMIAttention(nn.Module):
         aggregator: str = "concat",
         state_weight: str = "each",
         trained_states: int | None = None,
+        tie_state_projections: bool = True,
         rotary: bool = True,
         rope_theta: float = 10_000.0,
         partial_rotary_factor: float = 0.5,
@@ -118,6 +121,7 @@ class SMIAttention(nn.Module):
         self.hidden_size, self.num_heads, self.segment_length = hidden_size, num_heads, segment_length
         self.head_dim = hidden_size // num_heads
         self.state_weight, self.trained_states = state_weight, trained_states
+        self.tie_state_projections = tie_state_projections
         self.turned_pairs = math.ceil(self.head_dim // 2 * partial_rotary_factor) if rotary else 0
         self.causal, self.neighbours, self.segment_shift = causal, neighbours, segment_shift
         self.rope_theta = rope_theta
@@ -441,8 +445,8 @@ class SMIAttention(nn.Module):
         self, states: Float[Tensor, "*S E"], numbers: Shaped[Tensor, "*S"]
     ) -> tuple[Float[Tensor, "*S H D"], Float[Tensor, "*S H D"]]:
         """Return the keys and values of states that stand at these numbers."""
-        keys = self.state_read.placed(self, self.split(self.state_k_proj(states)), numbers)
-        return keys, self.split(self.state_v_proj(states))
+        keys, values = self.state_read.project(self, states)
+        return self.state_read.placed(self, self.split(keys), numbers), self.split(values)
 
     def null_slot(self, numbers: Shaped[Tensor, " S"]) -> tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]] | None:
         """Return the key and value of the null slot for readers at these numbers, or None if there is none."""

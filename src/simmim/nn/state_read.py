@@ -56,6 +56,12 @@ class StateRead:
     def build(self, attention: SMIAttention) -> None:
         """Add to the attention the parameters that this read needs."""
 
+    def project(
+        self, attention: SMIAttention, states: Float[Tensor, "*S E"]
+    ) -> tuple[Float[Tensor, "*S _"], Float[Tensor, "*S E"]]:
+        """Return the keys and values of states, before they are cut into heads."""
+        return attention.state_k_proj(states), attention.state_v_proj(states)
+
     def placed(
         self, attention: SMIAttention, keys: Float[Tensor, "*S H D"], numbers: Shaped[Tensor, "*S"]
     ) -> Float[Tensor, "*S H D"]:
@@ -120,12 +126,24 @@ class Attend(StateRead):
     reads_states = True
 
     def build(self, attention: SMIAttention) -> None:
-        """Add ``state_k_proj``, ``state_v_proj`` and, where states share a weight, ``sharpness``."""
-        width = attention.head_dim if self._all_turn(attention) else attention.head_dim - 2 * attention.turned_pairs
-        attention.state_k_proj = nn.Linear(attention.hidden_size, attention.num_heads * width, bias=False)
-        attention.state_v_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
+        """Add ``state_k_proj`` and ``state_v_proj`` if they are not tied, ``sharpness`` if states share a weight."""
+        if not attention.tie_state_projections:
+            width = attention.head_dim if self._all_turn(attention) else attention.head_dim - 2 * attention.turned_pairs
+            attention.state_k_proj = nn.Linear(attention.hidden_size, attention.num_heads * width, bias=False)
+            attention.state_v_proj = nn.Linear(attention.hidden_size, attention.hidden_size, bias=False)
         if attention.state_weight == "shared":
             attention.sharpness = nn.Parameter(torch.full((attention.num_heads,), self.SHARPNESS))
+
+    def project(
+        self, attention: SMIAttention, states: Float[Tensor, "*S E"]
+    ) -> tuple[Float[Tensor, "*S _"], Float[Tensor, "*S E"]]:
+        """Return the keys, of the channels that do not turn (or all, if all do), and the values."""
+        if not attention.tie_state_projections:
+            return super().project(attention, states)
+        keys = attention.k_proj(states)
+        if not self._all_turn(attention):
+            keys = keys.unflatten(-1, (2 * attention.num_heads, -1))[..., attention.turned_pairs :].flatten(-2)
+        return keys, attention.v_proj(states)
 
     def placed(
         self, attention: SMIAttention, keys: Float[Tensor, "*S H _"], numbers: Shaped[Tensor, "*S"]

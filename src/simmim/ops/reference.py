@@ -74,6 +74,7 @@ def smi_attention(
     aggregator: str = "concat",
     state_weight: Literal["each", "shared"] = "each",
     trained_states: int | None = None,
+    tie_state_projections: bool = True,
     rotary: bool = True,
     rope_theta: float = 10_000.0,
     partial_rotary_factor: float = 0.5,
@@ -109,11 +110,15 @@ def smi_attention(
             places = torch.stack([where for _, where in cover]) if cover else place[:0]
         if state_null:
             vectors, places = torch.cat((vectors, w["state_null"][None])), torch.cat((places, place[[i]]))
-        k, v = (_split(vectors @ w[f"state_{n}_proj.weight"].T, num_heads) for n in "kv")
+        tied = state_read == "attend" and tie_state_projections
+        k, v = (
+            _split(vectors @ w[f"{n}_proj.weight" if tied else f"state_{n}_proj.weight"].T, num_heads) for n in "kv"
+        )
         if state_read == "attend" and 0 < turned < half:
             # Keys of states have the channels that do not turn: pairs (c, c + D/2) from c = turned on.
+            still = torch.arange(2 * half) % half >= turned
             key = k.new_zeros(*k.shape[:2], 2 * half)
-            key[..., turned:half], key[..., half + turned :] = k.chunk(2, dim=-1)
+            key[..., still] = k[..., still] if tied else k
             return key, v
         return _rotate(k, places, theta, turned), v
 

@@ -136,7 +136,15 @@ def test_every_option_is_described_and_its_default_is_bold(page: str) -> None:
             bold = "**" if value == getattr(config, registry.setting) else ""
             assert f"| {bold}`{value}`{bold} |" in section
     names = ("segment_length", "neighbours", "segment_shift", "state_null", "memory_top_k", "copy_head")
-    for name in (*names, "state_weight", "training_length", "rotary", "partial_rotary_factor", "scale_embedding"):
+    more = (
+        "state_weight",
+        "training_length",
+        "tie_state_projections",
+        "rotary",
+        "partial_rotary_factor",
+        "scale_embedding",
+    )
+    for name in (*names, *more):
         assert f"**{getattr(config, name)}**".lower() in sections.pop(name).splitlines()[0]
     assert "√(2 / 5E)" in sections.pop("initializer_range").splitlines()[0]
     assert not sections

@@ -124,6 +124,7 @@ ALTERED: dict[str, Any] = {
     **{"use_cache": False, "tie_word_embeddings": False, "pad_token_id": 5, "bos_token_id": 6},
     **{"eos_token_id": [7, 8], "decoder_start_token_id": 9, "scale_embedding": False},
     **{"state_weight": "shared", "partial_rotary_factor": 0.25, "training_length": 4096},
+    "tie_state_projections": False,
 }
 """Of every setting a value that is not its default."""
 
@@ -161,6 +162,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         ({"state_weight": "all"}, "state_weight: expected one of each, shared, got 'all'"),
         ({"training_length": 0}, "training_length: expected a whole number of 1 or more, or None, got 0"),
         ({"state_null": "yes"}, "state_null: expected True or False, got 'yes'"),
+        ({"tie_state_projections": 1}, "tie_state_projections: expected True or False, got 1"),
         ({"copy_head": None}, "copy_head: expected True or False, got None"),
         ({"state_poling": "mean"}, "state_poling: expected a setting of SimMIMConfig; did you mean state_pooling?"),
         ({"num_decoder_layer": 3}, "num_decoder_layer: .* did you mean num_decoder_layers?"),
@@ -185,7 +187,10 @@ def test_a_loaded_model_refuses_changes_that_are_nonsense(head: Head, tmp_path: 
             head.from_pretrained(tmp_path, **changes)
 
 
-@pytest.mark.parametrize(("setting", "before"), [("scale_embedding", False), ("partial_rotary_factor", 1.0)])
+@pytest.mark.parametrize(
+    ("setting", "before"),
+    [("scale_embedding", False), ("partial_rotary_factor", 1.0), ("tie_state_projections", False)],
+)
 def test_a_model_from_before_a_setting_is_read_as_it_was(tmp_path: Path, setting: str, before: object) -> None:
     model, batch = family_model(SimMIMForCausalLM, **{setting: before}), family_batch(SimMIMForCausalLM)
     model.save_pretrained(tmp_path)

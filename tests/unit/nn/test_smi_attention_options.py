@@ -20,14 +20,15 @@ FFN = {"state_ffn.up.weight", "state_ffn.down.weight"}
     ("options", "names"),
     [
         ({"state_read": "none"}, TOKEN),
-        ({"state_read": "attend"}, TOKEN | STATE - {"state_q_proj.weight"}),
-        ({"state_weight": "shared"}, TOKEN | STATE - {"state_q_proj.weight"} | {"sharpness"}),
+        ({"state_read": "attend"}, TOKEN),
+        ({"tie_state_projections": False}, TOKEN | STATE - {"state_q_proj.weight"}),
+        ({"state_weight": "shared"}, TOKEN | {"sharpness"}),
         ({"state_weight": "shared", "state_read": "broadcast"}, TOKEN | STATE | FFN),
         ({"state_read": "broadcast"}, TOKEN | STATE | FFN),
         ({"state_read": "gated_broadcast"}, TOKEN | STATE | FFN | {"state_gate"}),
         (
             {"state_null": True, "state_pooling": "attention"},
-            TOKEN | STATE - {"state_q_proj.weight"} | {"state_null", "state_pooling.query"},
+            TOKEN | {"state_null", "state_pooling.query"},
         ),
     ],
 )
