@@ -178,10 +178,11 @@ def test_a_short_document_gets_plain_attention_at_its_cost(causal: bool, tokens:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("turned", "states"), [(0.5, 3), (1.0, 4)])
-def test_counted_cost_grows_as_stated(causal: bool, turned: float, states: int) -> None:
-    """Contract 7: projections 8NE², keys 4NE·K with K = 2L or 3L plus S, and states (4 - 2p)SE², or 4SE² if p = 1."""
-    layer = SMIAttention(HIDDEN, HEADS, LENGTH, causal=causal, neighbours=1, partial_rotary_factor=turned)
+@pytest.mark.parametrize(("tied", "turned", "states"), [(True, 0.5, 4), (False, 0.5, 3), (False, 1.0, 4)])
+def test_counted_cost_grows_as_stated(causal: bool, tied: bool, turned: float, states: int) -> None:
+    """Contract 7: projections 8NE², keys 4NE·K with K = 2L or 3L plus S, and states 4SE²; (4 - 2p)SE² if not tied."""
+    options = {"causal": causal, "tie_state_projections": tied, "partial_rotary_factor": turned}
+    layer = SMIAttention(HIDDEN, HEADS, LENGTH, neighbours=1, **options)
     for segments in (2, 8, 32, 128):
         tokens = segments * LENGTH
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:

@@ -34,7 +34,7 @@ def test_counted_flops_are_those_of_the_equations(encoder):
     tokens = 4 * L
     segments = tokens // L
     keys = tokens if encoder == "full" else 3 * L + segments
-    states = 0 if encoder == "full" else segments * 3 * E * E // 2  # values, and keys for half of the channels
+    states = 0 if encoder == "full" else segments * 2 * E * E  # keys and values
     projections = 3 * 2 * (tokens * (4 * E * E + 3 * E * FFN) + states)
     attention = 7 * 2 * tokens * keys * E
     counted = count_flops(partial(training_step, build(encoder, tokens, "float32"), document(tokens)))
