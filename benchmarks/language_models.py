@@ -55,8 +55,8 @@ def build_language_model(form: str, size: LanguageSize) -> SimMIMForCausalLM:
     """Build a model with as many parameters as the default form's.
 
     What other forms have more or less of is taken from, or given to, their FFN. With the same seed, forms whose weights
-    have the same shapes begin with the same weights. `full` is the same class with one
-    segment as long as a sequence: beyond it, its context begins anew.
+    have the same shapes begin with the same weights. `full` is the same class with one segment as long as a sequence:
+    beyond it, its context begins anew.
 
     Args:
         form: a key of `FORMS`.

@@ -28,7 +28,7 @@ class Copying(Probe):
     vocab_size = _FIRST + letters
     grouped_by = "quarter"
     # without positions of states nothing tells in which order segments stand (decision 0008)
-    settings = ProbeSettings(model={"partial_rotary_factor": 1.0, "tie_state_projections": False})
+    settings = ProbeSettings(model={"partial_rotary_factor": 1.0})
 
     def draw(self, random: np.random.Generator, length: int, number: int) -> Example:
         """Return a string and its copy; the groups are the quarters of the string."""

@@ -52,17 +52,18 @@ def model_config(probe: Probe, form: str, settings: Mapping[str, Any], longest: 
     """
     if form not in FORMS:
         raise ConfigError(f"form: expected one of {', '.join(FORMS)}; got {form!r}")
-    values: dict[str, Any] = {**_SIZES, **settings, **FORMS[form].settings}
+    values: dict[str, Any] = {**_DEFAULTS, **settings, **FORMS[form].settings}
     if FORMS[form].one_segment:
         values["segment_length"] = longest
     tokens = {"bos_token_id": None, "eos_token_id": None, "decoder_start_token_id": None}
     return SimMIMConfig(**{**values, **tokens, "vocab_size": probe.vocab_size, "pad_token_id": 0})
 
 
-_SIZES: dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "segment_length": 16,
+    "tie_state_projections": False,  # what the probes say was measured so (decision 0013)
 }

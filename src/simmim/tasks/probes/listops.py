@@ -39,7 +39,7 @@ class ListOps(Probe):
         mostly_short=True,  # short expressions are where a model learns what the operators do
         test_lengths=(64, 256, 1000, 2000),
         steps=5000,
-        model={"num_hidden_layers": 4, "state_weight": "shared", "tie_state_projections": False},
+        model={"num_hidden_layers": 4, "state_weight": "shared"},
     )
 
     max_depth, max_args, nesting = 10, 10, 0.25

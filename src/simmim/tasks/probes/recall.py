@@ -32,10 +32,7 @@ class Recall(Probe):
         steps=5000,
         learning_rate=3e-3,
         # without positions of states it is learnt less well (decision 0008)
-        model={
-            **{"num_attention_heads": 1, "segment_length": 4},
-            **{"partial_rotary_factor": 1.0, "tie_state_projections": False},
-        },
+        model={"num_attention_heads": 1, "segment_length": 4, "partial_rotary_factor": 1.0},
     )
     power = 0.01
 
