@@ -33,7 +33,7 @@ from benchmarks.decoding_models import (
     read_prompt,
 )
 from benchmarks.decoding_report import context_table, million_table, plot_context
-from benchmarks.formulas import cache_numbers
+from benchmarks.formulas import cache_numbers, table_bytes
 from benchmarks.measure import in_fresh_process, memory_held, run_facts
 from benchmarks.report import in_short, save, save_data
 
@@ -109,7 +109,8 @@ def at_context(
         "prompt": {form: read.get(form, "filled with random numbers") for form in FORMS},
         "cache_bytes": held,
         "stated_bytes": {
-            form: 4 * layers * cache_numbers(form, length, SEGMENT, SIZES["hidden_size"]) for form in OURS
+            form: 4 * layers * cache_numbers(form, length, SEGMENT, SIZES["hidden_size"]) + table_bytes()
+            for form in OURS
         },
         **compare(decoders, arguments.repeats),
     }
@@ -164,7 +165,8 @@ def read_million(reach: str, length: int, new_tokens: int, threads: int, layers:
         "read_seconds": clock.times[1] - start,
         "median_seconds": statistics.median(steps),
         "cache_bytes": bytes_of(output.past_key_values),
-        "stated_bytes": 4 * layers * cache_numbers(reach, length + new_tokens - 1, SEGMENT, SIZES["hidden_size"]),
+        "stated_bytes": 4 * layers * cache_numbers(reach, length + new_tokens - 1, SEGMENT, SIZES["hidden_size"])
+        + table_bytes(),
         "imported_bytes": imported and imported[0],
         "peak_bytes": most and most[1],
     }

@@ -140,9 +140,11 @@ def read_prompt(form: str, tokens: int, threads: int, layers: int, file: Path) -
 
 
 def bytes_of(cache: Cache) -> int:
-    """Count the floating-point numbers that a cache holds, in bytes."""
+    """Count the floating-point numbers that a cache holds, and the table of a copy head, in bytes."""
     found = {id(tensor): tensor for tensor in _tensors(cache)}
-    return sum(tensor.nbytes for tensor in found.values() if tensor.is_floating_point())
+    table = getattr(cache, "continuations", None)
+    held = sum(tensor.nbytes for tensor in found.values() if tensor.is_floating_point())
+    return held if table is None else held + int(table.rows.nbytes)
 
 
 def _tensors(thing: Any) -> Iterator[Tensor]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["FORMULAS", "cache_numbers", "default_flops", "full_flops", "literal_flops", "pyramid_flops"]
+from simmim.ops.ngrams import BUCKETS, KEPT, LONGEST
+
+__all__ = ["FORMULAS", "cache_numbers", "default_flops", "full_flops", "literal_flops", "pyramid_flops", "table_bytes"]
 
 
 def _projections(tokens: int, width: int) -> int:
@@ -83,6 +85,11 @@ FORMULAS: dict[str, Callable[[int, int, int], int]] = {
     "pyramid": pyramid_flops,
 }
 """By form: tokens, segment length and width to operations."""
+
+
+def table_bytes() -> int:
+    """Return the bytes of the table that a copy head reads: 8 O M K of a document, at any length (``ops.ngrams``)."""
+    return 8 * LONGEST * (BUCKETS + 1) * KEPT
 
 
 def cache_numbers(reach: str, tokens: int, segment_length: int, width: int) -> int:

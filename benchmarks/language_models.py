@@ -15,6 +15,7 @@ __all__ = ["FORMS", "LanguageSize", "build_language_model"]
 
 FORMS = {
     "default": "SimMIM, default",
+    "states": "SimMIM without its copy head",
     "shared": "SimMIM, states weighted as one",
     "turned": "SimMIM, states with positions",
     "untied": "SimMIM, states with projections of their own",
@@ -24,6 +25,8 @@ FORMS = {
     "window": "own and previous segment, no states",
     "local": "own segment only, no states",
     "full": "full attention",
+    "window_copying": "own and previous segment, no states, copy head",
+    "full_copying": "full attention, copy head",
 }
 """What is compared, by name."""
 
@@ -84,18 +87,24 @@ def _parameters(model: SimMIMForCausalLM) -> int:
 
 
 def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausalLM:
-    attention: dict[str, dict[str, Any]] = {
+    window = {"state_read": "none"}
+    # a whole sequence is one segment: there is no neighbour
+    full = {"state_read": "none", "neighbours": 0, "segment_length": size.sequence_length}
+    plain = {"copy_head": False}
+    settings: dict[str, dict[str, Any]] = {
         "default": {},
+        "states": plain,
         "shared": {"state_weight": "shared"},
         "turned": {"partial_rotary_factor": 1.0},
         "untied": {"tie_state_projections": False},
         "pyramid": {"state_reach": "pyramid"},
         "shift": {"segment_shift": size.segment_length // 2},
         "literal": LITERAL,
-        "window": {"state_read": "none"},
-        "local": {"state_read": "none", "neighbours": 0},
-        # a whole sequence is one segment: there is no neighbour
-        "full": {"state_read": "none", "neighbours": 0, "segment_length": size.sequence_length},
+        "window": window | plain,
+        "local": {"state_read": "none", "neighbours": 0} | plain,
+        "full": full | plain,
+        "window_copying": window,
+        "full_copying": full,
     }
     sizes = {
         "vocab_size": size.vocab_size,
@@ -106,4 +115,4 @@ def _of(form: str, size: LanguageSize, intermediate_size: int) -> SimMIMForCausa
         "segment_length": size.segment_length,
         "training_length": size.sequence_length,
     }
-    return SimMIMForCausalLM(SimMIMConfig(**{**sizes, **attention[form]}))
+    return SimMIMForCausalLM(SimMIMConfig(**{**sizes, **settings[form]}))

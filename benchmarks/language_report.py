@@ -19,6 +19,7 @@ __all__ = ["gather", "plot", "table"]
 
 STYLES = {
     "default": ("#0b6e99", "o"),
+    "states": ("#6c8ebf", "8"),
     "shared": ("#d64f8a", "h"),
     "turned": ("#12a5a0", "*"),
     "untied": ("#8a6d3b", "p"),
@@ -28,6 +29,8 @@ STYLES = {
     "window": ("#c2571a", "s"),
     "local": ("#b5a642", "v"),
     "full": ("#333333", "x"),
+    "window_copying": ("#e0a070", "d"),
+    "full_copying": ("#999999", "+"),
 }
 
 

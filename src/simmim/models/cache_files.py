@@ -18,10 +18,11 @@ from simmim.atomic import replaced_path
 from simmim.errors import CheckpointError
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.nn.segment_cache import SegmentCache
+from simmim.ops.ngrams import NgramTable
 
 __all__ = ["read_pasts", "write_pasts"]
 
-FORMAT = "simmim-cache-1"
+FORMAT, _TABLE = "simmim-cache-2", "continuations."
 WITHOUT_EFFECT = {
     *("dropout", "initializer_range", "use_cache", "is_encoder_decoder", "tie_word_embeddings"),
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
@@ -29,11 +30,14 @@ WITHOUT_EFFECT = {
 """Settings that change nothing in what a model with the same weights writes into a cache."""
 
 
-def write_pasts(pasts: list[SegmentCache], path: Path, model: PreTrainedModel) -> None:
+def write_pasts(
+    pasts: list[SegmentCache], continuations: NgramTable | None, path: Path, model: PreTrainedModel
+) -> None:
     """Write what the layers of a model keep into a file, beside its place, and rename it.
 
     Args:
         pasts: of every layer.
+        continuations: of the copy head, if there is one.
         path: the file to make or replace; its folder must exist.
         model: the model that made them.
 
@@ -49,6 +53,8 @@ def write_pasts(pasts: list[SegmentCache], path: Path, model: PreTrainedModel) -
                 # Layers share positions, which a file cannot.
                 tensors[f"layers.{number}.{name}"] = value.contiguous() if value.is_floating_point() else value.clone()
         numbers.append({name: value for name, value in fields.items() if isinstance(value, int)})
+    if continuations is not None:
+        tensors |= {f"{_TABLE}{name}": value.contiguous() for name, value in vars(continuations).items()}
     about = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
     about["sha256"] = _checksum(tensors, about["layers"])
     try:
@@ -58,7 +64,7 @@ def write_pasts(pasts: list[SegmentCache], path: Path, model: PreTrainedModel) -
         raise CheckpointError(f"path: expected a place to write a cache to, got {path}: {error}") from error
 
 
-def read_pasts(path: Path, model: PreTrainedModel) -> list[SegmentCache]:
+def read_pasts(path: Path, model: PreTrainedModel) -> tuple[list[SegmentCache], NgramTable | None]:
     """Read what ``write_pasts`` wrote, for the same model, onto its device.
 
     Raises:
@@ -84,10 +90,18 @@ def read_pasts(path: Path, model: PreTrainedModel) -> list[SegmentCache]:
     # Copies: a file's numbers are not aligned as those in memory are, which makes other roundings.
     device, pasts = model.device, []
     for number, numbers in enumerate(json.loads(about["layers"])):
-        prefix = f"layers.{number}."
-        held = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        pasts.append(SegmentCache(**numbers, **{name: tensor.to(device, copy=True) for name, tensor in held.items()}))
-    return pasts
+        pasts.append(SegmentCache(**{**numbers, **_held(tensors, f"layers.{number}.", device)}))
+    table = _held(tensors, _TABLE, device)
+    return pasts, NgramTable(**table) if table else None
+
+
+def _held(tensors: Mapping[str, Tensor], prefix: str, device: torch.device) -> dict[str, Tensor]:
+    """Return copies of the tensors whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): tensor.to(device, copy=True)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _damaged(path: Path, what: str, error: Exception | None = None) -> NoReturn:

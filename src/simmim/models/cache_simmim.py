@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, EncoderDecoderCache
 from simmim.errors import ShapeError
 from simmim.models.cache_files import read_pasts, write_pasts
 from simmim.nn.segment_cache import SegmentCache
+from simmim.ops.ngrams import NgramTable
 
 __all__ = ["MemoryCache", "MemoryCacheLayer", "SimMIMCache", "SimMIMCacheLayer", "SimMIMEncoderDecoderCache"]
 
@@ -215,13 +216,52 @@ class SimMIMCache(_LayerCache):
     Args:
         num_layers: layers of the decoder.
         offloading: keep the pasts in CPU memory but for the layer that is at work; for a GPU with little memory.
+
+    Attributes:
+        continuations: what a copy head may copy; None where nothing has been read, or there is no copy head.
     """
 
     def __init__(self, num_layers: int, offloading: bool = False) -> None:
         super().__init__([SimMIMCacheLayer() for _ in range(num_layers)], offloading)
+        self.continuations: NgramTable | None = None
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self.continuations = None
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep, repeat and reorder documents as beam search says."""
+        super().reorder_cache(cast(torch.LongTensor, beam_idx))
+        self._select(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the documents of these numbers, or those where a mask is true."""
+        super().batch_select_indices(indices)
+        self._select(indices.nonzero()[:, 0] if indices.dtype == torch.bool else indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every document."""
+        super().batch_repeat_interleave(repeats)
+        if self.continuations is not None:
+            documents = torch.arange(len(self.continuations.recent), device=self.continuations.recent.device)
+            self._select(documents.repeat_interleave(repeats))
+
+    def _select(self, index: Tensor) -> None:
+        if self.continuations is not None:
+            self.continuations.select(index)
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens in every layer, as ``SimMIMCacheLayer.crop`` does, or in none if one cannot."""
+        """Forget the last tokens in every layer, as ``SimMIMCacheLayer.crop`` does, or in none if one cannot.
+
+        Raises:
+            ValueError: a layer cannot, or the tokens have been counted for a copy head; nothing is changed.
+        """
+        if tokens_to_remove < 0 and self.continuations is not None:
+            raise ValueError(
+                f"crop: cannot forget {-tokens_to_remove} tokens: the copy head's table has put them in the place of "
+                "older ones; keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
+            )
         layers = [layer for layer in self.layers if isinstance(layer, SimMIMCacheLayer)]
         before = [copy.copy(layer.past) for layer in layers]
         try:
@@ -253,7 +293,7 @@ class SimMIMCache(_LayerCache):
                 f"model: expected the one that filled this cache of {len(self.layers)} layers, of which "
                 f"{len(self.pasts)} hold something; got one of {layers}"
             )
-        write_pasts(self.pasts, Path(path), model)
+        write_pasts(self.pasts, self.continuations, Path(path), model)
 
     @classmethod
     def load(cls, path: str | PathLike[str], model: PreTrainedModel) -> SimMIMCache:
@@ -266,8 +306,9 @@ class SimMIMCache(_LayerCache):
         Raises:
             CheckpointError: there is no such file, it is damaged or not of a cache, or it is of another model.
         """
-        pasts = read_pasts(Path(path), model)
+        pasts, continuations = read_pasts(Path(path), model)
         cache = cls(len(pasts))
+        cache.continuations = continuations
         for layer, past in zip(cache.layers, pasts, strict=True):
             assert isinstance(layer, SimMIMCacheLayer)
             layer.past = past

@@ -17,6 +17,7 @@ __all__ = ["LITERAL", "SimMIMConfig"]
 LITERAL = {
     **{"state_pooling": "first", "state_read": "broadcast", "state_null": False, "neighbours": 0},
     "partial_rotary_factor": 1.0,
+    "copy_head": False,
 }
 """Settings of the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
 
@@ -60,7 +61,9 @@ class SimMIMConfig(PreTrainedConfig):
         aggregator: ``concat``, ``weighted_sum`` or ``attention``: what merges two nodes of a pyramid.
         memory: ``tokens``, ``pyramid`` or ``two_level``: what a decoder sees of the encoder.
         memory_top_k: segments that each query of a ``two_level`` memory attends to.
-        copy_head: let the decoder copy source tokens (``nn.CopyHead``); for summaries that repeat the source's words.
+        copy_head: let a sequence-to-sequence model copy source tokens (``nn.CopyHead``), for summaries that repeat the
+            source's words, and a causal language model what followed the same tokens before (``nn.PastCopyHead``).
+            None: the language model does (decision 0014), the other does not.
         dropout: share of the channels dropped before each residual sum.
         norm_eps: of the RMS norms.
         initializer_range: standard deviation of the weights to begin with; None for √(2 / 5E) (decision 0007).
@@ -97,7 +100,7 @@ class SimMIMConfig(PreTrainedConfig):
     aggregator: str = "concat"
     memory: str = "tokens"
     memory_top_k: int = 8
-    copy_head: bool = False
+    copy_head: bool | None = None
     dropout: float | int = 0.0
     norm_eps: float = 1e-6
     initializer_range: float | None = None
@@ -119,10 +122,14 @@ class SimMIMConfig(PreTrainedConfig):
         """Make a configuration of a dictionary, such as a model's file holds; see `PreTrainedConfig`.
 
         A file that does not say `scale_embedding`, `partial_rotary_factor` or `tie_state_projections` is of a model
-        from before there was this setting, which had no scale, turned all channels, or projected states apart.
+        from before there was this setting, which had no scale, turned all channels, or projected states apart; one
+        that does not say `copy_head` is of a model without one.
         """
         if "transformers_version" in config_dict:  # which every file says
-            before = {"scale_embedding": False, "partial_rotary_factor": 1.0, "tie_state_projections": False}
+            before = {
+                **{"scale_embedding": False, "partial_rotary_factor": 1.0, "tie_state_projections": False},
+                "copy_head": False,
+            }
             config_dict = before | config_dict
         return super().from_dict(config_dict, **kwargs)
 
@@ -176,8 +183,9 @@ class SimMIMConfig(PreTrainedConfig):
         for name in ("rope_theta", "norm_eps", "initializer_range"):
             value = getattr(self, name)
             self._require(name, isinstance(value, int | float) and value > 0, "a number above 0")
-        for name in ("state_null", "tie_state_projections", "scale_embedding", "rotary", "copy_head"):
+        for name in ("state_null", "tie_state_projections", "scale_embedding", "rotary"):
             self._require(name, isinstance(getattr(self, name), bool), "True or False")
+        self._require("copy_head", self.copy_head in (True, False, None), "True, False or None")
         self._require("state_weight", self.state_weight in STATE_WEIGHTS, f"one of {', '.join(STATE_WEIGHTS)}")
         number = isinstance(self.partial_rotary_factor, int | float)
         self._require("partial_rotary_factor", number and 0 <= self.partial_rotary_factor <= 1, "a share from 0 to 1")

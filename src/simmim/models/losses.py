@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from simmim.errors import ShapeError
 from simmim.nn.copy_head import CopyHead, Source
+from simmim.nn.past_copy_head import Continuations, PastCopyHead
 
 __all__ = ["IGNORED", "check_labels", "copying_loss", "head_loss", "predict_tokens", "token_loss"]
 
@@ -109,17 +110,17 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def copying_loss(
-    copy_head: CopyHead,
+    copy_head: CopyHead | PastCopyHead,
     hidden: Tensor,
     weight: Tensor,
-    source: Source,
+    source: Source | Continuations,
     labels: Tensor,
     num_items: Tensor | int | None = None,
 ) -> Tensor:
     """Return ``token_loss`` of what a copy head makes of ``hidden @ weight.T``, without ever holding distributions.
 
     Args:
-        copy_head: what mixes in the source's tokens.
+        copy_head: what mixes in tokens of the source, or of the past.
         hidden: ``[R, M, E]``, what both heads read.
         weight: ``[V, E]``, of the head over the vocabulary.
         source: what can be copied.
@@ -134,7 +135,7 @@ def copying_loss(
     targets = labels.masked_fill(~wanted, 0)
     written = _head_log_probs(hidden[wanted], weight, targets[wanted])
     written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
-    said: Tensor = copy_head.log_probs(hidden, written, source.keys, source.ids, targets, source.mask)
+    said: Tensor = copy_head.log_probs(hidden, written, targets, *source)
     return _mean(-said[wanted].sum(), wanted.sum(), num_items)
 
 
@@ -143,8 +144,8 @@ def predict_tokens(
     hidden: Tensor,
     labels: Tensor | None,
     options: Mapping[str, Any],
-    copy_head: CopyHead | None = None,
-    source: Source | None = None,
+    copy_head: CopyHead | PastCopyHead | None = None,
+    source: Source | Continuations | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the loss, if there are labels, and the logits, if they are wanted.
 
@@ -153,7 +154,7 @@ def predict_tokens(
         hidden: ``[B, N, E]``, what it reads.
         labels: ``[B, N]`` as of ``token_loss``, or None.
         options: of the model's call: ``num_items_in_batch``, and ``skip_logits`` where only the loss is wanted.
-        copy_head: what mixes in the source's tokens, if something does.
+        copy_head: what mixes in tokens of the source, or of the past, if something does.
         source: what it can copy.
     """
     count, skips = options.get("num_items_in_batch"), bool(options.get("skip_logits")) and labels is not None

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from simmim.errors import ConfigError, ShapeError
+from simmim.errors import ShapeError
 from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
@@ -21,6 +21,8 @@ from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
 from simmim.models.packed_documents import PackedDocuments
 from simmim.models.prompts import checked_prompt
+from simmim.nn.past_copy_head import Continuations, PastCopyHead
+from simmim.ops.ngrams import NgramTable, find_continuations, step_continuations
 from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
@@ -47,13 +49,15 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     """``num_hidden_layers`` causal SMI layers with a language-model head: text continued, dialogue.
 
     Embedding and head share their weights unless ``tie_word_embeddings=False``. The decoding cache holds the segments
-    that tokens still read in full, and a state for each segment before.
+    that tokens still read in full, a state for each segment before, and a table of constant size for the copy head,
+    which repeats what followed the same tokens before (``nn.PastCopyHead``, decision 0014; not with
+    ``copy_head=False``). Vectors (``inputs_embeds``) have no ids: what they stand for is not copied.
 
     Args:
         config: its configuration.
 
     Raises:
-        ConfigError: it asks for a copy head, which needs a source to copy from, or for no layers.
+        ConfigError: it asks for no layers.
     """
 
     base_model_prefix = "decoder"
@@ -64,10 +68,9 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         config = copy.deepcopy(config)  # it may be that of another model, too
         config.is_encoder_decoder = False
         super().__init__(config)
-        if config.copy_head:
-            raise ConfigError("copy_head: expected False for a causal language model, which has no source; got True")
         self.decoder = SimMIMDecoder(config, with_memory=False)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.copy_head = None if config.copy_head is False else PastCopyHead(config.hidden_size)
         self.post_init()
 
     @classmethod
@@ -169,7 +172,8 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
 
         Returns:
             ``loss`` (mean over the labels), ``logits [B, N, vocab_size]`` (at padding those of the token before it, so
-            that a text can be continued wherever its padding stands), the cache, and what was asked for.
+            that a text can be continued wherever its padding stands; with a copy head the logarithms of
+            probabilities), the cache, and what was asked for.
 
         Raises:
             ShapeError: a shape or a value is not as above, or packed documents come with a cache.
@@ -197,17 +201,27 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             documents=documents,
         )
         hidden = decoded.last_hidden_state
+        found = None
+        if self.copy_head is not None:
+            found = self._continuations(input_ids, hidden, attention_mask, documents, decoded.past_key_values)
         if labels is not None:
             if documents is not None:
                 check_labels(labels, hidden.shape[:2], config.vocab_size)
                 labels = labels.masked_fill(documents.begins, IGNORED)
             labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
         if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
-            hidden, begun = _repeat_at_padding(hidden, attention_mask[:, -hidden.shape[1] :].bool())
+            last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
+            hidden, begun = _at_tokens(hidden, last), last >= 0
+            found = None if found is None else _at_tokens(found, last)
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         loss, logits = predict_tokens(
-            self.lm_head, hidden[:, kept], None if labels is None else labels[:, kept], kwargs
+            self.lm_head,
+            hidden[:, kept],
+            None if labels is None else labels[:, kept],
+            kwargs,
+            self.copy_head,
+            None if found is None else Continuations(found[:, kept]),
         )
         output = SimMIMCausalLMOutput(
             loss=loss,
@@ -218,6 +232,27 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
+
+    def _continuations(
+        self,
+        ids: Tensor | None,
+        hidden: Tensor,
+        attention_mask: Tensor | None,
+        documents: PackedDocuments | None,
+        past: Cache | None,
+    ) -> Tensor:
+        """Return what the copy head may copy after each token ``[B, N, C]``, and put these tokens into the cache."""
+        batch, tokens = hidden.shape[:2]
+        ids = hidden.new_full((batch, tokens), -1, dtype=torch.long) if ids is None else ids.long()
+        real = None if attention_mask is None else check_attention_mask(attention_mask[:, -tokens:], batch, tokens)
+        if past is None:
+            return find_continuations(ids, real, None if documents is None else documents.begins)
+        assert isinstance(past, SimMIMCache)
+        if past.continuations is None:
+            past.continuations = NgramTable.empty(batch, ids.device)
+        if tokens == 1:
+            return step_continuations(ids[:, 0], past.continuations, None if real is None else real[:, 0])[:, None]
+        return find_continuations(ids, real, table=past.continuations)
 
     # Positions are not among forward's own arguments: ``generate`` would make and grow a row of them for every token.
     @staticmethod
@@ -235,8 +270,12 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         return PackedDocuments.find(batch, tokens, mask=mask, **found)
 
 
-def _repeat_at_padding(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Put the last token's vector before it at all padding; also return where there has been a token ``[B, N]``."""
+def _last_tokens(mask: Tensor) -> Tensor:
+    """Return where the token itself stands or, at padding, the last one before ``[B, N]``: -1 before the first."""
     places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    last = places.masked_fill(~mask, -1).cummax(dim=1).values
-    return hidden.gather(1, last.clamp(min=0)[..., None].expand_as(hidden)), last >= 0
+    return places.masked_fill(~mask, -1).cummax(dim=1).values
+
+
+def _at_tokens(rows: Tensor, place: Tensor) -> Tensor:
+    """Return the rows ``[B, N, ...]`` that stand at these places, and the first one where there is no place."""
+    return rows.gather(1, place.clamp(min=0)[..., None].expand_as(rows))

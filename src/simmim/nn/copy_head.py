@@ -91,9 +91,9 @@ class CopyHead(nn.Module):
         self,
         hidden_states: Float[Tensor, "R M E"],
         written: Float[Tensor, "R M"],
+        targets: Int[Tensor, "R M"],
         keys: Float[Tensor, "B N E"],
         source_ids: Int[Tensor, "B N"],
-        targets: Int[Tensor, "R M"],
         mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "R M"]:
         """Return what ``forward`` says of one token each, without the distributions: less memory and time by V.
@@ -101,9 +101,9 @@ class CopyHead(nn.Module):
         Args:
             hidden_states: as of ``forward``.
             written: ``[R, M]`` the logarithm of the target's probability in the distribution over the vocabulary.
+            targets: ``[R, M]`` int64 the tokens that are asked for.
             keys: as of ``forward``.
             source_ids: as of ``forward``.
-            targets: ``[R, M]`` int64 the tokens that are asked for.
             mask: as of ``forward``.
         """
         weights = self._weights(hidden_states, keys, mask)

@@ -236,5 +236,7 @@ def cache_bytes(cache: Cache | None) -> int:
     """Return the size of all tensors that a decoding cache holds, in bytes."""
     if cache is None:
         return 0
-    holders = [holder for layer in cache.layers for holder in (layer, getattr(layer, "past", None)) if holder]
+    layers = [holder for layer in cache.layers for holder in (layer, getattr(layer, "past", None)) if holder]
+    table = getattr(cache, "continuations", None)
+    holders = layers if table is None else [*layers, table]
     return sum(tensor.nbytes for holder in holders for tensor in vars(holder).values() if isinstance(tensor, Tensor))

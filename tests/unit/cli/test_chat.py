@@ -45,21 +45,21 @@ def test_without_a_model_the_one_that_comes_with_simmim_talks() -> None:
 
 
 def test_every_line_is_a_turn(talk: Talk) -> None:
-    result = talk("a user asks", "//help", "/quit", "never")
+    result = talk("users ask about", "//help", "/quit", "never")
 
     assert result.exit_code == 0
-    assert "34" not in result.stdout
+    assert "43" not in result.stdout
     banner, first, second = result.stderr.splitlines()
     assert "parameters, cpu. /help lists what can be typed" in banner
-    assert first.startswith("context 1")
+    assert first.startswith("context 2")
     assert " tokens · cache " in first
     assert "and wrote 5 tokens in " in first
     assert "stopped at 5 tokens; --max-new-tokens allows more" in second
-    again = talk("a user asks", "/save talk.json", "//help")
+    again = talk("users ask about", "/save talk.json", "//help")
     assert again.stdout == result.stdout
     saved = json.loads(Path("talk.json").read_text())
     assert saved["model"].startswith("chat")
-    assert saved["messages"][0]["content"] == "a user asks"
+    assert saved["messages"][0]["content"] == "users ask about"
     said = saved["messages"][1]["content"].rstrip("�")  # half a character is never shown
     assert result.stdout.startswith(said + "\n")
 

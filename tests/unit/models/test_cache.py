@@ -126,7 +126,7 @@ def test_a_cache_keeps_a_window_and_states() -> None:
 def test_cropping_takes_back_what_it_can_and_else_changes_nothing(
     preset: str, start: int, batch: tuple[Tensor, Tensor]
 ) -> None:
-    model, (ids, _) = causal(**PRESETS[preset]), batch
+    model, (ids, _) = causal(copy_head=False, **PRESETS[preset]), batch
     outcomes = set()
     with torch.no_grad():
         whole = model(ids, use_cache=False).logits
@@ -149,7 +149,7 @@ def test_cropping_takes_back_what_it_can_and_else_changes_nothing(
 
 def test_a_crop_that_one_layer_refuses_is_done_in_none(batch: tuple[Tensor, Tensor]) -> None:
     """Eight tokens fill a segment of the first layer and not of the second, which is shifted."""
-    model, (ids, _) = causal(segment_shift=4), batch
+    model, (ids, _) = causal(segment_shift=4, copy_head=False), batch
     with torch.no_grad():
         cache = model(ids[:, :11]).past_key_values
         copy.deepcopy(cache.layers[0]).crop(-3)
@@ -157,6 +157,19 @@ def test_a_crop_that_one_layer_refuses_is_done_in_none(batch: tuple[Tensor, Tens
             cache.crop(-3)
         found = model(ids[:, 11:], past_key_values=cache).logits
         torch.testing.assert_close(found, model(ids, use_cache=False).logits[:, 11:], rtol=0, atol=1e-10)
+
+
+def test_what_a_copy_head_has_counted_is_not_taken_back(batch: tuple[Tensor, Tensor]) -> None:
+    model, (ids, _) = causal(), batch
+    with torch.no_grad():
+        cache = model(ids[:, :16]).past_key_values
+        cache.crop(0)
+        with pytest.raises(ValueError, match="crop: cannot forget 8 tokens: the copy head's table has put them"):
+            cache.crop(-8)
+        found = model(ids[:, 16:], past_key_values=cache).logits
+        torch.testing.assert_close(found, model(ids, use_cache=False).logits[:, 16:], rtol=0, atol=1e-10)
+        cache.reset()
+        torch.testing.assert_close(model(ids, past_key_values=cache).logits, model(ids).logits, rtol=0, atol=1e-10)
 
 
 def test_a_pair_of_caches_crops_the_decoder_and_keeps_the_memory(batch: tuple[Tensor, Tensor]) -> None:

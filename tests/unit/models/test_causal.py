@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "no-states": {"state_read": "none", "rotary": False},
     "pyramid": {"state_reach": "pyramid", "segment_shift": 4},
     "longer": {"training_length": 24},
+    "plain-head": {"copy_head": False},
 }
 TOKENS = 37
 
@@ -70,9 +71,11 @@ class TestPresets:
             changed = ids[:1].clone()
             changed[:, t + 1 :] = (changed[:, t + 1 :] + 17) % 50
             torch.testing.assert_close(model(changed).logits[:, : t + 1], before[:, : t + 1], rtol=0, atol=1e-12)
-        embedded = model.get_input_embeddings()(ids[:1]).detach().requires_grad_()
-        logits = model(inputs_embeds=embedded).logits
+        kept: list[Tensor] = []
+        model.get_input_embeddings().register_forward_hook(lambda _, __, out: kept.append(out))
+        logits = model(ids[:1]).logits
         torch.testing.assert_close(logits, before)
+        [embedded] = kept
         for t in (0, 8, 20):
             [gradient] = torch.autograd.grad(logits[0, t].square().sum(), embedded, retain_graph=True)
             assert gradient[0, t].any()
@@ -234,13 +237,31 @@ def test_generation_goes_on_from_the_cache_of_an_earlier_one(ids: Tensor) -> Non
 
 
 def test_generation_starts_from_ready_embeddings(ids: Tensor) -> None:
-    model = model_of()
+    model = model_of(copy_head=False)
     batch, mask = padded(ids, "left")
     settings = {"attention_mask": mask, "do_sample": False, "eos_token_id": None, "max_new_tokens": 12}
     embedded = model.get_input_embeddings()(batch)
     assert torch.equal(
         model.generate(inputs_embeds=embedded, **settings), model.generate(batch, **settings)[:, TOKENS:]
     )
+
+
+def test_what_embeddings_stand_for_is_not_copied_and_what_follows_is(ids: Tensor) -> None:
+    """Vectors have no ids: the copy head passes over them, and finds among the tokens after them what is there."""
+    model = model_of()
+    embedded = model.get_input_embeddings()(ids)
+    with torch.no_grad():
+        hidden = model.decoder(ids).last_hidden_state
+        torch.testing.assert_close(model(inputs_embeds=embedded).logits, model.lm_head(hidden).log_softmax(-1))
+        said = torch.tensor([[7, 8, 9, 7, 8]]).expand(3, -1)
+        cache = model(inputs_embeds=embedded, use_cache=True).past_key_values
+        found = model(said, past_key_values=cache).logits
+        plain = model.lm_head(model.decoder(torch.cat((ids, said), 1)).last_hidden_state[:, TOKENS:]).log_softmax(-1)
+    torch.testing.assert_close(found[:, :3], plain[:, :3])
+    assert (found[:, 3, 8] > plain[:, 3, 8]).all(), "8 came after 7"
+    assert (found[:, 4, 9] > plain[:, 4, 9]).all(), "9 came after 7 8"
+    rest = torch.ones(50, dtype=torch.bool).index_fill(0, torch.tensor([8]), False)
+    assert (found[:, 3, rest] < plain[:, 3, rest]).all()
 
 
 class Recorder(BaseStreamer):
@@ -336,8 +357,6 @@ def test_a_saved_model_comes_back(tmp_path: Path, ids: Tensor) -> None:
 
 
 def test_what_cannot_be_is_refused(ids: Tensor) -> None:
-    with pytest.raises(ConfigError, match="copy_head: expected False for a causal language model"):
-        model_of(copy_head=True)
     with pytest.raises(ConfigError, match="num_hidden_layers: expected 1 or more for a decoder, got 0"):
         model_of(num_hidden_layers=0)
     model = model_of()

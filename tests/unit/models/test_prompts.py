@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from simmim import ShapeError, SimMIMForCausalLM
 from simmim.models.prompts import checked_prompt
+from simmim.ops.ngrams import BUCKETS, KEPT, LONGEST
 from support import family_model
 
 SETTINGS: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "max_new_tokens": 3}
@@ -125,16 +126,19 @@ class Largest(TorchDispatchMode):
         return made
 
 
-def test_memory_of_a_long_prompt_is_that_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("copying", "table"), [(False, 0), (None, LONGEST * (BUCKETS + 1) * KEPT)])
+def test_memory_of_a_long_prompt_is_that_of_its_parts(
+    copying: bool | None, table: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing grows with the text but ids, mask and what sorts them (N numbers each), and the nodes read: log N."""
     monkeypatch.setattr("simmim.models.modeling_simmim_causal.PREFILL_CHUNK", 128)
-    model = family_model(SimMIMForCausalLM, "pyramid", torch.float32)
+    model = family_model(SimMIMForCausalLM, "pyramid", torch.float32, copy_head=copying)
     seen = []
     for tokens, padding in ((512, 3), (4096, 0)):
         ids = torch.randint(4, 50, (1, tokens))
         mask = (torch.arange(tokens) < tokens - padding).long()[None]
         with Largest() as largest:
             model.generate(ids, attention_mask=mask, **SETTINGS)
-        assert largest.others < 8192
+        assert largest.others == table if table else largest.others < 8192
         seen.append(largest.floats)
     assert seen[0] <= seen[1] < 1.25 * seen[0] < 10_000

@@ -66,4 +66,5 @@ _DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 4,
     "segment_length": 16,
     "tie_state_projections": False,  # what the probes say was measured so (decision 0013)
+    "copy_head": False,  # which would do in the place of attention what a probe asks of it (decision 0014)
 }

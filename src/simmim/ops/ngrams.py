@@ -1,0 +1,209 @@
+"""What followed the last few tokens when they stood in a document before: of all tokens at once, or step by step.
+
+Letters: B documents (or rows of several), N tokens, O lengths of n-grams (1 to O tokens), M buckets of each (one of
+them for what belongs nowhere), K continuations that a bucket keeps, C = O*K that a token is shown, T = B*N.
+
+Of every n-gram the tokens that came after it are kept in the bucket that its hash names, the newest first, of which the
+newest K stay: so a document's table has the same size however long it is, and what it forgets is the oldest. Cost:
+O sorts of T numbers, or, for a step, O rows of a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+
+__all__ = ["BUCKETS", "KEPT", "LONGEST", "NgramTable", "find_continuations", "step_continuations"]
+
+LONGEST = 4
+"""O: tokens of the longest n-gram."""
+KEPT = 4
+"""K: continuations that a bucket keeps."""
+BUCKETS = 1 << 14
+"""M - 1: buckets of each length that are looked into."""
+NONE, UNKNOWN = -1, -2
+"""Stand for a token that is not there, and for one that has no id."""
+_FACTORS = (0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
+"""Odd numbers without a pattern, one for each place of an n-gram: sums of products modulo 2^64 are the hash."""
+
+
+@dataclass
+class NgramTable:
+    """Holds what followed the n-grams of each document.
+
+    Attributes:
+        recent: ``[B, O]`` int64 the last tokens, the newest first; -1 where there is none, -2 for one without an id.
+        rows: ``[B, O, M, K]`` int64: of every bucket the continuations, the newest first: the upper half tells the
+            n-gram from others of its bucket, the lower one is the token that came; -1 where nothing is. The bucket
+            after the last takes what belongs nowhere.
+    """
+
+    recent: Int[Tensor, "B O"]
+    rows: Int[Tensor, "B O M K"]
+
+    @classmethod
+    def empty(cls, batch: int, device: torch.device | str) -> NgramTable:
+        """Return the table of documents without tokens."""
+        recent = torch.full((batch, LONGEST), NONE, device=device)
+        return cls(recent, torch.full((batch, LONGEST, BUCKETS + 1, KEPT), NONE, device=device))
+
+    def select(self, index: Int[Tensor, " R"]) -> None:
+        """Keep (and repeat, and reorder) the documents of these numbers."""
+        index = index.to(self.recent.device)
+        self.recent, self.rows = self.recent.index_select(0, index), self.rows.index_select(0, index)
+
+    def rows_to_write(self) -> Int[Tensor, "B O M K"]:
+        """Return the rows to write into, as a copy if they were made in inference mode, which is over."""
+        if self.rows.is_inference() and not torch.is_inference_mode_enabled():
+            self.rows = self.rows.clone()
+        return self.rows
+
+
+@torch.no_grad()
+def find_continuations(
+    ids: Int[Tensor, "B N"],
+    real: Bool[Tensor, "B N"] | None = None,
+    begins: Bool[Tensor, "B N"] | None = None,
+    table: NgramTable | None = None,
+) -> Int[Tensor, "B N C"]:
+    """Return, for every token, the tokens that followed its n-grams before.
+
+    Args:
+        ids: int64; -1 for a token without an id, which is in no n-gram and is shown to none.
+        real: which of them are tokens; None if all are. Padding may stand anywhere and hold anything.
+        begins: the first token of each of several documents in a row; None if a row is one document.
+        table: of the tokens before these, and from then on of these, too; for one document a row.
+
+    Returns:
+        For n-grams of 1, 2, ... O tokens that end with this token: the continuations of the newest K of their bucket,
+        the newest first, and -1 where there is none, or where it is that of another n-gram.
+    """
+    batch, ahead = len(ids), 0
+    ids = ids.clamp(min=NONE) + (ids < 0) * (UNKNOWN - NONE)
+    held = torch.ones_like(ids, dtype=torch.bool) if real is None else real
+    if table is not None:
+        # What came before stands before the new tokens; only the last of it still waits for what follows it.
+        ahead, before = LONGEST, table.recent.flip(1)
+        ids, held = torch.cat((before, ids), 1), torch.cat((before != NONE, held), 1)
+    width = ids.shape[1]
+    flat, previous = ids.flatten(), _previous(held, begins).flatten()
+    grams, place = [flat], previous
+    for _ in range(LONGEST - 1):
+        grams.append(_at(flat, place))
+        place = _at(previous, place)
+    recent = torch.stack(grams, 1)
+    following = _put(torch.full_like(flat, NONE), previous, flat)
+    waiting = held.clone()
+    waiting[:, : max(ahead - 1, 0)] = False
+    bucket, check = _hashes(recent, waiting.view(-1, 1))
+    if begins is None:
+        document = torch.arange(batch, device=ids.device).repeat_interleave(width)
+    else:
+        document = begins.flatten().cumsum(0)
+    found = [_of_one_length(n, document, bucket[:, n], check[:, n], following, table) for n in range(LONGEST)]
+    if table is not None:
+        last = torch.arange(width, device=ids.device).masked_fill(~held, NONE).amax(1, keepdim=True)
+        ends = recent.view(batch, width, -1).gather(1, last.clamp(min=0)[..., None].expand(-1, -1, LONGEST))
+        table.recent = ends[:, 0].masked_fill(last < 0, NONE)
+    return torch.cat(found, 1).view(batch, width, -1)[:, ahead:]
+
+
+@torch.no_grad()
+def step_continuations(
+    ids: Int[Tensor, " B"], table: NgramTable, real: Bool[Tensor, " B"] | None = None
+) -> Int[Tensor, "B C"]:
+    """Return what ``find_continuations`` does for the next token of each document, and put it into the table.
+
+    Args:
+        ids: int64; -1 for a token without an id.
+        table: of the tokens before.
+        real: which documents get a token; None if all do. The others stay as they are.
+    """
+    ids = ids.clamp(min=NONE) + (ids < 0) * (UNKNOWN - NONE)
+    recent = torch.cat((ids[:, None], table.recent[:, :-1]), 1)
+    if real is not None:
+        recent = torch.where(real[:, None], recent, table.recent)
+    # Once for the tokens before, to which the new one is a continuation, and once with the new one.
+    bucket, check = _hashes(torch.stack((table.recent, recent)), None if real is None else real[:, None])
+    first = torch.arange(len(ids) * LONGEST, device=ids.device).view(1, -1, LONGEST) * (BUCKETS + 1)
+    (written, asked), rows = (first + bucket).flatten(1), table.rows_to_write().view(-1, KEPT)
+    entry = _entry(check[0], ids[:, None]).view(-1, 1)
+    rows.index_copy_(0, written, torch.cat((entry, rows.index_select(0, written)[:, :-1]), 1))
+    table.recent = recent
+    return _shown(rows.index_select(0, asked), check[1].flatten()).view(len(ids), -1)
+
+
+def _of_one_length(
+    n: int,
+    document: Int[Tensor, " T"],
+    bucket: Int[Tensor, " T"],
+    check: Int[Tensor, " T"],
+    following: Int[Tensor, " T"],
+    table: NgramTable | None,
+) -> Int[Tensor, "T K"]:
+    """Return the continuations of n-grams of one length, and put those that are new into the table."""
+    group = document * (BUCKETS + 1) + bucket
+    order = group.argsort(stable=True)
+    group, bucket, check, entry = (tensor[order] for tensor in (group, bucket, check, _entry(check, following)))
+    kept, alike = [], []
+    for step in range(1, KEPT + 1):
+        same = group == F.pad(group, (step, 0), value=NONE)[: len(group)]
+        kept.append(F.pad(entry, (step, 0), value=NONE)[: len(group)].masked_fill(~same, NONE))
+        alike.append(same)
+    before = torch.stack(kept, 1)
+    if table is not None:
+        # Behind what came with these tokens stands what the table held.
+        rows = table.rows[document[order], n, bucket]
+        count, slots = torch.stack(alike).sum(0)[:, None], torch.arange(KEPT, device=group.device)
+        before = torch.cat((before, rows), 1).gather(1, slots + torch.where(slots < count, 0, KEPT - count))
+        new = torch.cat((entry[:, None], before[:, :-1]), 1)
+        follows = following[order] != NONE
+        newest = follows & ~((group == F.pad(group[1:], (0, 1), value=NONE)) & F.pad(follows[1:], (0, 1)))
+        # All that is no bucket's newest goes where nobody looks.
+        table.rows_to_write()[document[order], n, torch.where(newest, bucket, BUCKETS)] = new
+    shown = _shown(before, check)
+    return torch.empty_like(shown).index_copy_(0, order, shown)
+
+
+def _hashes(
+    recent: Int[Tensor, "*R O"], wanted: Bool[Tensor, "#R 1"] | None
+) -> tuple[Int[Tensor, "*R O"], Int[Tensor, "*R O"]]:
+    """Return the bucket of every n-gram, and what tells it from others there: the last and -1 if it is not whole."""
+    factors = torch.tensor(_FACTORS, device=recent.device)
+    hashed = ((recent + 1) * factors).cumsum(-1)
+    whole = recent.cummin(-1).values >= 0
+    whole = whole if wanted is None else whole & wanted
+    bucket, check = (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
+    return torch.where(whole, bucket, BUCKETS), torch.where(whole, check, NONE)
+
+
+def _entry(check: Int[Tensor, "*R"], token: Int[Tensor, "*#R"]) -> Int[Tensor, "*R"]:
+    """Return what a bucket keeps: -1 of an n-gram that is not whole."""
+    return torch.where(check < 0, NONE, (check << 32) + token - UNKNOWN)
+
+
+def _shown(entries: Int[Tensor, "R K"], check: Int[Tensor, " R"]) -> Int[Tensor, "R K"]:
+    """Return the tokens of entries that are of these n-grams, and -1 for others."""
+    same = (entries >> 32 == check[:, None]) & (entries >= 0)
+    return torch.where(same, (entries & 0xFFFFFFFF) + UNKNOWN, NONE).clamp(min=NONE)
+
+
+def _previous(real: Bool[Tensor, "B N"], begins: Bool[Tensor, "B N"] | None) -> Int[Tensor, "B N"]:
+    """Return where the token before each stands in the flattened batch: -1 for a first one, and for padding."""
+    places = torch.arange(real.numel(), device=real.device).view_as(real)
+    last = F.pad(places.masked_fill(~real, NONE), (1, -1), value=NONE).cummax(1).values
+    return last.masked_fill(~real if begins is None else ~real | begins, NONE)
+
+
+def _at(values: Shaped[Tensor, " T"], place: Int[Tensor, " T"]) -> Shaped[Tensor, " T"]:
+    """Return the values at these places, and -1 where there is none."""
+    return values[place.clamp(min=0)].masked_fill(place < 0, NONE)
+
+
+def _put(values: Shaped[Tensor, " T"], place: Int[Tensor, " T"], new: Shaped[Tensor, " T"]) -> Shaped[Tensor, " T"]:
+    """Return the values with new ones at these places, of which none is told twice; -1 puts nothing anywhere."""
+    return F.pad(values, (0, 1)).index_copy(0, place.masked_fill(place < 0, len(values)), new)[:-1]
