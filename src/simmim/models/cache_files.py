@@ -91,7 +91,7 @@ def read_pasts(path: Path, model: PreTrainedModel) -> tuple[list[SegmentCache], 
     device, pasts = model.device, []
     for number, numbers in enumerate(json.loads(about["layers"])):
         pasts.append(SegmentCache(**{**numbers, **_held(tensors, f"layers.{number}.", device)}))
-    table = _held(tensors, _TABLE, device)
+    table = _held(tensors, _TABLE, torch.device("cpu"))
     return pasts, NgramTable(**table) if table else None
 
 

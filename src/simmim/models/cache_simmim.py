@@ -244,7 +244,7 @@ class SimMIMCache(_LayerCache):
         """Repeat every document."""
         super().batch_repeat_interleave(repeats)
         if self.continuations is not None:
-            documents = torch.arange(len(self.continuations.recent), device=self.continuations.recent.device)
+            documents = torch.arange(len(self.continuations.recent))
             self._select(documents.repeat_interleave(repeats))
 
     def _select(self, index: Tensor) -> None:

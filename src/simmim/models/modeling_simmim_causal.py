@@ -172,8 +172,8 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
 
         Returns:
             ``loss`` (mean over the labels), ``logits [B, N, vocab_size]`` (at padding those of the token before it, so
-            that a text can be continued wherever its padding stands; with a copy head the logarithms of
-            probabilities), the cache, and what was asked for.
+            that a text can be continued wherever its padding stands; those of what the copy head found are raised),
+            the cache, and what was asked for.
 
         Raises:
             ShapeError: a shape or a value is not as above, or packed documents come with a cache.
@@ -249,7 +249,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             return find_continuations(ids, real, None if documents is None else documents.begins)
         assert isinstance(past, SimMIMCache)
         if past.continuations is None:
-            past.continuations = NgramTable.empty(batch, ids.device)
+            past.continuations = NgramTable.empty(batch)
         if tokens == 1:
             return step_continuations(ids[:, 0], past.continuations, None if real is None else real[:, 0])[:, None]
         return find_continuations(ids, real, table=past.continuations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -29,7 +30,8 @@ class PastCopyHead(nn.Module):
     p(w) = g_0 p_vocabulary(w) + Σ_{c: id_c = w} g_c, where g is one softmax over the vocabulary as a whole and the C
     continuations that were found: a pointer-sentinel mixture (Merity et al., arXiv 1609.07843, eq. 5) that points where
     an n-gram head looks (Akyürek et al., arXiv 2401.12973, §5). What it reads of the past are ids, in a table of
-    constant size, however far back they stand.
+    constant size, however far back they stand. It is the softmax of logits of which those of the continuations have
+    been raised: where nothing was found they are the vocabulary's.
 
     Args:
         hidden_size: E.
@@ -42,23 +44,21 @@ class PastCopyHead(nn.Module):
     def forward(
         self, hidden_states: Float[Tensor, "B N E"], logits: Float[Tensor, "B N V"], ids: Int[Tensor, "B N C"]
     ) -> Float[Tensor, "B N V"]:
-        """Return the logarithm (float32 or better) of the mixed probabilities.
+        """Return logits (float32 or better) of the mixed probabilities.
 
         Args:
             hidden_states: ``[B, N, E]``, what both heads read.
             logits: ``[B, N, V]`` scores of the vocabulary.
             ids: ``[B, N, C]`` as of ``Continuations``.
         """
-        gates = self._gates(hidden_states, ids)
-        written = torch.log_softmax(logits.to(gates.dtype), dim=-1) + gates[..., :1]
-        # Of continuations that are the same token the first one brings the weight of all.
-        same = (ids[..., :, None] == ids[..., None, :]) & (ids >= 0)[..., None]
-        copied = torch.logsumexp(gates[..., None, 1:].masked_fill(~same, _least(gates)), dim=-1)
+        scores = self._scores(hidden_states)
+        logits = logits.to(scores.dtype)
+        # Continuations that are the same token bring the weight of all together, each its part of it.
+        same = (ids[..., None] == ids[..., None, :]).to(scores.dtype)
+        weight = (same @ scores.exp()[..., None])[..., 0].log() + logits.logsumexp(-1, keepdim=True)
         places = ids.clamp(min=0)
-        old = written.gather(-1, places)
-        first = (ids >= 0) & ~(same & torch.ones_like(same).tril(-1)).any(-1)
-        more = (torch.logaddexp(old, copied) - old).masked_fill(~first, 0)
-        return written.scatter_add(-1, places, more)
+        more = F.softplus(weight - logits.gather(-1, places), threshold=40) / same.sum(-1)
+        return logits.scatter_add(-1, places, more.masked_fill(ids < 0, 0))
 
     def log_probs(
         self,
@@ -67,7 +67,7 @@ class PastCopyHead(nn.Module):
         targets: Int[Tensor, "B N"],
         ids: Int[Tensor, "B N C"],
     ) -> Float[Tensor, "B N"]:
-        """Return what ``forward`` says of one token each, without the distributions.
+        """Return the logarithm of the probability of one token each, without the distributions.
 
         Args:
             hidden_states: as of ``forward``.
@@ -75,18 +75,13 @@ class PastCopyHead(nn.Module):
             targets: ``[B, N]`` int64 the tokens that are asked for.
             ids: as of ``forward``.
         """
-        gates = self._gates(hidden_states, ids)
-        copies = gates[..., 1:].masked_fill(ids != targets[..., None], _least(gates))
-        return torch.cat((written[..., None] + gates[..., :1], copies), dim=-1).logsumexp(-1)
+        scores = self._scores(hidden_states)
+        nothing = torch.finfo(scores.dtype).min / 4  # a logarithm of zero whose gradient is a number
+        found = F.pad(scores.masked_fill(ids < 0, nothing), (1, 0))
+        same = torch.cat((written[..., None], scores.masked_fill(ids != targets[..., None], nothing)), dim=-1)
+        return same.logsumexp(-1) - found.logsumexp(-1)
 
-    def _gates(self, hidden_states: Float[Tensor, "B N E"], ids: Int[Tensor, "B N C"]) -> Float[Tensor, "B N C+1"]:
-        """Return the logarithms of the weights of the vocabulary and of every continuation."""
+    def _scores(self, hidden_states: Float[Tensor, "B N E"]) -> Float[Tensor, "B N C"]:
+        """Return the logarithm of how much each continuation weighs beside the vocabulary, in float32 or better."""
         scores: Tensor = self.score(hidden_states)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        nothing = torch.nn.functional.pad(ids < 0, (1, 0))
-        return torch.log_softmax(scores.masked_fill(nothing, _least(scores)), dim=-1)
-
-
-def _least(like: Tensor) -> float:
-    """Return a logarithm that counts as that of zero, and has gradients that are numbers."""
-    return torch.finfo(like.dtype).min / 4
+        return (scores[..., 1:] - scores[..., :1]).to(torch.promote_types(scores.dtype, torch.float32))

@@ -10,6 +10,7 @@ O sorts of T numbers, or, for a step, O rows of a table.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ _FACTORS = (0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x2545F4914F6CDD1D, 0x369DEA
 
 @dataclass
 class NgramTable:
-    """Holds what followed the n-grams of each document.
+    """Holds what followed the n-grams of each document, in the host's memory: a step asks for a few numbers of it.
 
     Attributes:
         recent: ``[B, O]`` int64 the last tokens, the newest first; -1 where there is none, -2 for one without an id.
@@ -46,21 +47,20 @@ class NgramTable:
     rows: Int[Tensor, "B O M K"]
 
     @classmethod
-    def empty(cls, batch: int, device: torch.device | str) -> NgramTable:
+    def empty(cls, batch: int) -> NgramTable:
         """Return the table of documents without tokens."""
-        recent = torch.full((batch, LONGEST), NONE, device=device)
-        return cls(recent, torch.full((batch, LONGEST, BUCKETS + 1, KEPT), NONE, device=device))
+        recent = torch.full((batch, LONGEST), NONE, device="cpu")
+        return cls(recent, torch.full((batch, LONGEST, BUCKETS + 1, KEPT), NONE, device="cpu"))
 
     def select(self, index: Int[Tensor, " R"]) -> None:
         """Keep (and repeat, and reorder) the documents of these numbers."""
-        index = index.to(self.recent.device)
+        index = index.cpu()
         self.recent, self.rows = self.recent.index_select(0, index), self.rows.index_select(0, index)
 
-    def rows_to_write(self) -> Int[Tensor, "B O M K"]:
-        """Return the rows to write into, as a copy if they were made in inference mode, which is over."""
+    def make_writable(self) -> None:
+        """Copy what was made in inference mode, which is over."""
         if self.rows.is_inference() and not torch.is_inference_mode_enabled():
-            self.rows = self.rows.clone()
-        return self.rows
+            self.recent, self.rows = self.recent.clone(), self.rows.clone()
 
 
 @torch.no_grad()
@@ -82,8 +82,11 @@ def find_continuations(
         For n-grams of 1, 2, ... O tokens that end with this token: the continuations of the newest K of their bucket,
         the newest first, and -1 where there is none, or where it is that of another n-gram.
     """
-    batch, ahead = len(ids), 0
-    ids = ids.clamp(min=NONE) + (ids < 0) * (UNKNOWN - NONE)
+    batch, ahead, device = len(ids), 0, ids.device
+    if table is not None:
+        ids, real = ids.cpu(), None if real is None else real.cpu()
+        table.make_writable()
+    ids = torch.where(ids < 0, UNKNOWN, ids)
     held = torch.ones_like(ids, dtype=torch.bool) if real is None else real
     if table is not None:
         # What came before stands before the new tokens; only the last of it still waits for what follows it.
@@ -109,10 +112,9 @@ def find_continuations(
         last = torch.arange(width, device=ids.device).masked_fill(~held, NONE).amax(1, keepdim=True)
         ends = recent.view(batch, width, -1).gather(1, last.clamp(min=0)[..., None].expand(-1, -1, LONGEST))
         table.recent = ends[:, 0].masked_fill(last < 0, NONE)
-    return torch.cat(found, 1).view(batch, width, -1)[:, ahead:]
+    return torch.cat(found, 1).view(batch, width, -1)[:, ahead:].to(device)
 
 
-@torch.no_grad()
 def step_continuations(
     ids: Int[Tensor, " B"], table: NgramTable, real: Bool[Tensor, " B"] | None = None
 ) -> Int[Tensor, "B C"]:
@@ -121,20 +123,38 @@ def step_continuations(
     Args:
         ids: int64; -1 for a token without an id.
         table: of the tokens before.
-        real: which documents get a token; None if all do. The others stay as they are.
+        real: which documents get a token; None if all do. The others stay as they are, and nothing is found for them.
     """
-    ids = ids.clamp(min=NONE) + (ids < 0) * (UNKNOWN - NONE)
-    recent = torch.cat((ids[:, None], table.recent[:, :-1]), 1)
-    if real is not None:
-        recent = torch.where(real[:, None], recent, table.recent)
-    # Once for the tokens before, to which the new one is a continuation, and once with the new one.
-    bucket, check = _hashes(torch.stack((table.recent, recent)), None if real is None else real[:, None])
-    first = torch.arange(len(ids) * LONGEST, device=ids.device).view(1, -1, LONGEST) * (BUCKETS + 1)
-    (written, asked), rows = (first + bucket).flatten(1), table.rows_to_write().view(-1, KEPT)
-    entry = _entry(check[0], ids[:, None]).view(-1, 1)
-    rows.index_copy_(0, written, torch.cat((entry, rows.index_select(0, written)[:, :-1]), 1))
-    table.recent = recent
-    return _shown(rows.index_select(0, asked), check[1].flatten()).view(len(ids), -1)
+    # A few numbers of each document: plain ones cost less than the calls that it would take on tensors.
+    table.make_writable()
+    rows, recent = table.rows.numpy(), table.recent.numpy()
+    found = [[NONE] * (LONGEST * KEPT) for _ in range(len(ids))]
+    flags = [True] * len(ids) if real is None else real.tolist()
+    for document, (token, held) in enumerate(zip(ids.tolist(), flags, strict=True)):
+        if not held:
+            continue
+        before = recent[document].tolist()
+        now = [token if token >= 0 else UNKNOWN, *before[:-1]]
+        for n, bucket, check in _hashes_of_one(before):
+            entries = rows[document, n, bucket]
+            entries[1:] = entries[:-1].copy()
+            entries[0] = (check << 32) + now[0] - UNKNOWN
+        for n, bucket, check in _hashes_of_one(now):
+            for slot, entry in enumerate(rows[document, n, bucket].tolist()):
+                if entry >> 32 == check:
+                    found[document][n * KEPT + slot] = max((entry & 0xFFFFFFFF) + UNKNOWN, NONE)
+        recent[document] = now
+    return torch.tensor(found, device=ids.device).view(-1, LONGEST * KEPT)
+
+
+def _hashes_of_one(recent: list[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield, of the n-grams that are whole, their place among the lengths and what ``_hashes`` says."""
+    hashed = 0
+    for n, token in enumerate(recent):
+        if token < 0:
+            return
+        hashed += (token + 1) * _FACTORS[n]
+        yield n, (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
 
 
 def _of_one_length(
@@ -147,8 +167,9 @@ def _of_one_length(
 ) -> Int[Tensor, "T K"]:
     """Return the continuations of n-grams of one length, and put those that are new into the table."""
     group = document * (BUCKETS + 1) + bucket
+    entry = torch.where(check < 0, NONE, (check << 32) + following - UNKNOWN)
     order = group.argsort(stable=True)
-    group, bucket, check, entry = (tensor[order] for tensor in (group, bucket, check, _entry(check, following)))
+    group, bucket, check, entry = (tensor[order] for tensor in (group, bucket, check, entry))
     kept, alike = [], []
     for step in range(1, KEPT + 1):
         same = group == F.pad(group, (step, 0), value=NONE)[: len(group)]
@@ -164,32 +185,19 @@ def _of_one_length(
         follows = following[order] != NONE
         newest = follows & ~((group == F.pad(group[1:], (0, 1), value=NONE)) & F.pad(follows[1:], (0, 1)))
         # All that is no bucket's newest goes where nobody looks.
-        table.rows_to_write()[document[order], n, torch.where(newest, bucket, BUCKETS)] = new
-    shown = _shown(before, check)
+        table.rows[document[order], n, torch.where(newest, bucket, BUCKETS)] = new
+    same = (before >> 32 == check[:, None]) & (before >= 0)
+    shown = torch.where(same, (before & 0xFFFFFFFF) + UNKNOWN, NONE).clamp(min=NONE)
     return torch.empty_like(shown).index_copy_(0, order, shown)
 
 
-def _hashes(
-    recent: Int[Tensor, "*R O"], wanted: Bool[Tensor, "#R 1"] | None
-) -> tuple[Int[Tensor, "*R O"], Int[Tensor, "*R O"]]:
+def _hashes(recent: Int[Tensor, "R O"], wanted: Bool[Tensor, "R 1"]) -> tuple[Int[Tensor, "R O"], Int[Tensor, "R O"]]:
     """Return the bucket of every n-gram, and what tells it from others there: the last and -1 if it is not whole."""
     factors = torch.tensor(_FACTORS, device=recent.device)
     hashed = ((recent + 1) * factors).cumsum(-1)
-    whole = recent.cummin(-1).values >= 0
-    whole = whole if wanted is None else whole & wanted
+    whole = (recent.cummin(-1).values >= 0) & wanted
     bucket, check = (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
     return torch.where(whole, bucket, BUCKETS), torch.where(whole, check, NONE)
-
-
-def _entry(check: Int[Tensor, "*R"], token: Int[Tensor, "*#R"]) -> Int[Tensor, "*R"]:
-    """Return what a bucket keeps: -1 of an n-gram that is not whole."""
-    return torch.where(check < 0, NONE, (check << 32) + token - UNKNOWN)
-
-
-def _shown(entries: Int[Tensor, "R K"], check: Int[Tensor, " R"]) -> Int[Tensor, "R K"]:
-    """Return the tokens of entries that are of these n-grams, and -1 for others."""
-    same = (entries >> 32 == check[:, None]) & (entries >= 0)
-    return torch.where(same, (entries & 0xFFFFFFFF) + UNKNOWN, NONE).clamp(min=NONE)
 
 
 def _previous(real: Bool[Tensor, "B N"], begins: Bool[Tensor, "B N"] | None) -> Int[Tensor, "B N"]:

@@ -223,7 +223,7 @@ def embeddings_of(model: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("head", MODELS)
 def test_a_resized_vocabulary_keeps_its_rows_and_its_tying(head: Head, tied: bool, tmp_path: Path) -> None:
-    # What a copy head returns is normed: each word's logarithm depends on how many there are.
+    # How far a copy head raises a logit depends on those of all words that there are.
     model, batch = family_model(head, tie_word_embeddings=tied, copy_head=False), family_batch(head)
     batch["input_ids"] = batch["input_ids"] % 40
     if head in SPEAKING:

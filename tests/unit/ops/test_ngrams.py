@@ -39,7 +39,7 @@ def grams(ids: list[int]) -> list[tuple[int, ...]]:
 
 def bucket_of(gram: tuple[int, ...]) -> tuple[int, int]:
     newest_first = [*reversed(gram), *[-1] * (LONGEST - len(gram))]
-    bucket, _ = ngrams._hashes(torch.tensor([newest_first]), None)
+    bucket, _ = ngrams._hashes(torch.tensor([newest_first]), torch.tensor([[True]]))
     return len(gram), int(bucket[0, len(gram) - 1])
 
 
@@ -70,7 +70,7 @@ def test_what_is_found_is_what_a_search_finds(batch: tuple[Tensor, Tensor]) -> N
 def test_parts_give_what_the_whole_gives(size: int, batch: tuple[Tensor, Tensor]) -> None:
     """Cut into parts of one size, the last of which may be one token; tables end alike, too."""
     ids, real = batch
-    whole, table = NgramTable.empty(4, "cpu"), NgramTable.empty(4, "cpu")
+    whole, table = NgramTable.empty(4), NgramTable.empty(4)
     expected = find_continuations(ids, real, table=whole)
     assert torch.equal(expected[real], find_continuations(ids, real)[real])
     found = [find_continuations(ids[:, t : t + size], real[:, t : t + size], table=table) for t in range(0, 60, size)]
@@ -80,7 +80,7 @@ def test_parts_give_what_the_whole_gives(size: int, batch: tuple[Tensor, Tensor]
 
 def test_steps_give_what_the_whole_gives(batch: tuple[Tensor, Tensor]) -> None:
     ids, real = batch
-    whole, table, alone = (NgramTable.empty(rows, "cpu") for rows in (4, 4, 1))
+    whole, table, alone = (NgramTable.empty(rows) for rows in (4, 4, 1))
     expected = find_continuations(ids, real, table=whole)
     for t in range(TOKENS):
         found = step_continuations(ids[:, t], table, real[:, t])
@@ -115,7 +115,7 @@ def test_packed_documents_do_not_hear_of_each_other(batch: tuple[Tensor, Tensor]
 def test_a_table_made_in_inference_mode_is_written_outside_of_it(batch: tuple[Tensor, Tensor]) -> None:
     ids, _ = batch
     with torch.inference_mode():
-        table = NgramTable.empty(4, "cpu")
+        table = NgramTable.empty(4)
         find_continuations(ids[:, :30], table=table)
     found = [find_continuations(ids[:, 30:50], table=table)]
     found += [step_continuations(ids[:, t], table)[:, None] for t in range(50, 60)]
