@@ -13,6 +13,9 @@ from simmim.ops.ngrams import KEPT, LONGEST
 
 __all__ = ["Continuations", "PastCopyHead"]
 
+LIMIT = 60.0
+"""Greatest score: its exponential, and that of minus it, are float32 numbers that can be summed."""
+
 
 class Continuations(NamedTuple):
     """What a past copy head can copy.
@@ -84,4 +87,5 @@ class PastCopyHead(nn.Module):
     def _scores(self, hidden_states: Float[Tensor, "B N E"]) -> Float[Tensor, "B N C"]:
         """Return the logarithm of how much each continuation weighs beside the vocabulary, in float32 or better."""
         scores: Tensor = self.score(hidden_states)
-        return (scores[..., 1:] - scores[..., :1]).to(torch.promote_types(scores.dtype, torch.float32))
+        beside = (scores[..., 1:] - scores[..., :1]).to(torch.promote_types(scores.dtype, torch.float32))
+        return beside.clamp(-LIMIT, LIMIT)

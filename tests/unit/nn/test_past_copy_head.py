@@ -61,6 +61,18 @@ def test_the_loss_and_its_gradients_are_the_same_without_distributions(
         torch.testing.assert_close(one, other)
 
 
+def test_extreme_scores_stay_numbers(given: tuple[PastCopyHead, Tensor, Tensor, Tensor]) -> None:
+    head, hidden, logits, ids = given
+    head = head.float()
+    for factor in (-1e4, 1e4):
+        hidden = (hidden.detach().float() * factor).requires_grad_()
+        said = head(hidden, logits.float(), ids)
+        assert said.isfinite().all()
+        torch.testing.assert_close(said.softmax(-1).sum(-1), torch.ones(2, 9))
+        [gradient] = torch.autograd.grad(said.log_softmax(-1)[..., 0].sum(), hidden)
+        assert gradient.isfinite().all()
+
+
 def test_a_model_learns_to_go_on_with_what_it_read_before() -> None:
     """Texts say something twice that never occurred in training; a plain head learns nothing of it in that time."""
     losses = {}
