@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ NONE, UNKNOWN = -1, -2
 """Stand for a token that is not there, and for one that has no id."""
 _FACTORS = (0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
 """Odd numbers without a pattern, one for each place of an n-gram: sums of products modulo 2^64 are the hash."""
+_Numbers = TypeVar("_Numbers", int, Tensor)
 
 
 @dataclass
@@ -154,7 +156,7 @@ def _hashes_of_one(recent: list[int]) -> Iterator[tuple[int, int, int]]:
         if token < 0:
             return
         hashed += (token + 1) * _FACTORS[n]
-        yield n, (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
+        yield n, *_parts(hashed)
 
 
 def _of_one_length(
@@ -196,8 +198,13 @@ def _hashes(recent: Int[Tensor, "R O"], wanted: Bool[Tensor, "R 1"]) -> tuple[In
     factors = torch.tensor(_FACTORS, device=recent.device)
     hashed = ((recent + 1) * factors).cumsum(-1)
     whole = (recent.cummin(-1).values >= 0) & wanted
-    bucket, check = (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
+    bucket, check = _parts(hashed)
     return torch.where(whole, bucket, BUCKETS), torch.where(whole, check, NONE)
+
+
+def _parts(hashed: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """Return the bits of a hash that name the bucket, and those that tell n-grams of one bucket apart."""
+    return (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
 
 
 def _previous(real: Bool[Tensor, "B N"], begins: Bool[Tensor, "B N"] | None) -> Int[Tensor, "B N"]:
