@@ -22,6 +22,7 @@ from simmim.nn.block import EncoderBlock
 from simmim.nn.chunks import by_tokens
 from simmim.nn.hierarchy import Pyramid
 from simmim.nn.memory import Memory
+from simmim.nn.norm import RMSNorm
 from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
 from simmim.nn.state_pooling import AttentionPooling, StatePooling
 from simmim.nn.state_read import Attend, GatedBroadcast, StateFFN
@@ -233,7 +234,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
             EncoderBlock(_segment_encoder(config, i), config.intermediate_size, config.norm_eps, config.dropout)
             for i in range(config.num_hidden_layers)
         )
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.hierarchy = HierarchicalEncoder(config.hidden_size, config.aggregator) if add_pooling_layer else None
         self.gradient_checkpointing = False
         self.post_init()

@@ -25,6 +25,7 @@ from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
+from simmim.nn.norm import RMSNorm
 from simmim.ops.segments import SegmentLayout, check_attention_mask
 from simmim.ops.steps import StepLayout
 
@@ -75,7 +76,7 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         if with_memory:
             self.memory = MEMORIES.find(config.memory)(config.hidden_size, config.segment_length, config.aggregator)
         self.layers = nn.ModuleList(self._layer(config, i) for i in range(num_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.chunks import by_tokens
 from simmim.nn.cross_attention import CrossAttention
+from simmim.nn.norm import RMSNorm
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
 from simmim.ops.segments import SegmentLayout
@@ -47,9 +48,9 @@ class EncoderBlock(nn.Module):
         super().__init__()
         hidden_size = attention.hidden_size
         assert isinstance(hidden_size, int)
-        self.attention_norm = nn.RMSNorm(hidden_size, eps=norm_eps)
+        self.attention_norm = RMSNorm(hidden_size, eps=norm_eps)
         self.attention = attention
-        self.ffn_norm = nn.RMSNorm(hidden_size, eps=norm_eps)
+        self.ffn_norm = RMSNorm(hidden_size, eps=norm_eps)
         self.ffn = GatedFFN(hidden_size, intermediate_size)
         self.dropout = nn.Dropout(dropout)
 
@@ -84,12 +85,12 @@ class DecoderBlock(nn.Module):
         cross_attention: CrossAttention | None = None,
     ) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.attention_norm = RMSNorm(attention.hidden_size, eps=norm_eps)
         self.attention = attention
         if cross_attention is not None:
-            self.cross_attention_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+            self.cross_attention_norm = RMSNorm(attention.hidden_size, eps=norm_eps)
         self.cross_attention = cross_attention
-        self.ffn_norm = nn.RMSNorm(attention.hidden_size, eps=norm_eps)
+        self.ffn_norm = RMSNorm(attention.hidden_size, eps=norm_eps)
         self.ffn = GatedFFN(attention.hidden_size, intermediate_size)
         self.dropout = nn.Dropout(dropout)
 

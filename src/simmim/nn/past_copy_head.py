@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,9 @@ class PastCopyHead(nn.Module):
             logits: ``[B, N, V]`` scores of the vocabulary.
             ids: ``[B, N, C]`` as of ``Continuations``.
         """
+        tracked = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if ids.shape[1] == 1 and logits.device.type == "cpu" and not tracked:
+            return self._of_one_token(hidden_states, logits, ids)
         scores = self._scores(hidden_states)
         logits = logits.to(scores.dtype)
         # Continuations that are the same token bring the weight of all together, each its part of it.
@@ -84,8 +88,27 @@ class PastCopyHead(nn.Module):
         same = torch.cat((written[..., None], scores.masked_fill(ids != targets[..., None], nothing)), dim=-1)
         return same.logsumexp(-1) - found.logsumexp(-1)
 
+    def _of_one_token(
+        self, hidden_states: Float[Tensor, "B 1 E"], logits: Float[Tensor, "B 1 V"], ids: Int[Tensor, "B 1 C"]
+    ) -> Float[Tensor, "B 1 V"]:
+        """Return what ``forward`` does, number by number: while decoding they cost less than operations on tensors."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32), copy=True)
+        rows, shares = logits[:, 0].numpy(), logits.log_softmax(-1)[:, 0].numpy()
+        for row, share, scores, found in zip(
+            rows, shares, self.score(hidden_states)[:, 0].tolist(), ids[:, 0].tolist(), strict=True
+        ):
+            weights: dict[int, float] = {}
+            for token, score in zip(found, scores[1:], strict=True):
+                if token >= 0:
+                    weight = math.exp(min(max(score - scores[0], -LIMIT), LIMIT))
+                    weights[token] = weights.get(token, 0.0) + weight
+            for token, weight in weights.items():
+                more = math.log(weight) - float(share[token])
+                row[token] += more if more > LIMIT else math.log1p(math.exp(more))
+        return logits
+
     def _scores(self, hidden_states: Float[Tensor, "B N E"]) -> Float[Tensor, "B N C"]:
         """Return the logarithm of how much each continuation weighs beside the vocabulary, in float32 or better."""
         scores: Tensor = self.score(hidden_states)
-        beside = (scores[..., 1:] - scores[..., :1]).to(torch.promote_types(scores.dtype, torch.float32))
-        return beside.clamp(-LIMIT, LIMIT)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return (scores[..., 1:] - scores[..., :1]).clamp(-LIMIT, LIMIT)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-__all__ = ["Turn", "rotary_turn", "rotate", "rotate_few", "whole_turn"]
+__all__ = ["Turn", "few_turn", "rotary_turn", "rotate", "rotate_few"]
 
 Turn = tuple[Float[Tensor, "*P R"], Float[Tensor, "*P R"]]
 """Cosine and sine of the angle of each of the R = D/2 channel pairs."""
@@ -44,17 +46,28 @@ def rotate(x: Float[Tensor, "*P H D"], turn: Turn | None) -> Float[Tensor, "*P H
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def whole_turn(turn: Turn) -> tuple[Float[Tensor, "*P 1 D"], Float[Tensor, "*P 1 D"]]:
-    """Return a turn as ``rotate_few`` takes it: for every channel, and for every head."""
-    cos, sin = (table[..., None, :] for table in turn)
-    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+def few_turn(
+    positions: Int[Tensor, " U"], head_dim: int, theta: float, dtype: torch.dtype, pairs: int
+) -> tuple[Float[Tensor, "U 1 D"], Float[Tensor, "U 1 D"]]:
+    """Return the ``rotary_turn`` of single tokens as ``rotate_few`` takes it: for every channel, and for every head."""
+    angles = positions.double()[:, None, None] * _speeds(head_dim, theta, pairs).to(positions.device)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def rotate_few(x: Float[Tensor, "*B H D"], turn: tuple[Tensor, Tensor] | None) -> Float[Tensor, "*B H D"]:
+@lru_cache
+def _speeds(head_dim: int, theta: float, pairs: int) -> Float[Tensor, " D"]:
+    """Return how fast every channel turns, the first of each pair the other way round."""
+    with torch.inference_mode(False):
+        half = torch.arange(head_dim // 2, device="cpu")
+        speeds = torch.where(half < pairs, theta ** -(half.double() / len(half)), 0)
+        return torch.cat((-speeds, speeds))
+
+
+def rotate_few(x: Float[Tensor, "*B H D"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "*B H D"]:
     """Turn as ``rotate`` does, in as few operations as can be: of a single token they cost more than its numbers.
 
     Args:
         x: heads of one token of each document.
-        turn: a ``whole_turn`` of each document's position, or of one for all; None turns nothing.
+        turn: a ``few_turn`` of each document's position, or of one for all.
     """
-    return x if turn is None else torch.addcmul(x * turn[0], x.roll(x.shape[-1] // 2, -1), turn[1])
+    return torch.addcmul(x * turn[0], x.roll(x.shape[-1] // 2, -1), turn[1])

@@ -204,7 +204,7 @@ class SegmentCache:
         pooled, weight = self.pooled, self.weight
         if layout.begins.any:
             pooled, weight = layout.begins.fill(pooled, 0.0), layout.begins.fill(weight, pooling.empty)
-        pooled, weight = pooling.add((pooled, weight), token.to(pooled.dtype))
+        pooled, weight = pooling.add((pooled, weight), token.to(pooled.dtype), layout)
         self.pooled = layout.real.choose(pooled, self.pooled)
         self.weight = layout.real.choose(weight, self.weight)
 

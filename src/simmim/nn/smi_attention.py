@@ -12,7 +12,8 @@ from simmim.errors import ConfigError, ShapeError
 from simmim.nn.aggregators import Aggregator
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.chunks import by_rows
-from simmim.nn.rotary import Turn, rotary_turn, rotate, rotate_few, whole_turn
+from simmim.nn.norm import RMSNorm
+from simmim.nn.rotary import Turn, few_turn, rotary_turn, rotate, rotate_few
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import STATE_POOLINGS
 from simmim.nn.state_reach import STATE_REACHES
@@ -76,7 +77,7 @@ class SMIAttention(nn.Module):
     state_ffn: StateFFN
     state_gate: nn.Parameter
     state_aggregator: Aggregator
-    state_norm: nn.RMSNorm
+    state_norm: RMSNorm
     sharpness: nn.Parameter
 
     def __init__(
@@ -283,11 +284,11 @@ class SMIAttention(nn.Module):
             assert isinstance(made, StepLayout)
             layout = made
         # Padding may hold anything, and must not reach the cache's sums.
-        token = layout.real.only(hidden_states[:, 0])
+        token = layout.real.only(hidden_states.squeeze(1))
         out = self.state_read.step(self, token, cache, layout, maps)
         cache.position = layout.following
         cache.seen += 1
-        return layout.real.only(out)[:, None]
+        return layout.real.only(out).unsqueeze(1)
 
     def _parallel(
         self,
@@ -315,9 +316,10 @@ class SMIAttention(nn.Module):
         out, cache = self.state_read.forward(self, layout.to_segments(hidden_states), layout, use_cache, maps, past)
         return layout.to_tokens(out), cache
 
-    def split(self, x: Float[Tensor, "*T E"]) -> Float[Tensor, "*T H D"]:
-        """Cut the channels into heads."""
-        return x.unflatten(-1, (self.num_heads, -1))
+    def split(self, x: Float[Tensor, "*T _"], parts: int = 1) -> Float[Tensor, "*T _ D"]:
+        """Cut the channels of one or more parts into heads."""
+        heads = parts * self.num_heads
+        return x.view(*x.shape[:-1], heads, x.shape[-1] // heads)
 
     def turn(self, positions: Shaped[Tensor, "*T"], dtype: torch.dtype) -> Turn | None:
         """Return what ``rotate`` turns heads at these positions by: None if this layer has no rotary positions."""
@@ -337,14 +339,12 @@ class SMIAttention(nn.Module):
         self, x: Float[Tensor, "B E"], layout: StepLayout
     ) -> tuple[Float[Tensor, "B H D"], Float[Tensor, "B H D"], Float[Tensor, "B H D"]]:
         """Return the query, key and value of the next token of each document."""
-
-        def turn() -> tuple[Tensor, Tensor] | None:
-            turn = self.turn(layout.told, x.dtype)
-            return None if turn is None else whole_turn(turn)
-
-        q, k, v = (self.split(projection(x)) for projection in (self.q_proj, self.k_proj, self.v_proj))
-        turned = layout.memo(self._turn_key(x.dtype), turn)
-        return rotate_few(q, turned), rotate_few(k, turned), v
+        both = self.split(torch.cat((self.q_proj(x), self.k_proj(x)), dim=-1), 2)
+        if self.turned_pairs:
+            settings = (self.head_dim, self.rope_theta, x.dtype, self.turned_pairs)
+            both = rotate_few(both, layout.memo(settings, lambda: few_turn(layout.told, *settings)))
+        q, k = both.chunk(2, dim=1)
+        return q, k, self.split(self.v_proj(x))
 
     def pool(
         self, x: Float[Tensor, "S L E"], layout: SegmentLayout, past: SegmentCache | None
@@ -414,9 +414,14 @@ class SMIAttention(nn.Module):
             out[rows] = part
         return torch.zeros_like(x) if out is None else out
 
+    @property
+    def most_weight(self) -> int | None:
+        """As how many keys the states that a token reads weigh at most; None for no limit."""
+        return 1 if self.state_weight == "shared" else self.trained_states
+
     def share(self, read: Bool[Tensor, "S C"], dtype: torch.dtype) -> Float[Tensor, " S"] | None:
         """Return what the scores of states get where tokens read these; None for nothing."""
-        most = 1 if self.state_weight == "shared" else self.trained_states
+        most = self.most_weight
         return None if most is None or read.shape[1] <= most else share_of(read.sum(1), most, dtype)
 
     def sharpen(self, q: Float[Tensor, "*T H D"], states: Shaped[Tensor, "*#T"]) -> Float[Tensor, "*T H D"]:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from simmim.nn.registry import Registry
+from simmim.ops.steps import StepLayout
 
 __all__ = ["STATE_POOLINGS", "AttentionPooling", "FirstPooling", "LastPooling", "MeanPooling", "StatePooling"]
 
@@ -47,8 +48,8 @@ class StatePooling(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} must define merge")
 
-    def add(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
-        """Return the states of segments from those of their first tokens and one more; the same as ``merge``."""
+    def add(self, pooled: Pooled, token: Float[Tensor, "S E"], layout: StepLayout) -> Pooled:
+        """Return the states of segments from those of their first tokens and the next one; the same as ``merge``."""
         more: Pooled = self(token[:, None], torch.ones(len(token), 1, dtype=torch.bool, device=token.device))
         return self.merge(pooled, more)
 
@@ -103,10 +104,14 @@ class MeanPooling(StatePooling):
         share = more[1].to(mean.dtype) / count.clamp(min=1).to(mean.dtype)
         return torch.lerp(mean, more[0], share[:, None]), count
 
-    def add(self, pooled: Pooled, token: Float[Tensor, "S E"]) -> Pooled:
-        """Return the mean of all tokens, in fewer operations."""
-        count = pooled[1] + 1
-        return torch.lerp(pooled[0], token, count.to(token.dtype).reciprocal()[:, None]), count
+    def add(self, pooled: Pooled, token: Float[Tensor, "S E"], layout: StepLayout) -> Pooled:
+        """Return the mean of all tokens; layers that share a layout share the new one's part of it."""
+
+        def share() -> Tensor:
+            shares = [1 / count for count in layout.counts]
+            return torch.tensor(shares, dtype=token.dtype, device=token.device)[:, None]
+
+        return torch.lerp(pooled[0], token, layout.memo(("share", token.dtype), share)), pooled[1] + 1
 
 
 def _exact(x: Tensor) -> Tensor:

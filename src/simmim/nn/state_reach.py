@@ -10,16 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from simmim.nn.aggregators import AGGREGATORS
+from simmim.nn.norm import RMSNorm
 from simmim.nn.registry import Registry
 from simmim.nn.segment_cache import SegmentCache
 from simmim.ops.pyramid import CarriedPyramid, StatePyramid
 from simmim.ops.reach import EverySegment, PyramidNodes, Reach
 from simmim.ops.segments import SegmentLayout
-from simmim.ops.steps import Columns, StepLayout
+from simmim.ops.steps import READ, UNREAD, Columns, StepLayout
 
 if TYPE_CHECKING:
     from simmim.nn.smi_attention import SMIAttention
@@ -59,10 +60,10 @@ class StateReach:
         """Put into a cache what the tokens to come may read."""
         cache.add_states(*(reach.arrange(key) for key in keys))
 
-    def finished(self, layout: StepLayout) -> Bool[Tensor, "U C"]:
-        """Return which of a cache's states the next token reads; there are no more than C."""
-        column = torch.arange(max(layout.numbers, default=0), device=layout.told.device)
-        return column < (layout.told // layout.segment_length)[:, None]
+    def finished(self, layout: StepLayout) -> list[list[float]]:
+        """Return ``[U][C]``: READ for those of a cache's states that the next token reads; there are no more than C."""
+        most = max(layout.numbers, default=0)
+        return [[READ] * number + [UNREAD] * (most - number) for number in layout.numbers[: len(layout.told)]]
 
     def finish(
         self, attention: SMIAttention, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]
@@ -90,7 +91,7 @@ class PyramidStates(StateReach):
     def build(self, attention: SMIAttention, aggregator: str) -> None:
         """Add ``state_aggregator`` and ``state_norm``."""
         attention.state_aggregator = AGGREGATORS.find(aggregator)(attention.hidden_size)
-        attention.state_norm = nn.RMSNorm(attention.hidden_size, eps=1e-6)
+        attention.state_norm = RMSNorm(attention.hidden_size, eps=1e-6)
 
     def states(
         self,
@@ -175,10 +176,11 @@ class PyramidStates(StateReach):
         cache.add_states(*(take(key) for key in keys))
         cache.nodes = take(vectors)
 
-    def finished(self, layout: StepLayout) -> Bool[Tensor, "U C"]:
-        """Return which levels the binary form of the segment's number names."""
-        level = torch.arange(max(layout.numbers, default=0).bit_length(), device=layout.told.device)
-        return ((layout.told // layout.segment_length)[:, None] >> level) % 2 == 1
+    def finished(self, layout: StepLayout) -> list[list[float]]:
+        """Return READ for the levels that the binary form of the segment's number names."""
+        levels = range(max(layout.numbers, default=0).bit_length())
+        numbers = layout.numbers[: len(layout.told)]
+        return [[READ if number >> level & 1 else UNREAD for level in levels] for number in numbers]
 
     def finish(
         self, attention: SMIAttention, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
@@ -19,10 +19,9 @@ from simmim.nn.registry import Registry
 from simmim.nn.rotary import rotate
 from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.state_pooling import FirstPooling
-from simmim.ops.gathered import Added
 from simmim.ops.segments import SegmentLayout
 from simmim.ops.smi import decode_attention, exchange_states, key_bias
-from simmim.ops.steps import StepLayout
+from simmim.ops.steps import READ, UNREAD, StepLayout
 
 if TYPE_CHECKING:
     from simmim.nn.smi_attention import SMIAttention
@@ -97,10 +96,10 @@ class StateRead:
         q, k, v = attention.project_token(x, layout)
         cache.write_token(layout, k, v)
         room = cache.room
-        bias = layout.memo(("window", room, q.dtype), lambda: key_bias(layout.readable(room), q.dtype))
+        bias = layout.memo(("window", room, q.dtype), lambda: key_bias(layout.readable(room), q))
         see = None if maps is None else maps.of_window(cache)
         out = decode_attention(q, cache.keys[:, :, :room], cache.values[:, :, :room], bias, see=see)
-        projected: Tensor = attention.o_proj(out.flatten(-2))
+        projected: Tensor = attention.o_proj(out)
         return projected
 
 
@@ -197,16 +196,19 @@ class Attend(StateRead):
         q, k, v = attention.project_token(x, layout)
         cache.write_token(layout, k, v)
         if attention.state_weight == "shared":
-            q = attention.sharpen(q, self._finished(attention, layout)[1])
-        null = attention.null_slot(layout.told // attention.segment_length)
+            counts = [row.count(READ) for row in self._finished(attention, layout)]
+            q = attention.sharpen(q, torch.tensor(counts, device=q.device))
+        null = None
+        if attention.state_null is not None:
+            null = attention.null_slot(layout.told // attention.segment_length)
         bias = layout.memo(
             ("window and states", cache.room, q.dtype, null is None),
-            lambda: self._bias(attention, layout, cache.room, q.dtype, null is not None),
+            lambda: self._bias(attention, layout, cache.room, q, null is not None),
         )
         keys, values = cache.keys, cache.values
         end = bias.shape[-1] - (null is not None)
         if end < keys.shape[2]:
-            keys, values = keys[:, :, :end], values[:, :, :end]
+            keys, values = keys.narrow(2, 0, end), values.narrow(2, 0, end)
         if null is not None:
             keys, values = (
                 torch.cat((kept, slot[:, :, None].expand(len(x), -1, -1, -1)), dim=2)
@@ -215,28 +217,25 @@ class Attend(StateRead):
         see = None if maps is None else maps.of_window(cache)
         out = decode_attention(q, keys, values, bias, see=see)
         _pool_token(attention, x, cache, layout)
-        projected: Tensor = attention.o_proj(out.flatten(-2))
+        projected: Tensor = attention.o_proj(out)
         return projected
 
     @staticmethod
-    def _finished(attention: SMIAttention, layout: StepLayout) -> tuple[Bool[Tensor, "U C"], Int[Tensor, " U"]]:
-        """Return which states the next token reads, and how many; layers that share a layout share the answer."""
-
-        def find() -> tuple[Tensor, Tensor]:
-            states = attention.state_reach.finished(layout)
-            return states, states.sum(1)
-
-        found: tuple[Tensor, Tensor] = layout.memo("finished states", find)
+    def _finished(attention: SMIAttention, layout: StepLayout) -> list[list[float]]:
+        """Return which states the next token reads; layers that share a layout share the answer."""
+        found: list[list[float]] = layout.memo("finished states", lambda: attention.state_reach.finished(layout))
         return found
 
     def _bias(
-        self, attention: SMIAttention, layout: StepLayout, room: int, dtype: torch.dtype, null: bool
+        self, attention: SMIAttention, layout: StepLayout, room: int, q: Tensor, null: bool
     ) -> Float[Tensor, "U 1 1 K"]:
-        states = self._finished(attention, layout)[0]
-        allowed = torch.cat((layout.readable(room), states), dim=1)
-        share = attention.share(states, dtype)
-        added = None if share is None else Added(slice(room, allowed.shape[1]), share)
-        return key_bias(F.pad(allowed, (0, int(null)), value=True), dtype, added)
+        window, states = layout.readable(room), self._finished(attention, layout)
+        bias = key_bias([[*row, *more, *[READ] * null] for row, more in zip(window, states, strict=True)], q)
+        if attention.most_weight is not None and states:
+            share = attention.share(torch.tensor(states, device=q.device) == READ, q.dtype)
+            if share is not None:
+                bias[..., room : room + len(states[0])] += share[:, None, None, None]
+        return bias
 
 
 @STATE_READS.register("broadcast")
@@ -312,17 +311,22 @@ class Broadcast(StateRead):
     def _ask(
         attention: SMIAttention, local: Tensor, cache: SegmentCache, layout: StepLayout, maps: AttentionMaps | None
     ) -> Tensor:
-        allowed = attention.state_reach.finished(layout)
-        q, null = attention.state_queries(local, cache.number), attention.null_slot(cache.number)
+        # The sum over nothing is zero: a token that may read no state reads the slot behind them, whose value is zero.
+        null = attention.null_slot(cache.number)
+        read = [
+            [*row, READ if null is not None or READ not in row else UNREAD]
+            for row in attention.state_reach.finished(layout)
+        ]
+        q = attention.state_queries(local, cache.number)
         null_slot = null if null is not None else (torch.zeros_like(q), torch.zeros_like(q))
+        bias = key_bias(read, q)
         keys, values = (
-            torch.cat((kept[:, :, : allowed.shape[1]], slot[:, :, None]), dim=2)
+            torch.cat((kept[:, :, : bias.shape[-1] - 1], slot[:, :, None]), dim=2)
             for kept, slot in zip(cache.states, null_slot, strict=True)
         )
-        last = ~allowed.any(1, keepdim=True) | (null is not None)
         see = None if maps is None else maps.of_asking(with_null=null is not None)
-        heard = decode_attention(q, keys, values, key_bias(torch.cat((allowed, last), 1), q.dtype), see=see)
-        message: Tensor = attention.state_ffn(local + heard.flatten(-2))
+        heard = decode_attention(q, keys, values, bias, see=see)
+        message: Tensor = attention.state_ffn(local + heard)
         return message
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int, Shaped
@@ -130,7 +131,7 @@ def step_continuations(
     # A few numbers of each document: plain ones cost less than the calls that it would take on tensors.
     table.make_writable()
     rows, recent = table.rows.numpy(), table.recent.numpy()
-    found = [[NONE] * (LONGEST * KEPT) for _ in range(len(ids))]
+    found = np.full((len(ids), LONGEST * KEPT), NONE, dtype=np.int64)
     flags = [True] * len(ids) if real is None else real.tolist()
     for document, (token, held) in enumerate(zip(ids.tolist(), flags, strict=True)):
         if not held:
@@ -144,9 +145,9 @@ def step_continuations(
         for n, bucket, check in _hashes_of_one(now):
             for slot, entry in enumerate(rows[document, n, bucket].tolist()):
                 if entry >> 32 == check:
-                    found[document][n * KEPT + slot] = max((entry & 0xFFFFFFFF) + UNKNOWN, NONE)
+                    found[document, n * KEPT + slot] = max((entry & 0xFFFFFFFF) + UNKNOWN, NONE)
         recent[document] = now
-    return torch.tensor(found, device=ids.device).view(-1, LONGEST * KEPT)
+    return torch.from_numpy(found).to(ids.device)
 
 
 def _hashes_of_one(recent: list[int]) -> Iterator[tuple[int, int, int]]:

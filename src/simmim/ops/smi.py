@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -146,7 +147,7 @@ def decode_attention(
     bias: Float[Tensor, "U 1 1 K"],
     *,
     see: See | None = None,
-) -> Float[Tensor, "B H D"]:
+) -> Float[Tensor, "B E"]:
     """Let one token of each document attend to the keys that it may read.
 
     Args:
@@ -156,16 +157,22 @@ def decode_attention(
         bias: ``key_bias`` of the keys; one row if all documents may read the same.
         see: gets the weights ``[B, H, 1, K]``.
     """
-    q = q[:, :, None]
+    q = q.unsqueeze(2)
     if see is None:
-        return scaled_dot_product_attention(q, k, v, attn_mask=bias)[:, :, 0]
+        return scaled_dot_product_attention(q, k, v, attn_mask=bias).flatten(1)
     weights = see(torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias, dim=-1))
-    return (weights @ v)[:, :, 0]
+    return (weights @ v).flatten(1)
 
 
-def key_bias(allowed: Bool[Tensor, "U K"], dtype: torch.dtype, added: Added | None = None) -> Float[Tensor, "U 1 1 K"]:
-    """Return the ``score_bias`` of one token: -inf where keys may not be read, else what is ``added``, or 0."""
-    return score_bias(allowed[:, None], dtype, 1, added)
+def key_bias(read: list[list[float]], like: Tensor) -> Float[Tensor, "U 1 1 K"]:
+    """Return what is added to the scores of one token, as a tensor of the dtype of another, and where that is.
+
+    Args:
+        read: READ or UNREAD for each of K keys; one row if all documents may read the same.
+        like: this other tensor.
+    """
+    bias = np.array(read, dtype=np.float32).reshape(len(read), 1, 1, -1 if read else 0)
+    return torch.from_numpy(bias).to(like.device, like.dtype)
 
 
 def _seen_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, see: See) -> Tensor:

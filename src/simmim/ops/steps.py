@@ -1,7 +1,7 @@
 """Says where the next token of each document goes and what it may read: once for all layers at the same place.
 
 Letters: B documents, U of them whose place has to be told (1 if all are at the same place, else B), W tokens of a
-window.
+window. A single token's numbers are so few that plain Python costs less than operations on tensors do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-__all__ = ["Columns", "Some", "StepLayout"]
+__all__ = ["READ", "UNREAD", "Columns", "Some", "StepLayout"]
+
+READ, UNREAD = 0.0, float("-inf")
+"""What is added to the score of a key that the next token reads, and of one that it does not."""
 
 
 class Some:
@@ -133,6 +136,11 @@ class StepLayout:
         return [place // self.segment_length for place in self.places]
 
     @cached_property
+    def counts(self) -> list[int]:
+        """Tokens of each document's segment, the next one included."""
+        return [1 + place - max(place - place % self.segment_length, self.origin) for place in self.places]
+
+    @cached_property
     def told(self) -> Int[Tensor, " U"]:
         """Return the positions that differ: all, or one if they are the same."""
         return self.position[:1] if len(set(self.places)) == 1 else self.position
@@ -158,13 +166,18 @@ class StepLayout:
         """Positions of the tokens after these."""
         return self.position + (1 if self.real.all else self.real.mask)
 
-    def readable(self, room: int) -> Bool[Tensor, "U W"]:
-        """Return which of the window's first ``room`` slots hold a token that the next one reads, itself included."""
-        own = self.told[:, None]
-        # The newest position that falls on each slot.
-        held = own - (own - torch.arange(room, device=own.device)) % self.window
-        first = (own // self.segment_length - self.neighbours) * self.segment_length
-        return held >= first.clamp(min=self.origin)
+    def readable(self, room: int) -> list[list[float]]:
+        """Return ``[U][W]``: READ for those of the window's first slots whose tokens the next one reads, or is."""
+        return [self._readable(place, room) for place in self.places[: len(self.told)]]
+
+    def _readable(self, place: int, room: int) -> list[float]:
+        oldest = max((place // self.segment_length - self.neighbours) * self.segment_length, self.origin)
+        first, last = oldest % self.window, place % self.window
+        if first <= last:
+            row = [UNREAD] * first + [READ] * (last + 1 - first) + [UNREAD] * (room - 1 - last)
+        else:
+            row = [READ] * (last + 1) + [UNREAD] * (first - 1 - last) + [READ] * (room - first)
+        return row[:room]
 
     def memo(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return what was made for this key, making it once for all layers."""

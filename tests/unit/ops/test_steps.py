@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simmim.ops.steps import Columns, Some, StepLayout
+from simmim.ops.steps import READ, UNREAD, Columns, Some, StepLayout
 
 CPU = torch.device("cpu")
 L = 4
@@ -58,14 +58,14 @@ def test_what_inference_mode_made_is_written_outside_of_it() -> None:
     assert not written.is_inference()
 
 
-def readable_by_hand(place: int, room: int, neighbours: int, origin: int) -> list[bool]:
+def readable_by_hand(place: int, room: int, neighbours: int, origin: int) -> list[float]:
     """Write every position so far into its slot, one after the other."""
     slots: list[int | None] = [None] * room
     for position in range(origin, place + 1):
         if position % ((1 + neighbours) * L) < room:
             slots[position % ((1 + neighbours) * L)] = position
     first = (place // L - neighbours) * L
-    return [position is not None and position >= first for position in slots]
+    return [READ if position is not None and position >= first else UNREAD for position in slots]
 
 
 @pytest.mark.parametrize("origin", [0, 3])
@@ -75,10 +75,11 @@ def test_the_window_is_what_a_ring_filled_by_hand_holds(neighbours: int, origin:
     for place in range(origin, 5 * L):
         room = min(window, place + 1)
         layout = StepLayout.build(torch.tensor([place, place]), None, L, neighbours, origin)
-        assert layout.readable(room).tolist() == [readable_by_hand(place, room, neighbours, origin)]
+        assert layout.readable(room) == [readable_by_hand(place, room, neighbours, origin)]
         assert layout.begins.all == (place == origin or place % L == 0)
         assert layout.ends.all == (place % L == L - 1)
         assert layout.following.tolist() == [place + 1] * 2
+        assert layout.counts == [sum(p // L == place // L for p in range(origin, place + 1))] * 2
         assert layout.slots.columns == [place % window] * 2
 
 
@@ -92,6 +93,6 @@ def test_documents_at_different_places_are_told_apart() -> None:
     assert layout.following.tolist() == [8, 3, 5]
     assert layout.slots.needed == 8
     for row, place in enumerate((7, 3, 4)):
-        assert layout.readable(8)[row].tolist() == readable_by_hand(place, 8, 1, 0)
+        assert layout.readable(8)[row] == readable_by_hand(place, 8, 1, 0)
     made = [layout.memo("key", lambda: object()) for _ in range(2)]
     assert made[0] is made[1]
