@@ -10,7 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,26 @@ BURST = 8
 """Tokens that a model writes when it is its turn, after one untimed, which brings its code and weights back."""
 
 
-def compare(decoders: dict[str, Decoder], repeats: int) -> dict[str, Any]:
+def compare(builds: Iterable[dict[str, Decoder]], repeats: int) -> dict[str, Any]:
     """Time the tokens of several models, which take turns, each beginning a round as often as the others.
 
     Args:
-        decoders: the models, at the same context.
-        repeats: turns of each; ``BURST`` tokens are timed in a turn.
+        builds: the same models at the same context, built one or more times: where their weights happen to lie in
+            memory is worth some percent, for as long as they live.
+        repeats: turns of each build; ``BURST`` tokens are timed in a turn.
     """
-    seconds: dict[str, list[float]] = {form: [] for form in decoders}
-    forms = list(decoders)
-    for turn in range(repeats):
-        for form in forms[turn % len(forms) :] + forms[: turn % len(forms)]:
-            decoders[form].step()
-            for _ in range(BURST):
-                start = time.perf_counter()
+    seconds: dict[str, list[float]] = {}
+    turn = 0
+    for decoders in builds:
+        forms = list(decoders)
+        for _ in range(repeats):
+            for form in forms[turn % len(forms) :] + forms[: turn % len(forms)]:
                 decoders[form].step()
-                seconds[form].append(time.perf_counter() - start)
+                for _ in range(BURST):
+                    start = time.perf_counter()
+                    decoders[form].step()
+                    seconds.setdefault(form, []).append(time.perf_counter() - start)
+            turn += 1
     turns = {
         form: [statistics.median(times[i : i + BURST]) for i in range(0, len(times), BURST)]
         for form, times in seconds.items()
@@ -67,7 +71,7 @@ def compare(decoders: dict[str, Decoder], repeats: int) -> dict[str, Any]:
     ratios: dict[str, dict[str, Any]] = {}
     for ours in OURS:
         ratios[ours] = {}
-        for form in forms:
+        for form in seconds:
             pairs = [theirs / own for theirs, own in zip(turns[form], turns[ours], strict=True)]
             ratios[ours][form] = {"median": statistics.median(pairs), "min": min(pairs), "max": max(pairs)}
     return {
@@ -86,24 +90,30 @@ def at_context(
     Args:
         length: tokens of the prompt.
         before: what this returned for the length before, of which the time of reading is foretold.
-        arguments: ``repeats``, ``threads`` and ``limit`` of the command line.
+        arguments: ``builds``, ``repeats``, ``threads`` and ``limit`` of the command line.
         layers: of the models.
     """
     read: dict[str, Any] = {}
-    decoders: dict[str, Decoder] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    held: dict[str, int] = {}
+
+    def build(folder: Path) -> dict[str, Decoder]:
+        decoders = {}
         for form in FORMS:
-            file = Path(folder) / form
-            expected = _foretold(form, length, before)
-            if form in OURS or (expected is not None and expected <= arguments.limit):
-                read[form] = in_fresh_process(read_prompt, form, length, arguments.threads, layers, file)
             decoders[form] = Decoder(form, layers)
-            if file.exists():
-                decoders[form].cache = torch.load(file, weights_only=False)
-                file.unlink()
+            if (folder / form).exists():
+                decoders[form].cache = torch.load(folder / form, weights_only=False)
             else:
                 decoders[form].fill(length)
-    held = {form: bytes_of(decoder.cache) for form, decoder in decoders.items()}
+            held.setdefault(form, bytes_of(decoders[form].cache))
+        return decoders
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for form in FORMS:
+            expected = _foretold(form, length, before)
+            if form in OURS or (expected is not None and expected <= arguments.limit):
+                read[form] = in_fresh_process(read_prompt, form, length, arguments.threads, layers, folder / form)
+        compared = compare((build(folder) for _ in range(arguments.builds)), arguments.repeats)
     return {
         "length": length,
         "prompt": {form: read.get(form, "filled with random numbers") for form in FORMS},
@@ -112,7 +122,7 @@ def at_context(
             form: 4 * layers * cache_numbers(form, length, SEGMENT, SIZES["hidden_size"]) + table_bytes()
             for form in OURS
         },
-        **compare(decoders, arguments.repeats),
+        **compared,
     }
 
 
@@ -181,8 +191,8 @@ def _common(arguments: argparse.Namespace) -> str:
 def run_context(arguments: argparse.Namespace, console: Console) -> None:
     """Compare at every length, and write the record after each."""
     lengths = " ".join(str(length) for length in arguments.lengths)
-    command = f"python -m benchmarks.decoding context --lengths {lengths} --repeats {arguments.repeats}"
-    command += f" --limit {arguments.limit:g}{_common(arguments)}"
+    command = f"python -m benchmarks.decoding context --lengths {lengths} --builds {arguments.builds}"
+    command += f" --repeats {arguments.repeats} --limit {arguments.limit:g}{_common(arguments)}"
     torch.set_num_threads(arguments.threads)
     record = run_facts("decoding-context", command) | {
         "dtype": "float32",
@@ -227,7 +237,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     context = commands.add_parser("context", help="time of a token and size of the cache at growing contexts")
     context.add_argument("--lengths", type=int, nargs="+", default=[2**n for n in (10, 12, 14, 16, 18)])
-    context.add_argument("--repeats", type=int, default=16, help=f"turns of each model, of {BURST} tokens")
+    context.add_argument("--builds", type=int, default=6, help="how often the models are built anew")
+    context.add_argument("--repeats", type=int, default=3, help=f"turns of each model in a build, of {BURST} tokens")
     context.add_argument("--limit", type=float, default=600, help="seconds that reading a peer's prompt may take")
     million = commands.add_parser("million", help="a prompt of a million tokens, read and continued")
     million.add_argument("--reach", choices=OURS, default="pyramid")
@@ -241,7 +252,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.run is run_context:
         arguments.lengths = sorted(set(arguments.lengths))
-    for name, least in (("lengths", 2 * SEGMENT), ("length", 1), ("new_tokens", 3), ("repeats", 1), ("layers", 1)):
+    for name, least in (
+        ("lengths", 2 * SEGMENT),
+        ("length", 1),
+        ("new_tokens", 3),
+        ("builds", 1),
+        ("repeats", 1),
+        ("layers", 1),
+    ):
         given = getattr(arguments, name, None)
         for number in given if isinstance(given, list) else [] if given is None else [given]:
             if number < least:

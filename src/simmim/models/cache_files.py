@@ -54,7 +54,7 @@ def write_pasts(
                 tensors[f"layers.{number}.{name}"] = value.contiguous() if value.is_floating_point() else value.clone()
         numbers.append({name: value for name, value in fields.items() if isinstance(value, int)})
     if continuations is not None:
-        tensors |= {f"{_TABLE}{name}": value.contiguous() for name, value in vars(continuations).items()}
+        tensors |= {f"{_TABLE}{name}": torch.from_numpy(value) for name, value in vars(continuations).items()}
     about = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
     about["sha256"] = _checksum(tensors, about["layers"])
     try:
@@ -92,7 +92,7 @@ def read_pasts(path: Path, model: PreTrainedModel) -> tuple[list[SegmentCache], 
     for number, numbers in enumerate(json.loads(about["layers"])):
         pasts.append(SegmentCache(**{**numbers, **_held(tensors, f"layers.{number}.", device)}))
     table = _held(tensors, _TABLE, torch.device("cpu"))
-    return pasts, NgramTable(**table) if table else None
+    return pasts, NgramTable(**{name: value.numpy() for name, value in table.items()}) if table else None
 
 
 def _held(tensors: Mapping[str, Tensor], prefix: str, device: torch.device) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from simmim.errors import ShapeError
 from simmim.nn.copy_head import CopyHead, Source
@@ -58,21 +57,25 @@ def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, num_items: Tensor 
     check_labels(labels, hidden.shape[:-1], len(weight))
     targets = labels.flatten().to(hidden.device, torch.long)
     wanted = (targets != IGNORED).nonzero()[:, 0]
-    return _mean(_HeadLoss.apply(hidden.flatten(0, -2)[wanted], weight, targets[wanted]), len(wanted), num_items)
+    return _mean(_HeadLoss.apply(hidden.flatten(0, -2)[wanted], weight, targets[wanted], None), len(wanted), num_items)
 
 
 class _HeadLoss(torch.autograd.Function):
-    """The summed cross-entropy of a linear head, whose gradients are made part by part on the way."""
+    """The summed cross-entropy of a linear head, whose gradients are made part by part on the way.
+
+    With ``copied`` it is the sum of -log(p + exp(copied)), where p is the target's probability.
+    """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, copied: Tensor | None) -> Tensor:
         kind = hidden.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-        wants_hidden, wants_weight, _ = ctx.needs_input_grad
+        wants_hidden, wants_weight, *_ = ctx.needs_input_grad
         grad_hidden = torch.zeros_like(hidden) if wants_hidden else None
         grad_weight = (
             torch.zeros_like(weight, dtype=torch.promote_types(dtype, torch.float32)) if wants_weight else None
         )
+        grad_copied = None if copied is None else torch.empty_like(copied)
         summed = hidden.new_zeros((), dtype=torch.promote_types(dtype, torch.float32))
         with torch.autocast(kind, enabled=False):
             head = weight.to(dtype)
@@ -84,28 +87,35 @@ class _HeadLoss(torch.autograd.Function):
                 chosen = logits.gather(1, wanted)
                 shares = logits.exp_()
                 norm = shares.sum(1, keepdim=True)
-                summed += (norm.log() - chosen).sum()
+                said, written = chosen - norm.log(), torch.ones_like(norm)
+                if copied is not None and grad_copied is not None:
+                    other = copied[rows, None].to(said.dtype)
+                    written = torch.sigmoid(said - other)  # its part of the whole probability
+                    said = torch.logaddexp(said, other)
+                    grad_copied[rows] = (written - 1)[:, 0].to(copied.dtype)
+                summed -= said.sum()
                 if grad_hidden is None and grad_weight is None:
                     continue
-                shares /= norm
-                shares.scatter_add_(1, wanted, -torch.ones_like(norm))  # now the gradient of the logits
+                shares *= written / norm
+                shares.scatter_add_(1, wanted, -written)  # now the gradient of the logits
                 shares = shares.to(dtype)
                 if grad_hidden is not None:
                     grad_hidden[rows] = (shares @ head).to(hidden.dtype)
                 if grad_weight is not None:
                     grad_weight += shares.T @ part
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_copied)
         ctx.dtype = weight.dtype
         return summed
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None]:
+        grad_hidden, grad_weight, grad_copied = ctx.saved_tensors
         return (
             None if grad_hidden is None else grad_hidden * grad,
             None if grad_weight is None else (grad_weight * grad).to(ctx.dtype),
             None,
+            None if grad_copied is None else grad_copied * grad,
         )
 
 
@@ -133,10 +143,9 @@ def copying_loss(
     check_labels(labels, hidden.shape[:2], len(weight))
     wanted = labels != IGNORED
     targets = labels.masked_fill(~wanted, 0)
-    written = _head_log_probs(hidden[wanted], weight, targets[wanted])
-    written = written.new_zeros(labels.shape).masked_scatter(wanted, written)
-    said: Tensor = copy_head.log_probs(hidden, written, targets, *source)
-    return _mean(-said[wanted].sum(), wanted.sum(), num_items)
+    copied, total = copy_head.weigh(hidden, targets, *source)
+    summed = _HeadLoss.apply(hidden[wanted], weight, targets[wanted], copied[wanted]) + total[wanted].sum()
+    return _mean(summed, wanted.sum(), num_items)
 
 
 def predict_tokens(
@@ -173,26 +182,6 @@ def predict_tokens(
 def _mean(summed: Tensor, found: Tensor | int, num_items: Tensor | int | None) -> Tensor:
     """Divide a loss by the labels that were found, or by as many as somebody says; 0 labels have no loss."""
     return summed / torch.as_tensor(found if num_items is None else num_items, device=summed.device).clamp(min=1)
-
-
-def _head_log_probs(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Return ``log_softmax(hidden @ weight.T)`` of one class each, in float32 or better, without holding all logits.
-
-    The logits of a few tokens at a time are made and forgotten, and made again for their gradients.
-
-    Args:
-        hidden: ``[T, E]``, what the head reads.
-        weight: ``[V, E]``, the head's.
-        targets: ``[T]`` whole numbers from 0 to V - 1.
-    """
-
-    def part(rows: Tensor, wanted: Tensor) -> Tensor:
-        logits = F.linear(rows, weight)
-        exact = torch.promote_types(logits.dtype, torch.float32)
-        return -F.cross_entropy(logits.to(exact), wanted, reduction="none")
-
-    pieces = zip(hidden.split(_part(weight)), targets.split(_part(weight)), strict=True)
-    return torch.cat([checkpoint(part, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces])
 
 
 def _part(weight: Tensor) -> int:

@@ -85,22 +85,24 @@ class CopyHead(nn.Module):
         weights = self._weights(hidden_states, keys, mask)
         copied = weights.new_zeros(*weights.shape[:2], logits.shape[-1])
         copied = copied.scatter_add(2, source_ids[:, None].expand_as(weights), weights).view_as(logits)
-        return self._mix(hidden_states, torch.log_softmax(logits.to(weights.dtype), dim=-1), copied)
+        gate, written = self.gate(hidden_states).to(weights.dtype), torch.log_softmax(logits.to(weights.dtype), dim=-1)
+        return torch.logaddexp(F.logsigmoid(-gate) + written, F.logsigmoid(gate) + copied.clamp(min=TINY).log())
 
-    def log_probs(
+    def weigh(
         self,
         hidden_states: Float[Tensor, "R M E"],
-        written: Float[Tensor, "R M"],
         targets: Int[Tensor, "R M"],
         keys: Float[Tensor, "B N E"],
         source_ids: Int[Tensor, "B N"],
         mask: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "R M"]:
-        """Return what ``forward`` says of one token each, without the distributions: less memory and time by V.
+    ) -> tuple[Float[Tensor, "R M"], Float[Tensor, "R M"]]:
+        """Return what ``forward`` makes of one token each, without the distributions: less memory and time by V.
+
+        They are the logarithms of the weights that copies of the target have, and that all have together, where the
+        vocabulary's is 1: the target's probability is (p_vocabulary + copied) / total.
 
         Args:
             hidden_states: as of ``forward``.
-            written: ``[R, M]`` the logarithm of the target's probability in the distribution over the vocabulary.
             targets: ``[R, M]`` int64 the tokens that are asked for.
             keys: as of ``forward``.
             source_ids: as of ``forward``.
@@ -108,8 +110,9 @@ class CopyHead(nn.Module):
         """
         weights = self._weights(hidden_states, keys, mask)
         same = source_ids[:, None] == targets.view(*weights.shape[:2], 1)
-        copied = weights.masked_fill(~same, 0).sum(-1).view_as(written)
-        return self._mix(hidden_states, written[..., None], copied[..., None])[..., 0]
+        copied = weights.masked_fill(~same, 0).sum(-1).view_as(targets)
+        gate = self.gate(hidden_states)[..., 0].to(copied.dtype)
+        return gate + copied.clamp(min=TINY).log(), F.softplus(gate)
 
     def _weights(
         self, hidden_states: Float[Tensor, "R M E"], keys: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None
@@ -120,13 +123,3 @@ class CopyHead(nn.Module):
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], float("-inf"))
         return torch.softmax(scores.to(torch.promote_types(scores.dtype, torch.float32)), dim=-1)
-
-    def _mix(
-        self,
-        hidden_states: Float[Tensor, "R M E"],
-        written: Float[Tensor, "R M W"],
-        copied: Float[Tensor, "R M W"],
-    ) -> Float[Tensor, "R M W"]:
-        """Mix logarithms of the vocabulary's probabilities with probabilities of copies; return the logarithm."""
-        gate = self.gate(hidden_states).to(written.dtype)
-        return torch.logaddexp(F.logsigmoid(-gate) + written, F.logsigmoid(gate) + copied.clamp(min=TINY).log())

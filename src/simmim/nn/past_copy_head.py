@@ -67,26 +67,23 @@ class PastCopyHead(nn.Module):
         more = F.softplus(weight - logits.gather(-1, places), threshold=40) / same.sum(-1)
         return logits.scatter_add(-1, places, more.masked_fill(ids < 0, 0))
 
-    def log_probs(
-        self,
-        hidden_states: Float[Tensor, "B N E"],
-        written: Float[Tensor, "B N"],
-        targets: Int[Tensor, "B N"],
-        ids: Int[Tensor, "B N C"],
-    ) -> Float[Tensor, "B N"]:
-        """Return the logarithm of the probability of one token each, without the distributions.
+    def weigh(
+        self, hidden_states: Float[Tensor, "B N E"], targets: Int[Tensor, "B N"], ids: Int[Tensor, "B N C"]
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
+        """Return what ``forward`` makes of one token each, without the distributions, as two logarithms.
+
+        They are the weights that copies of the target have, and that all have together, where the vocabulary's is 1:
+        the target's probability is (p_vocabulary + copied) / total.
 
         Args:
             hidden_states: as of ``forward``.
-            written: ``[B, N]`` the logarithm of the target's probability in the distribution over the vocabulary.
             targets: ``[B, N]`` int64 the tokens that are asked for.
             ids: as of ``forward``.
         """
         scores = self._scores(hidden_states)
         nothing = torch.finfo(scores.dtype).min / 4  # a logarithm of zero whose gradient is a number
-        found = F.pad(scores.masked_fill(ids < 0, nothing), (1, 0))
-        same = torch.cat((written[..., None], scores.masked_fill(ids != targets[..., None], nothing)), dim=-1)
-        return same.logsumexp(-1) - found.logsumexp(-1)
+        copied = scores.masked_fill(ids != targets[..., None], nothing).logsumexp(-1)
+        return copied, F.pad(scores.masked_fill(ids < 0, nothing), (1, 0)).logsumexp(-1)
 
     def _of_one_token(
         self, hidden_states: Float[Tensor, "B 1 E"], logits: Float[Tensor, "B 1 V"], ids: Int[Tensor, "B 1 C"]

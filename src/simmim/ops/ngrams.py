@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["BUCKETS", "KEPT", "LONGEST", "NgramTable", "find_continuations", "step_continuations"]
@@ -46,24 +47,19 @@ class NgramTable:
             after the last takes what belongs nowhere.
     """
 
-    recent: Int[Tensor, "B O"]
-    rows: Int[Tensor, "B O M K"]
+    recent: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
     @classmethod
     def empty(cls, batch: int) -> NgramTable:
         """Return the table of documents without tokens."""
-        recent = torch.full((batch, LONGEST), NONE, device="cpu")
-        return cls(recent, torch.full((batch, LONGEST, BUCKETS + 1, KEPT), NONE, device="cpu"))
+        shape = (batch, LONGEST, BUCKETS + 1, KEPT)
+        return cls(np.full((batch, LONGEST), NONE, dtype=np.int64), np.full(shape, NONE, dtype=np.int64))
 
     def select(self, index: Int[Tensor, " R"]) -> None:
         """Keep (and repeat, and reorder) the documents of these numbers."""
-        index = index.cpu()
-        self.recent, self.rows = self.recent.index_select(0, index), self.rows.index_select(0, index)
-
-    def make_writable(self) -> None:
-        """Copy what was made in inference mode, which is over."""
-        if self.rows.is_inference() and not torch.is_inference_mode_enabled():
-            self.recent, self.rows = self.recent.clone(), self.rows.clone()
+        chosen = index.cpu().numpy()
+        self.recent, self.rows = self.recent[chosen], self.rows[chosen]
 
 
 @torch.no_grad()
@@ -88,12 +84,11 @@ def find_continuations(
     batch, ahead, device = len(ids), 0, ids.device
     if table is not None:
         ids, real = ids.cpu(), None if real is None else real.cpu()
-        table.make_writable()
     ids = torch.where(ids < 0, UNKNOWN, ids)
     held = torch.ones_like(ids, dtype=torch.bool) if real is None else real
     if table is not None:
         # What came before stands before the new tokens; only the last of it still waits for what follows it.
-        ahead, before = LONGEST, table.recent.flip(1)
+        ahead, before = LONGEST, torch.from_numpy(table.recent).flip(1)
         ids, held = torch.cat((before, ids), 1), torch.cat((before != NONE, held), 1)
     width = ids.shape[1]
     flat, previous = ids.flatten(), _previous(held, begins).flatten()
@@ -114,7 +109,7 @@ def find_continuations(
     if table is not None:
         last = torch.arange(width, device=ids.device).masked_fill(~held, NONE).amax(1, keepdim=True)
         ends = recent.view(batch, width, -1).gather(1, last.clamp(min=0)[..., None].expand(-1, -1, LONGEST))
-        table.recent = ends[:, 0].masked_fill(last < 0, NONE)
+        table.recent = ends[:, 0].masked_fill(last < 0, NONE).numpy()
     return torch.cat(found, 1).view(batch, width, -1)[:, ahead:].to(device)
 
 
@@ -129,8 +124,7 @@ def step_continuations(
         real: which documents get a token; None if all do. The others stay as they are, and nothing is found for them.
     """
     # A few numbers of each document: plain ones cost less than the calls that it would take on tensors.
-    table.make_writable()
-    rows, recent = table.rows.numpy(), table.recent.numpy()
+    rows, recent = table.rows, table.recent
     found = np.full((len(ids), LONGEST * KEPT), NONE, dtype=np.int64)
     flags = [True] * len(ids) if real is None else real.tolist()
     for document, (token, held) in enumerate(zip(ids.tolist(), flags, strict=True)):
@@ -181,14 +175,15 @@ def _of_one_length(
     before = torch.stack(kept, 1)
     if table is not None:
         # Behind what came with these tokens stands what the table held.
-        rows = table.rows[document[order], n, bucket]
+        table_rows = torch.from_numpy(table.rows)
+        rows = table_rows[document[order], n, bucket]
         count, slots = torch.stack(alike).sum(0)[:, None], torch.arange(KEPT, device=group.device)
         before = torch.cat((before, rows), 1).gather(1, slots + torch.where(slots < count, 0, KEPT - count))
         new = torch.cat((entry[:, None], before[:, :-1]), 1)
         follows = following[order] != NONE
         newest = follows & ~((group == F.pad(group[1:], (0, 1), value=NONE)) & F.pad(follows[1:], (0, 1)))
         # All that is no bucket's newest goes where nobody looks.
-        table.rows[document[order], n, torch.where(newest, bucket, BUCKETS)] = new
+        table_rows[document[order], n, torch.where(newest, bucket, BUCKETS)] = new
     same = (before >> 32 == check[:, None]) & (before >= 0)
     shown = torch.where(same, (before & 0xFFFFFFFF) + UNKNOWN, NONE).clamp(min=NONE)
     return torch.empty_like(shown).index_copy_(0, order, shown)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jinja2.exceptions import TemplateError
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
@@ -233,10 +232,10 @@ class Chat:
 
 
 def cache_bytes(cache: Cache | None) -> int:
-    """Return the size of all tensors that a decoding cache holds, in bytes."""
+    """Return the size of all arrays that a decoding cache holds, in bytes."""
     if cache is None:
         return 0
     layers = [holder for layer in cache.layers for holder in (layer, getattr(layer, "past", None)) if holder]
     table = getattr(cache, "continuations", None)
     holders = layers if table is None else [*layers, table]
-    return sum(tensor.nbytes for holder in holders for tensor in vars(holder).values() if isinstance(tensor, Tensor))
+    return sum(getattr(held, "nbytes", 0) for holder in holders for held in vars(holder).values())

@@ -86,21 +86,25 @@ def test_models_take_turns_and_the_first_token_of_a_turn_is_not_timed(monkeypatc
 
     monkeypatch.setattr(decoding, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     costs = {"all": 2.0, "pyramid": 1.0, "llama": 4.0}
-    found = compare({form: step(form, cost) for form, cost in costs.items()}, repeats=2)
-    assert order == [form for form in ("all", "pyramid", "llama", "pyramid", "llama", "all") for _ in range(BURST + 1)]
+    builds = iter([{form: step(form, cost) for form, cost in costs.items()} for _ in range(2)])
+    found = compare(builds, repeats=2)
+    rounds = ["all", "pyramid", "llama"], ["pyramid", "llama", "all"], ["llama", "all", "pyramid"]
+    assert order == [form for turn in (*rounds, rounds[0]) for form in turn for _ in range(BURST + 1)]
     assert found["median_seconds"] == found["mean_seconds"] == costs
     assert found["over"]["all"]["llama"] == {"median": 2, "min": 2, "max": 2}
     assert found["over"]["pyramid"]["all"]["median"] == 2
-    assert [len(seconds) for seconds in found["seconds"].values()] == [2 * BURST] * 3
+    assert [len(seconds) for seconds in found["seconds"].values()] == [4 * BURST] * 3
 
 
 def test_a_run_writes_record_and_picture(tmp_path, here, capsys):
     common = ["--layers", "1", "--threads", "1", "--out", str(tmp_path)]
-    main(["context", "--lengths", "256", "128", "--repeats", "2", *common])
+    main(["context", "--lengths", "256", "128", "--builds", "2", "--repeats", "1", *common])
     stem = f"{today()}-decoding-context"
     record = json.loads((tmp_path / f"{stem}.json").read_text(encoding="utf-8"))
     assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
-    assert record["command"].endswith("context --lengths 128 256 --repeats 2 --limit 600 --threads 1 --layers 1")
+    assert record["command"].endswith(
+        "context --lengths 128 256 --builds 2 --repeats 1 --limit 600 --threads 1 --layers 1"
+    )
     assert str(tmp_path) not in json.dumps(record)
     assert [row["length"] for row in record["lengths"]] == [128, 256]
     for row in record["lengths"]:
@@ -124,7 +128,7 @@ def test_peers_that_would_read_too_long_are_filled(here, monkeypatch):
         return read_prompt(form, *arguments) | {"seconds": 10}
 
     monkeypatch.setattr(decoding, "read_prompt", read)
-    arguments = Namespace(threads=1, repeats=1, limit=25)
+    arguments = Namespace(threads=1, builds=1, repeats=1, limit=25)
     before = {"length": 128, "prompt": {form: {"seconds": 10} for form in FORMS}}
     row = decoding.at_context(256, before, arguments, layers=1)
     assert asked == ["all", "pyramid", "mistral", "mamba"]
@@ -165,6 +169,7 @@ def test_a_long_prompt_is_read_and_continued(tmp_path, here, capsys):
     [
         (["context", "--lengths", "64"], "--lengths: expected 128 or more, got 64"),
         (["context", "--repeats", "0"], "--repeats: expected 1 or more, got 0"),
+        (["context", "--builds", "0"], "--builds: expected 1 or more, got 0"),
         (["million", "--new-tokens", "2"], "--new-tokens: expected 3 or more, got 2"),
         (["million", "--reach", "none"], "invalid choice"),
         ([], "required"),

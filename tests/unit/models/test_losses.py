@@ -68,14 +68,15 @@ def test_nothing_to_predict_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("kind", ["causal", "seq2seq", "copying"])
-def test_a_model_that_skips_logits_trains_as_one_that_makes_them(kind: str, autocast: bool) -> None:
+@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("head", [SimMIMForCausalLM, SimMIMForConditionalGeneration])
+def test_a_model_that_skips_logits_trains_as_one_that_makes_them(head: Any, copying: bool, autocast: bool) -> None:
     torch.manual_seed(0)
-    head = SimMIMForCausalLM if kind == "causal" else SimMIMForConditionalGeneration
-    model: Any = head(small_config(copy_head=kind == "copying"))
+    model = head(small_config(copy_head=copying))
     ids = torch.randint(4, 50, (2, 20))
+    ids[:, 10:] = ids[:, :10]  # something to copy
     batch = {"input_ids": ids, "labels": ids}
-    if kind != "causal":  # two targets of each document, and padding on both sides
+    if head is SimMIMForConditionalGeneration:  # two targets of each document, and padding on both sides
         mask = torch.tensor([[1] * 20, [0] * 3 + [1] * 17])
         labels = torch.randint(4, 50, (4, 6)).index_fill(1, torch.tensor([0]), int(ids[0, 1]))
         labels[1, 3:] = -100
@@ -90,8 +91,8 @@ def test_a_model_that_skips_logits_trains_as_one_that_makes_them(kind: str, auto
         found = {name: parameter.grad for name, parameter in model.named_parameters()}
         gradients.append({name: grad.clone() for name, grad in found.items() if grad is not None})
         model.zero_grad()
-    tolerance = {"rtol": 2e-2, "atol": 1e-3} if autocast else {}
+    tolerance = {"rtol": 2e-2, "atol": 2e-3} if autocast else {}
     torch.testing.assert_close(*losses_found, **tolerance)
     torch.testing.assert_close(gradients[1], gradients[0], **tolerance)
-    asked = {} if kind == "causal" else {"decoder_input_ids": ids}
+    asked = {} if head is SimMIMForCausalLM else {"decoder_input_ids": ids}
     assert model(ids, **asked, skip_logits=True).logits is not None, "without labels logits are all there is"
