@@ -19,7 +19,8 @@ NAMES = {
     "pyramid": ("SimMIM, pyramid of states", "#2f8f4e", "D"),
     "llama": ("Llama, DynamicCache", "#c2571a", "s"),
     "mistral": ("Mistral, sliding window", "#7d4f9e", "^"),
-    "mamba": ("Mamba, in plain torch", "#8a8a8a", "v"),
+    "mistral_laid_out": ("Mistral, laid out as SimMIM", "#b08fc7", "v"),
+    "mamba": ("Mamba, in plain torch", "#8a8a8a", "P"),
 }
 """Label, colour and marker of every model."""
 
@@ -89,7 +90,7 @@ def context_table(record: dict[str, Any]) -> Table:
             read = row["prompt"][form]
             shown.add_row(
                 in_short(row["length"]) if form == "all" else "",
-                f"SimMIM {form}" if form in row["stated_bytes"] else form.capitalize(),
+                f"SimMIM {form}" if form in row["stated_bytes"] else form.replace("_", " ").capitalize(),
                 f"{row['median_seconds'][form] * 1e3:.2f}",
                 *(f"{row['over'][ours][form]['median']:.2f}" for ours in ("all", "pyramid")),
                 f"{row['cache_bytes'][form] / MIB:.2f}",

@@ -11,7 +11,7 @@ from simmim.models import (
     SimMIMModel,
     pretrained_path,
 )
-from simmim.nn import HierarchicalEncoder, SMIAttention
+from simmim.nn import HierarchicalEncoder, SMIAttention, lay_out_for_decoding
 from simmim.tasks.pipelines import pipeline
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __all__ = [
     "SimMIMForSequenceClassification",
     "SimMIMForTokenClassification",
     "SimMIMModel",
+    "lay_out_for_decoding",
     "pipeline",
     "pretrained_path",
 ]

@@ -20,6 +20,7 @@ from simmim.nn.aggregators import Aggregator, Attention, Concat, WeightedSum
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.block import EncoderBlock
 from simmim.nn.chunks import by_tokens
+from simmim.nn.decoding_weights import as_trained
 from simmim.nn.hierarchy import Pyramid
 from simmim.nn.memory import Memory
 from simmim.nn.norm import RMSNorm
@@ -84,6 +85,11 @@ class SimMIMPreTrainedModel(PreTrainedModel):
     def __init__(self, config: SimMIMConfig) -> None:
         config.check()  # what was changed after it was made, too
         super().__init__(config)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save the model as ``PreTrainedModel`` does, however its weights lie (``lay_out_for_decoding``)."""
+        with as_trained(self):
+            super().save_pretrained(*args, **kwargs)
 
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
         # Where code is not its own, transformers passes over modules without direct parameters (StateFFN, Concat), lest

@@ -1,6 +1,7 @@
 """Modules with parameters, in plain PyTorch; nothing here knows of transformers."""
 
 from simmim.nn.aggregators import AGGREGATORS, Aggregator
+from simmim.nn.decoding_weights import lay_out_for_decoding
 from simmim.nn.hierarchy import HierarchicalEncoder, Pyramid
 from simmim.nn.memory import MEMORIES, Memory
 from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
@@ -25,4 +26,5 @@ __all__ = [
     "StatePooling",
     "StateReach",
     "StateRead",
+    "lay_out_for_decoding",
 ]

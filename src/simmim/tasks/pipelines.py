@@ -40,6 +40,7 @@ def pipeline(
         raise ConfigError(f"task: expected one of {', '.join(TASKS)}; got {task!r}")
     # seconds to import: not before a pipeline is wanted
     from simmim.models import pretrained_path
+    from simmim.nn import lay_out_for_decoding
     from simmim.tasks.checkpoints import fetch_model, load_model
     from simmim.tasks.summarization_pipeline import SummarizationPipeline
 
@@ -47,7 +48,7 @@ def pipeline(
     if isinstance(model, str) and not folder.exists():
         folder = fetch_model(model)
     network, tokenizer = load_model(folder, _device_name(device))
-    parts: dict[str, Any] = {"model": network, "tokenizer": tokenizer, "device": network.device}
+    parts: dict[str, Any] = {"model": lay_out_for_decoding(network), "tokenizer": tokenizer, "device": network.device}
     return SummarizationPipeline(task=task, **parts, **settings)
 
 

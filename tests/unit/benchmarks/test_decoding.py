@@ -131,7 +131,7 @@ def test_peers_that_would_read_too_long_are_filled(here, monkeypatch):
     arguments = Namespace(threads=1, builds=1, repeats=1, limit=25)
     before = {"length": 128, "prompt": {form: {"seconds": 10} for form in FORMS}}
     row = decoding.at_context(256, before, arguments, layers=1)
-    assert asked == ["all", "pyramid", "mistral", "mamba"]
+    assert asked == ["all", "pyramid", "mistral", "mistral_laid_out", "mamba"]
     assert [form for form in FORMS if isinstance(row["prompt"][form], str)] == ["llama"]
     assert row["cache_bytes"]["llama"] == 2 * 4 * 256 * 256
     assert decoding._foretold("llama", 512, row) is None
