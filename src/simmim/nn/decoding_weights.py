@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["as_trained", "lay_out_for_decoding"]
 
@@ -49,7 +49,7 @@ def as_trained(model: nn.Module) -> Iterator[None]:
             _turn(weight)
 
 
-def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
+def _weights(model: nn.Module) -> Iterator[Tensor]:
     """Yield what can be laid out; a weight that is shared comes once for each module, with what became of it before."""
     for module in model.modules():
         weight = module.weight if type(module) is nn.Linear else None
@@ -57,7 +57,7 @@ def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
             yield weight
 
 
-def _turn(weight: nn.Parameter) -> None:
+def _turn(weight: Tensor) -> None:
     """Let a weight lie column by column."""
     with torch.inference_mode(False):
         weight.data = weight.data.t().contiguous().t()
