@@ -40,8 +40,9 @@ def lay_out_for_decoding(model: Module) -> Module:
 def as_trained(model: nn.Module) -> Iterator[None]:
     """Let weights lie row by row for a while, as those who save them expect it."""
     turned = [weight for weight in _weights(model) if not weight.is_contiguous() and weight.t().is_contiguous()]
-    for weight in turned:
-        weight.data = weight.data.contiguous()
+    with torch.inference_mode(False):
+        for weight in turned:
+            weight.data = weight.data.contiguous()
     try:
         yield
     finally:

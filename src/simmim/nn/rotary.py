@@ -28,12 +28,7 @@ def rotary_turn(
         dtype: of the result.
         pairs: how many turn, the fastest; None for all. The others stand still (p-RoPE, arXiv 2410.06205).
     """
-    half = head_dim // 2
-    steps = torch.arange(half, dtype=torch.float64, device=positions.device) / half
-    speed = theta**-steps
-    if pairs is not None:
-        speed[pairs:] = 0
-    angles = positions.double()[..., None] * speed
+    angles = positions.double()[..., None] * _speeds(head_dim, theta, pairs, positions.device)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
@@ -50,17 +45,25 @@ def few_turn(
     positions: Int[Tensor, " U"], head_dim: int, theta: float, dtype: torch.dtype, pairs: int
 ) -> tuple[Float[Tensor, "U 1 D"], Float[Tensor, "U 1 D"]]:
     """Return the ``rotary_turn`` of single tokens as ``rotate_few`` takes it: for every channel, and for every head."""
-    angles = positions.double()[:, None, None] * _speeds(head_dim, theta, pairs).to(positions.device)
+    angles = positions.double()[:, None, None] * _signed_speeds(head_dim, theta, pairs).to(positions.device)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
+def _speeds(head_dim: int, theta: float, pairs: int | None, device: torch.device | str) -> Float[Tensor, " R"]:
+    """Return by how much every channel pair turns a position."""
+    half = head_dim // 2
+    speed = theta ** -(torch.arange(half, dtype=torch.float64, device=device) / half)
+    if pairs is not None:
+        speed[pairs:] = 0
+    return speed
+
+
 @lru_cache
-def _speeds(head_dim: int, theta: float, pairs: int) -> Float[Tensor, " D"]:
-    """Return how fast every channel turns, the first of each pair the other way round."""
+def _signed_speeds(head_dim: int, theta: float, pairs: int) -> Float[Tensor, " D"]:
+    """Return the speed of every channel, the first of each pair the other way round."""
     with torch.inference_mode(False):
-        half = torch.arange(head_dim // 2, device="cpu")
-        speeds = torch.where(half < pairs, theta ** -(half.double() / len(half)), 0)
-        return torch.cat((-speeds, speeds))
+        speed = _speeds(head_dim, theta, pairs, "cpu")
+        return torch.cat((-speed, speed))
 
 
 def rotate_few(x: Float[Tensor, "*B H D"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "*B H D"]:

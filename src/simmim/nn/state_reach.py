@@ -63,7 +63,7 @@ class StateReach:
     def finished(self, layout: StepLayout) -> list[list[float]]:
         """Return ``[U][C]``: READ for those of a cache's states that the next token reads; there are no more than C."""
         most = max(layout.numbers, default=0)
-        return [[READ] * number + [UNREAD] * (most - number) for number in layout.numbers[: len(layout.told)]]
+        return [[READ] * number + [UNREAD] * (most - number) for number in layout.told_numbers]
 
     def finish(
         self, attention: SMIAttention, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]
@@ -179,8 +179,7 @@ class PyramidStates(StateReach):
     def finished(self, layout: StepLayout) -> list[list[float]]:
         """Return READ for the levels that the binary form of the segment's number names."""
         levels = range(max(layout.numbers, default=0).bit_length())
-        numbers = layout.numbers[: len(layout.told)]
-        return [[READ if number >> level & 1 else UNREAD for level in levels] for number in numbers]
+        return [[READ if number >> level & 1 else UNREAD for level in levels] for number in layout.told_numbers]
 
     def finish(
         self, attention: SMIAttention, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]

@@ -146,6 +146,11 @@ class StepLayout:
         return self.position[:1] if len(set(self.places)) == 1 else self.position
 
     @cached_property
+    def told_numbers(self) -> list[int]:
+        """Numbers of the segments at these positions."""
+        return self.numbers[: len(self.told)]
+
+    @cached_property
     def slots(self) -> Columns:
         """Slots of the window that the tokens go to."""
         return Columns([place % self.window for place in self.places], self.real)
