@@ -8,11 +8,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["remove_folder", "remove_leftovers", "replaced_file", "replaced_folder", "replaced_path"]
+__all__ = [
+    "make_parents",
+    "remove_empty",
+    "remove_folder",
+    "remove_leftovers",
+    "replaced_file",
+    "replaced_folder",
+    "replaced_path",
+]
 
 _SUFFIX = ".draft"
 
@@ -24,7 +32,7 @@ def replaced_file(path: Path) -> Iterator[TextIO]:
     A path that cannot be written raises on entry, before any work is done for it.
 
     Args:
-        path: the file to make or replace; its folder must exist.
+        path: the file to make or replace; folders above it are made, and removed again if the block fails.
 
     Yields:
         A stream of UTF-8 text.
@@ -44,7 +52,7 @@ def replaced_path(path: Path) -> Iterator[Path]:
     """Name a file to be made that takes the place of another once the block ends without an error.
 
     Args:
-        path: the file to make or replace; its folder must exist.
+        path: the file to make or replace; folders above it are made, and removed again if the block fails.
 
     Yields:
         The path to write to.
@@ -80,7 +88,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     """Make an empty folder that takes its place, with what the block wrote, once the block ends without an error.
 
     Args:
-        path: the folder to make or replace; the folder above it must exist.
+        path: the folder to make or replace; those above it are made, and removed again if the block fails.
 
     Yields:
         The folder to write into.
@@ -125,12 +133,52 @@ def _flush(path: Path) -> None:
 @contextmanager
 def _workshop(path: Path) -> Iterator[Path]:
     """Make a folder of our own beside a path, on the same file system, that goes when the block ends."""
+    made = make_parents(path)
     try:
-        workshop = tempfile.TemporaryDirectory(
+        with _temporary_folder(path) as name:
+            yield Path(name)
+    except BaseException:
+        remove_empty(made)
+        raise
+
+
+def make_parents(path: Path) -> list[Path]:
+    """Make the folders above a path that are missing.
+
+    Returns:
+        Those that were made, the deepest first, for `remove_empty`.
+
+    Raises:
+        OSError: one cannot be made; it is named.
+    """
+    missing: list[Path] = []
+    for folder in path.parents:
+        if os.path.exists(folder):  # noqa: PTH110  (which raises nothing, whatever the name)
+            break
+        missing.append(folder)
+    made: list[Path] = []
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            remove_empty(made)
+            raise OSError(error.errno, f"cannot make the folder: {error.strerror}", str(folder)) from error
+        made.insert(0, folder)
+    return made
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders that were made for nothing, the deepest first; one that holds something stays."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _temporary_folder(path: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(
             prefix=f".{path.name}-", suffix=_SUFFIX, dir=path.parent, ignore_cleanup_errors=True
         )
     except OSError as error:
         # the temporary name means nothing to the user
         raise OSError(error.errno, f"cannot write here: {error.strerror}", str(path)) from error
-    with workshop as name:
-        yield Path(name)

@@ -58,10 +58,25 @@ def test_an_error_leaves_everything_as_it_was(tmp_path, replaced, there_before):
 
 @pytest.mark.parametrize("replaced", [replaced_file, replaced_folder])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, replaced):
-    path = tmp_path / "absent" / "out"
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "out"
     with pytest.raises(OSError, match="cannot write here") as caught, replaced(path):
         pytest.fail("the block must not run")
     assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("replaced", [replaced_file, replaced_folder])
+def test_missing_folders_are_made_and_not_left_empty_by_a_failure(tmp_path, replaced):
+    path = tmp_path / "a" / "b" / "out"
+    with pytest.raises(ZeroDivisionError), replaced(path):
+        1 / 0  # noqa: B018
+    assert list(tmp_path.iterdir()) == []
+    with replaced(path):
+        pass
+    assert path.exists()
+    with pytest.raises(OSError, match="cannot make the folder") as caught, replaced(tmp_path / ("n" * 300) / "out"):
+        pytest.fail("the block must not run")
+    assert caught.value.filename == str(tmp_path / ("n" * 300))
 
 
 @pytest.mark.parametrize("content", ["short", "long " * 9999], ids=["at the end", "in the midst"])

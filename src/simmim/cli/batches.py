@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simmim.cli.documents import Extracted, extract
+from simmim.cli.document_worker import DocumentReader
+from simmim.cli.documents import Extracted
 from simmim.cli.inputs import read_content
 from simmim.cli.memory import free_memory
 from simmim.errors import DataError
@@ -55,23 +56,24 @@ def read_documents(
 
     Args:
         names: their files.
-        encoding: as for `extract`.
+        encoding: as for `simmim.cli.documents.extract`.
         is_done: says of a name and a digest whether that document needs no reading.
 
     Yields:
         Each document; None for one that is done.
     """
-    for place, name in enumerate(names):
-        sha256 = None
-        try:
-            content = read_content(name)
-            sha256 = content.sha256
-            found: Extracted | DataError | None = None
-            if not is_done(name, sha256):
-                found = extract(name, content.content, encoding)
-        except DataError as error:
-            found = None if is_done(name, sha256) else error
-        yield None if found is None else Document(place, name, sha256, found)
+    with DocumentReader() as reader:
+        for place, name in enumerate(names):
+            sha256 = None
+            try:
+                content = read_content(name)
+                sha256 = content.sha256
+                found: Extracted | DataError | None = None
+                if not is_done(name, sha256):
+                    found = reader.extract(name, content.content, encoding)
+            except DataError as error:
+                found = None if is_done(name, sha256) else error
+            yield None if found is None else Document(place, name, sha256, found)
 
 
 def summarize_documents(

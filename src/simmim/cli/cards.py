@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from simmim.cli.memory import peak_memory
+from simmim.terminal import SafeConsole, steers_terminal
 
 __all__ = ["printable", "show_card"]
 
@@ -36,7 +36,7 @@ def show_card(name: str, text: str, summary: str, notes: list[str], *, source_to
     memory = peak_memory()
     figures = f"{source_tokens:,} tokens in, {seconds:.2f} s"
     card.add_row("cost", figures if memory is None else f"{figures}, peak memory {memory:,.0f} MiB")
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     console.print(Text(printable(name), style="bold"))
     console.print(Padding(card, (0, 0, 1, 2)))
 
@@ -47,6 +47,4 @@ def printable(text: str) -> str:
     Args:
         text: any text, of any direction of writing.
     """
-    from simmim.tasks.streaming import steers_terminal  # with torch: not before there is something to show
-
     return " ".join("".join(" " if steers_terminal(character) else character for character in text).split())

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from simmim.cli.messages import say
 from simmim.cli.sampling import sampling_settings
 
 __all__ = ["chat"]
@@ -65,9 +66,7 @@ def chat(
         Chat(loaded, tokenizer, system=system, **names), tokenizer, settings, model=fingerprint(folder)
     )
     parameters = f"{loaded.num_parameters():,} parameters, {loaded.device.type}"
-    typer.echo(
-        f"{model or folder.name}: {parameters}. /help lists what can be typed; /quit or Ctrl-D leaves.", err=True
-    )
+    say(f"{model or folder.name}: {parameters}. /help lists what can be typed; /quit or Ctrl-D leaves.")
     failed = 0
     for line in _typed(f"{user_name or 'you'}> ") if sys.stdin.isatty() else _piped():
         if line == "/quit":

@@ -19,7 +19,8 @@ from simmim.cli.chat_files import cache_file, read_chat, write_chat
 from simmim.cli.messages import complain
 from simmim.errors import CheckpointError, DataError, SimMIMError
 from simmim.tasks.chat import Chat, Reply
-from simmim.tasks.streaming import TextStream, terminal_safe
+from simmim.tasks.streaming import TextStream
+from simmim.terminal import SafeConsole, terminal_safe
 
 __all__ = ["ChatSession"]
 
@@ -44,7 +45,7 @@ class ChatSession:
 
     def __init__(self, chat: Chat, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any], model: str) -> None:
         self._chat, self._tokenizer, self._settings, self._model = chat, tokenizer, settings, model
-        self._out, self._err = Console(highlight=False), Console(stderr=True, highlight=False)
+        self._out, self._err = Console(highlight=False), SafeConsole(stderr=True, highlight=False)
         self._commands: dict[str, Callable[[str], None]] = {
             "reset": self._reset,
             "save": self._save,

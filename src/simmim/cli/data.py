@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from simmim.errors import ConfigError
+from simmim.terminal import SafeConsole, terminal_safe
 
 __all__ = ["data"]
 
@@ -33,7 +33,7 @@ def list_corpora() -> None:
     for name, corpus in CORPORA.items():
         table.add_row(name, corpus.about, "yes" if (cache / name).exists() else "no")
     _print(table)
-    typer.echo(f"cache: {cache}")
+    typer.echo(terminal_safe(f"cache: {cache}"))
 
 
 @data.command()
@@ -76,7 +76,7 @@ def check(
         for row in check_examples(file, columns=list(columns.values()), report=report):
             for counts, column, value in zip(lengths.values(), columns.values(), row, strict=True):
                 counts.append(sum(len(found.split()) for found in column.texts(value)))
-    typer.echo(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones")
+    typer.echo(terminal_safe(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones"))
     if report.rows:
         table = _table("words", "least", "median", "mean", "most")
         for name, counts in lengths.items():
@@ -88,7 +88,7 @@ def check(
         for reason, count in report.broken.items():
             table.add_row(Text(reason), f"{count:,}", Text(", ".join(report.places[reason])))
         _print(table)
-        typer.echo(f"the first: {' '.join(report.first.split())}")
+        typer.echo(terminal_safe(f"the first: {' '.join(report.first.split())}"))
     if report.total_broken or not report.rows:
         raise typer.Exit(1)
 
@@ -111,7 +111,7 @@ def _show_manifest(manifest: Mapping[str, Any]) -> None:
     for reason, count in manifest.get("dropped", {}).items():
         table.add_row(reason, f"{count:,}")
     _print(table)
-    typer.echo(f"licence: {manifest.get('licence', 'not recorded')}")
+    typer.echo(terminal_safe(f"licence: {manifest.get('licence', 'not recorded')}"))
     if not manifest.get("redistributable", True):
         typer.echo("not redistributable: keep this corpus, and weights that have learnt from it, on this machine")
 
@@ -119,7 +119,7 @@ def _show_manifest(manifest: Mapping[str, Any]) -> None:
 @contextmanager
 def _progress(title: str) -> Iterator[None]:
     """Show what `simmim.data` says it is doing beside a spinner, where somebody may be looking."""
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     logger = logging.getLogger("simmim.data")
     with console.status(Text(title)) as status:
 
@@ -146,4 +146,4 @@ def _table(*columns: str) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(highlight=False).print(table)
+    SafeConsole(highlight=False).print(table)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import logging
-import re
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePath
-from typing import Any
 
-from simmim.errors import ConfigError, DataError
+from simmim.cli.encodings import decode
+from simmim.cli.web_pages import page_text
+from simmim.errors import DataError, SimMIMError
 
-__all__ = ["SUFFIXES", "Extracted", "check_encoding", "check_libraries", "extract"]
+__all__ = ["SUFFIXES", "Extracted", "check_library", "extract", "kind_of"]
 
 _PLAIN = (".txt", ".text", ".rst")
 _MARKDOWN = (".md", ".markdown")
@@ -23,12 +22,8 @@ _PDF = (".pdf",)
 SUFFIXES = (*_PLAIN, *_MARKDOWN, *_HTML, *_PDF)
 """Ends of the names of the files that are read where a folder is named."""
 
-_LIBRARIES = {"bs4": ("HTML", _HTML), "pypdf": ("PDF", _PDF)}
-_UNSEEN = ("script", "style", "template", "noscript", "head")
-_BLOCKS = tuple(
-    "address article aside blockquote br caption dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 "
-    "header hr li main nav ol p pre section table td th tr ul".split()
-)
+_LIBRARIES = {"Markdown": "pyromark", "HTML": "turbohtml", "PDF": "pypdf"}
+_INLINE = frozenset("Emphasis Strong Strikethrough Superscript Subscript Link Image".split())
 
 
 @dataclass(frozen=True)
@@ -44,31 +39,24 @@ class Extracted:
     note: str = ""
 
 
-def check_encoding(encoding: str) -> None:
-    """Refuse an encoding that Python does not know.
+def kind_of(name: str, content: bytes) -> str:
+    """Return what a document is read as, by the ending of its name: `text`, `Markdown`, `HTML` or `PDF`."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix in _PDF or content.startswith(b"%PDF-"):
+        return "PDF"
+    return "HTML" if suffix in _HTML else "Markdown" if suffix in _MARKDOWN else "text"
+
+
+def check_library(name: str, content: bytes) -> None:
+    """Refuse a document that needs a library which is not installed.
 
     Raises:
-        ConfigError: there is none of that name.
+        DataError: the library is missing; it is named, with the command that installs it.
     """
-    try:
-        "a".encode(encoding)
-    except LookupError as error:
-        raise ConfigError(f"--encoding: expected a text encoding such as latin-1, got {encoding!r}") from error
-
-
-def check_libraries(names: list[str]) -> None:
-    """Refuse documents that need a library which is not installed.
-
-    Args:
-        names: the documents' files.
-
-    Raises:
-        ConfigError: a library is missing; it is named, with the command that installs it.
-    """
-    suffixes = {_suffix(name) for name in names}
-    for library, (_, read) in _LIBRARIES.items():
-        if suffixes & set(read):
-            _require(library)
+    kind = kind_of(name, content)
+    library = _LIBRARIES.get(kind)
+    if library is not None and importlib.util.find_spec(library) is None:
+        raise DataError(f'{name}: {kind} needs the package {library}; install it with: pip install "simmim[documents]"')
 
 
 def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted:
@@ -77,109 +65,66 @@ def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted
     Args:
         name: the name of its file.
         content: what is in it.
-        encoding: of text, Markdown and HTML; None is UTF-8, or what an HTML document says of itself.
+        encoding: of text, Markdown and HTML, where no byte order mark tells it; None is UTF-8, or what an HTML
+            document says of itself.
 
     Returns:
         The whole text, with newlines at the ends of lines.
 
     Raises:
-        DataError: it cannot be read as what it was said to be, or holds no text.
-        ConfigError: it needs a library that is not installed.
+        DataError: it cannot be read as what it was said to be, for whatever reason, or holds no text.
+        ConfigError: there is no such encoding.
     """
     if not content:
         raise DataError(f"{name}: expected a text, the file is empty")
-    suffix = _suffix(name)
-    if suffix in _PDF or content.startswith(b"%PDF-"):
-        found = _pdf(name, content)
-    elif suffix in _HTML:
-        found = Extracted(_html(name, content, encoding))
-    else:
-        text = _decode(name, content, encoding)
-        found = Extracted(_markdown(text) if suffix in _MARKDOWN else text)
+    check_library(name, content)
+    kind = kind_of(name, content)
+    try:
+        found = _read(kind, name, content, encoding)
+    except SimMIMError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{name}: expected a document that fits into memory, not enough to read it") from error
+    except Exception as error:  # readers fail in many ways on damaged documents: the others are to be read all the same
+        reason = str(error) or type(error).__name__
+        expected = "a PDF" if kind == "PDF" else kind
+        raise DataError(f"{name}: expected {expected}, cannot read it: {reason}") from error
     if not found.text.strip():
         raise DataError(f"{name}: expected a text, the file {'is blank' if found.text else 'holds none'}")
     return Extracted(found.text.replace("\r\n", "\n").replace("\r", "\n"), found.note)
 
 
-def _suffix(name: str) -> str:
-    return PurePath(name).suffix.lower()
+def _read(kind: str, name: str, content: bytes, encoding: str | None) -> Extracted:
+    if kind == "PDF":
+        return _pdf(name, content)
+    if kind == "HTML":
+        return Extracted(page_text(name, content, encoding))
+    text = decode(name, content, encoding)
+    return Extracted("\n\n".join(_markdown(text)) if kind == "Markdown" else text)
 
 
-def _require(library: str) -> None:
-    if importlib.util.find_spec(library) is None:
-        kind, _ = _LIBRARIES[library]
-        raise ConfigError(f'{kind} needs the package {library}; install it with: pip install "simmim[documents]"')
+def _markdown(text: str) -> Iterator[str]:
+    """Give the words of each block of Markdown; code and embedded HTML stay as they are."""
+    import pyromark
 
-
-def _decode(name: str, content: bytes, encoding: str | None) -> str:
-    """Decode text, or say at which byte it is none."""
-    if encoding is None:
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise DataError(f"{name}: expected text in UTF-8, got the byte order mark of UTF-16; try --encoding utf-16")
-        if b"\0" in content:
-            raise DataError(
-                f"{name}: expected text in UTF-8, got a binary file (NUL byte at offset {content.index(0)}); "
-                "save it as plain UTF-8 text"
-            )
-    try:
-        text = content.decode(encoding or "utf-8-sig")
-    except UnicodeDecodeError as error:
-        # the decoder counts from behind a byte order mark
-        offset = error.start + (len(content) - len(error.object) if encoding is None else 0)
-        what = f"got byte 0x{content[offset]:02x} at offset {offset}"
-        if encoding is None:
-            raise DataError(
-                f"{name}: expected text in UTF-8, {what}; convert the file, "
-                "or name its encoding with --encoding NAME, for instance latin-1"
-            ) from error
-        raise DataError(f"{name}: expected text in {encoding}, {what}; name its own with --encoding NAME") from error
-    if "\0" in text:
-        raise DataError(f"{name}: expected text in {encoding}, got a NUL character at {text.index(chr(0))}")
-    return text
-
-
-def _markdown(text: str) -> str:
-    """Return the words of Markdown, a blank line between blocks; code and embedded HTML stay as they are."""
-    from markdown_it import MarkdownIt
-
-    def words(token: Any) -> str:
-        if token.type in ("softbreak", "hardbreak"):
-            return "\n"
-        return token.content if token.type != "image" else "".join(map(words, token.children))
-
-    blocks = MarkdownIt("commonmark").enable("table").parse(text)
-    lines = ("".join(map(words, block.children)) if block.children is not None else block.content for block in blocks)
-    return "\n\n".join(line.strip("\n") for line in lines if line.strip())
-
-
-def _html(name: str, content: bytes, encoding: str | None) -> str:
-    """Return what a reader of a page sees, a line for each block."""
-    _require("bs4")
-    from bs4 import BeautifulSoup
-    from bs4.dammit import EncodingDetector
-
-    declared = EncodingDetector.find_declared_encoding(content, is_html=True)
-    try:
-        codecs.lookup(declared or "")
-    except LookupError:
-        declared = None
-    text = _decode(name, content, encoding or (declared if declared not in (None, "utf-8") else None))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of text that looks like a file name or an address to it
-        soup = BeautifulSoup(text, "html.parser")
-    for element in soup(_UNSEEN):
-        element.decompose()
-    for element in soup(_BLOCKS):
-        element.insert_before("\f")
-        element.insert_after("\f")
-    # white space means nothing in HTML; what \f stands for is an end of line
-    lines = (" ".join(line.split()) for line in re.sub(r"[^\S\f]+", " ", soup.get_text()).split("\f"))
-    return "\n".join(line for line in lines if line)
+    block: list[str] = []
+    for event in pyromark.events(text, options=pyromark.Options.ENABLE_TABLES):
+        if event in ("SoftBreak", "HardBreak"):
+            block.append("\n")
+        elif isinstance(event, dict):
+            [(kind, value)] = event.items()
+            tag = next(iter(value)) if isinstance(value, dict) else value
+            if kind not in ("Start", "End"):
+                block.append(str(value))
+            elif tag not in _INLINE:
+                line = "".join(block).strip("\n")
+                block.clear()
+                if line.strip():
+                    yield line
 
 
 def _pdf(name: str, content: bytes) -> Extracted:
     """Return the text of all pages, and which of them have none."""
-    _require("pypdf")
     from pypdf import PasswordType, PdfReader
     from pypdf.errors import DependencyError
 
@@ -188,13 +133,9 @@ def _pdf(name: str, content: bytes) -> Extracted:
         reader = PdfReader(BytesIO(content))
         if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
             raise DataError(f"{name}: expected a PDF that opens without a password; save it without one")
-        pages = [page.extract_text().strip() for page in reader.pages]
-    except DataError:
-        raise
+        pages = [_whole_characters(page.extract_text()).strip() for page in reader.pages]
     except DependencyError as error:
-        raise ConfigError(f'{name}: {error}; install it with: pip install "simmim[documents]"') from error
-    except Exception as error:  # a damaged PDF makes pypdf fail in many ways
-        raise DataError(f"{name}: expected a PDF, cannot read it: {str(error) or type(error).__name__}") from error
+        raise DataError(f'{name}: {error}; install it with: pip install "simmim[documents]"') from error
     if not any(pages):
         raise DataError(
             f"{name}: expected a PDF with text, its {len(pages)} pages hold none; "
@@ -203,3 +144,8 @@ def _pdf(name: str, content: bytes) -> Extracted:
     blank = [str(number) for number, page in enumerate(pages, 1) if not page]
     note = f"no text on {len(blank)} of {len(pages)} pages ({', '.join(blank[:5])}{', …' if blank[5:] else ''})"
     return Extracted("\n\n".join(page for page in pages if page), note if blank else "")
+
+
+def _whole_characters(text: str) -> str:
+    """Join the halves of characters that a font of a PDF names one by one; a half alone becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")

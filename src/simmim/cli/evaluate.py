@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
-from rich.console import Console
+
+from simmim.terminal import SafeConsole
 
 if TYPE_CHECKING:
     from simmim.cli.evaluation_data import EvaluationData
@@ -103,7 +104,7 @@ def _finish(
     examples = Examples(list(rows["document"]), list(rows["summary"]), tokens, groups)
     comparison = compare({name: system.texts for name, system in systems.items()}, examples)
     record = _record(systems, data, decoding, comparison)
-    print_tables(Console(), record)
+    print_tables(SafeConsole(), record)
     if stream is not None:
         stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if page is not None:

@@ -12,6 +12,7 @@ import typer
 from simmim.cli.inputs import STANDARD_INPUT, read_content
 from simmim.cli.sampling import sampling_settings
 from simmim.errors import ConfigError, DataError
+from simmim.terminal import terminal_safe
 
 if TYPE_CHECKING:
     from simmim.tasks.continuation import Continuation
@@ -111,8 +112,6 @@ def _read(prompt: str | None, file: Path | None) -> str:
 
 def _show(piece: str) -> None:
     """Print a piece of a continuation at once."""
-    from simmim.tasks.streaming import terminal_safe
-
     typer.echo(terminal_safe(piece) if sys.stdout.isatty() else piece, nl=False)
     sys.stdout.flush()
 

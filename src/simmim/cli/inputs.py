@@ -5,18 +5,22 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import stat
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from simmim.cli.documents import SUFFIXES
+from simmim.cli.memory import free_memory
 from simmim.errors import DataError
 
 __all__ = ["STANDARD_INPUT", "Content", "Found", "find_documents", "read_content"]
 
 STANDARD_INPUT = "-"
+_OPEN_PIPES = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # such as `<(command)`: somebody writes into them
+_MEMORY_PER_BYTE = 3  # of a document: its bytes, and its text in the widest characters that are common
 
 
 @dataclass
@@ -57,16 +61,36 @@ def find_documents(arguments: Sequence[str], leave_out: Path | None = None) -> F
     for argument in arguments:
         paths = [argument]
         if glob.has_magic(argument) and not os.path.lexists(argument):
-            paths = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207  (Path takes no absolute patterns)
+            paths = sorted(dict.fromkeys(_matches(argument)))
             if not paths:
                 found.errors.append(DataError(f"{argument}: expected a pattern that matches files, it matches none"))
         for path in paths:
-            if path != STANDARD_INPUT and Path(path).is_dir():
+            if path != STANDARD_INPUT and os.path.isdir(path):  # noqa: PTH112  (which raises nothing, whatever the name)
                 _search(path, leave_out, found)
             else:
                 found.names.append(path if path == STANDARD_INPUT else os.path.normpath(path))
     found.names = list(dict.fromkeys(found.names))
     return found
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Give the files and folders that match a pattern; unlike glob, `**` follows no links, which may form a circle."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        yield from glob.glob(pattern)  # noqa: PTH207  (Path takes no absolute patterns)
+        return
+    place = parts.index("**")
+    beginning, rest = "/".join(parts[:place]), [part for part in parts[place + 1 :] if part]
+    while rest[:1] == ["**"]:
+        del rest[0]
+    roots = [beginning] if not glob.has_magic(beginning) else glob.glob(beginning)  # noqa: PTH207
+    for root in roots:
+        for parent, folders, files in os.walk(root or ("/" if place else ".")):
+            folders[:] = (name for name in folders if not name.startswith("."))
+            if rest:
+                yield from _matches("/".join([glob.escape(parent), *rest]))
+            else:
+                yield from (f"{parent}/{name}" for name in files if not name.startswith("."))
 
 
 def _search(folder: str, leave_out: Path | None, found: Found) -> None:
@@ -98,7 +122,7 @@ def _search(folder: str, leave_out: Path | None, found: Found) -> None:
 
 
 def _same(path: Path, other: Path) -> bool:
-    return path.resolve() == other.resolve()
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def read_content(name: str) -> Content:
@@ -111,7 +135,35 @@ def read_content(name: str) -> Content:
         DataError: it cannot be read.
     """
     try:
+        if name != STANDARD_INPUT:
+            _check_file(name)
         content = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: expected a text file, cannot read it: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name with a NUL character is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{name}: expected a text file, cannot read it: {reason}") from error
+    except MemoryError as error:
+        raise DataError(f"{name}: expected a document that fits into memory; read it in parts") from error
     return Content(content, hashlib.sha256(content).hexdigest())
+
+
+def _check_file(name: str) -> None:
+    """Refuse what would have us wait for ever, and what is larger than the memory that is left.
+
+    Raises:
+        DataError: it is no regular file, or too large.
+        OSError: there is no such file.
+    """
+    found = Path(name).stat()
+    if stat.S_ISFIFO(found.st_mode) and name.startswith(_OPEN_PIPES):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        kinds = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+        kind = next((kind for is_one, kind in kinds.items() if is_one(found.st_mode)), "a device")
+        raise DataError(f"{name}: expected a text file, cannot read it: it is {kind}; - reads standard input")
+    free = free_memory()
+    needed = _MEMORY_PER_BYTE * found.st_size / 2**20
+    if free is not None and needed > free:
+        raise DataError(
+            f"{name}: expected a document that fits into memory, {found.st_size:,} bytes need {needed:,.0f} MiB "
+            f"or more and {free:,.0f} MiB are free; read it in parts"
+        )

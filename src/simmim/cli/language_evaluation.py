@@ -16,6 +16,7 @@ from rich.text import Text
 from simmim.cli.evaluation_tables import figure_table, near_duplicate_notes
 from simmim.cli.made import made
 from simmim.cli.systems import measured, name_of
+from simmim.terminal import SafeConsole
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -76,7 +77,7 @@ def evaluate_language(
         "grouped": groups is not None,
         "made": made(),
     }
-    print_language_tables(Console(), record)
+    print_language_tables(SafeConsole(), record)
     if stream is not None:
         stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if page is not None:
@@ -127,7 +128,7 @@ def _measure(
 
     from simmim.cli.checkpoints import load_model
 
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     model, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     costs, facts, count = {}, {}, len(measures.documents)
     for name, context in contexts.items():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-__all__ = ["complain"]
+from simmim.terminal import terminal_safe
+
+__all__ = ["complain", "say"]
 
 
 def complain(error: object) -> None:
@@ -13,4 +15,13 @@ def complain(error: object) -> None:
     Args:
         error: the error, or its message; line breaks in it become spaces.
     """
-    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+    say(f"error: {error}")
+
+
+def say(message: str) -> None:
+    """Say something in one line that steers no terminal, whatever names it holds.
+
+    Args:
+        message: line breaks in it become spaces.
+    """
+    typer.echo(terminal_safe(" ".join(message.split())), err=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from simmim.cli.messages import complain
+from simmim.terminal import SafeConsole
 
 if TYPE_CHECKING:
     from simmim.tasks.probes import ProbeSettings
@@ -27,7 +27,7 @@ def _list(wanted: bool) -> None:
     if wanted:
         from simmim.cli.probe_tables import print_names
 
-        print_names(Console(highlight=False))
+        print_names(SafeConsole(highlight=False))
         raise typer.Exit
 
 
@@ -91,7 +91,7 @@ def _run(common: dict[str, Any], forms: list[str], seeds: list[int], work: Path 
     from simmim.train.probe_run import ProbeRun, baseline, run_probe
 
     disable_progress_bar()  # the run has a bar of its own
-    progress = Console(stderr=True, highlight=False)
+    progress = SafeConsole(stderr=True, highlight=False)
     settings = common["settings"]
     for form in forms:  # what cannot be built is refused before any work is done
         model_config(PROBES.find(common["probe"])(), form, settings.model, settings.length)
@@ -109,7 +109,7 @@ def _run(common: dict[str, Any], forms: list[str], seeds: list[int], work: Path 
                 complain(f"stopped by {signal.Signals(error.signal_number).name}{where}")
                 raise typer.Exit(128 + error.signal_number) from None
         record = _record(common, results, baseline(runs[0]))
-        print_tables(Console(highlight=False), record)
+        print_tables(SafeConsole(highlight=False), record)
         if stream is not None:
             stream.write(json.dumps(record, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self
 
-from simmim.atomic import replaced_file
+from simmim.atomic import make_parents, remove_empty, replaced_file
 from simmim.errors import ConfigError, DataError
 
 __all__ = ["ResultsFile", "ResultsFolder", "json_line"]
@@ -32,7 +32,7 @@ class ResultsFile:
     result or `error`. A last line that a broken run left unfinished is cut off, and its document done again.
 
     Args:
-        path: the file, made if it does not exist.
+        path: the file, made with the folders above it if it does not exist.
         settings: those of this run.
         overwrite: begin again, whatever the file holds.
 
@@ -53,9 +53,11 @@ class ResultsFile:
         if not self._new and not overwrite:
             self._read()
         flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._made = make_parents(path)
         try:
             self._handle = os.open(path, flags, 0o666)
         except OSError as error:
+            remove_empty(self._made)
             raise OSError(error.errno, f"cannot write here: {error.strerror}", str(path)) from error
         if overwrite:
             os.ftruncate(self._handle, 0)
@@ -129,6 +131,7 @@ class ResultsFile:
         os.close(self._handle)
         if empty and self._new:
             self.path.unlink()
+            remove_empty(self._made)
         elif self._superseded:
             self._drop_superseded()
 
@@ -153,7 +156,7 @@ class ResultsFolder(ResultsFile):
     """A folder with the summary of each document in a text file of its own, beside the file `results.jsonl`.
 
     Args:
-        path: the folder, made if it does not exist; the folder above it must.
+        path: the folder, made with those above it if it does not exist.
         settings: as for `ResultsFile`.
         overwrite: likewise.
         names: the documents that are to come.
@@ -169,18 +172,7 @@ class ResultsFolder(ResultsFile):
             other = places.setdefault(self._place(name), name)
             if other != name:
                 raise ConfigError(f"{path}: {other} and {name} would get one file; summarise them into two folders")
-        made = not path.exists()
-        if made:
-            try:
-                path.mkdir()
-            except OSError as error:
-                raise OSError(error.errno, f"cannot make the folder: {error.strerror}", str(path)) from error
-        try:
-            super().__init__(path / "results.jsonl", settings, overwrite)
-        except BaseException:
-            if made:
-                path.rmdir()
-            raise
+        super().__init__(path / "results.jsonl", settings, overwrite)
 
     def _place(self, name: str) -> Path:
         path = PurePath(name)
@@ -200,12 +192,6 @@ class ResultsFolder(ResultsFile):
                 except OSError as error:
                     raise _unwritten(place, error) from error
         super().add(records)
-
-    def close(self) -> None:
-        """Close the file; a folder that was made for nothing is removed."""
-        super().close()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simmim.cli.batches import Outcome, read_documents, summarize_documents
 from simmim.cli.cards import show_card
-from simmim.cli.documents import Extracted, check_encoding, check_libraries
+from simmim.cli.documents import Extracted
+from simmim.cli.encodings import check_encoding
 from simmim.cli.inputs import find_documents
 from simmim.cli.memory import peak_memory
-from simmim.cli.messages import complain
+from simmim.cli.messages import complain, say
 from simmim.errors import ConfigError, DataError
+from simmim.terminal import SafeConsole
 
 if TYPE_CHECKING:
     from simmim.cli.results import ResultsFile
@@ -68,9 +69,8 @@ def summarize(
         settings["no_repeat_ngram_size"] = no_repeat_ngram_size
     _check(settings, encoding, output, overwrite, as_json)
     found = find_documents(inputs, leave_out=output)
-    check_libraries(found.names)
     for note in found.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}")
     failures = [str(error) for error in found.errors]
     if found.names:
         failures += _run(found.names, model, output, overwrite, as_json, encoding, settings)
@@ -79,7 +79,7 @@ def summarize(
     if failures:
         total = len(found.names) + len(found.errors)
         if total > 1:
-            typer.echo(f"{len(failures):,} of {total:,} inputs failed", err=True)
+            say(f"{len(failures):,} of {total:,} inputs failed")
         raise typer.Exit(1)
 
 
@@ -205,14 +205,14 @@ def _write(outcomes: Iterator[list[Outcome | None]], results: ResultsFile, names
             progress.advance(bar, len(batch))
     errors = [error for name in names if (error := results.error(name)) is not None]
     known = f"; documents done before: {before:,}" if before else ""
-    typer.echo(f"{results.path}: summaries written: {written:,}{known}", err=True)
+    say(f"{results.path}: summaries written: {written:,}{known}")
     if cut:
-        typer.echo(f'{cut:,} stopped at {limit} tokens ("complete": false); --max-new-tokens allows more', err=True)
+        say(f'{cut:,} stopped at {limit} tokens ("complete": false); --max-new-tokens allows more')
     return errors
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from rich.console import Console
 from rich.progress import track
+
+from simmim.terminal import SafeConsole
 
 __all__ = ["Cost", "Decoding", "System", "measured", "name_of", "run_baseline", "run_model"]
 
@@ -94,7 +95,7 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> Sys
     from simmim.cli.checkpoints import load_model
     from simmim.cli.generation import summaries
 
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     with measured() as cost:
         model, tokenizer = load_model(folder)
         began = time.perf_counter()

@@ -217,17 +217,26 @@ def _read_separated(path: Path, columns: Sequence[str], separator: str) -> Itera
 
 
 def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with path.open("rb") as stream:  # what is missing or may not be read is no damage
+        number = 0
+        for batch in _parquet_batches(path, stream, columns):
+            for row in zip(*batch, strict=True):
+                number += 1
+                yield Row(f"row {number}", dict(zip(columns, row, strict=True)))
+
+
+def _parquet_batches(path: Path, stream: BinaryIO, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
+    """Give the columns of some rows at a time; whatever fails in a file that is open is damage to it."""
     try:
-        with path.open("rb") as stream, pq.ParquetFile(stream) as table:
+        with pq.ParquetFile(stream) as table:
             _want_columns(str(path), table.schema_arrow.names, columns)
-            number = 0
             for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=list(columns)):
-                values = [_values(batch.column(column)) for column in columns]
-                for row in zip(*values, strict=True):
-                    number += 1
-                    yield Row(f"row {number}", dict(zip(columns, row, strict=True)))
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: expected a Parquet file, got a damaged one ({error}). Fetch it again.") from error
+                yield [_values(batch.column(column)) for column in columns]
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow raises OSError, MemoryError, ValueError and its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: expected a Parquet file, got a damaged one ({reason}). Fetch it again.") from error
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 
 import torch
@@ -12,9 +11,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from simmim.errors import ConfigError
 
-__all__ = ["TextStream", "steers_terminal", "terminal_safe"]
-
-_JOINERS = "\u200c\u200d\u200e\u200f"  # belong to words of Persian, Hindi, Hebrew and others, and steer nothing else
+__all__ = ["TextStream"]
 
 
 class TextStream(BaseStreamer):
@@ -37,6 +34,7 @@ class TextStream(BaseStreamer):
         self._backend, self._write = tokenizer.backend_tokenizer, write
         self._stream = DecodeStream(skip_special_tokens=True)
         self._prompt = True
+        self._pieces: list[str] = []
         self.tokens: list[int] = []
 
     def put(self, value: torch.Tensor) -> None:
@@ -48,21 +46,14 @@ class TextStream(BaseStreamer):
             self.tokens.append(token)
             piece = self._stream.step(self._backend, token)
             if piece:
-                self._write(piece)
+                self._take(piece)
 
     def end(self) -> None:
-        """Do nothing: all that is certain has been written."""
+        """Write what was held back: U+FFFD at the end, which could have become another character."""
+        whole, written = self._backend.decode(self.tokens, skip_special_tokens=True), "".join(self._pieces)
+        if len(whole) > len(written) and whole.startswith(written):
+            self._take(whole[len(written) :])
 
-
-def terminal_safe(text: str) -> str:
-    """Take out of a text what would steer a terminal; line breaks and tabs stay.
-
-    Args:
-        text: any text.
-    """
-    return "".join("\ufffd" if one not in "\n\t" and steers_terminal(one) else one for one in text)
-
-
-def steers_terminal(character: str) -> bool:
-    """Tell whether a character, a line break or tab among them, is more than what is seen of it."""
-    return character not in _JOINERS and unicodedata.category(character)[0] == "C"
+    def _take(self, piece: str) -> None:
+        self._pieces.append(piece)
+        self._write(piece)

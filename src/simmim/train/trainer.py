@@ -20,6 +20,7 @@ from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
 from simmim.models.modeling_simmim import keep_training_length
 from simmim.tasks.denoising import SpanCorruption
+from simmim.terminal import SafeConsole
 from simmim.train.arguments import pretraining_arguments, task_arguments
 from simmim.train.batching import LengthBatches
 from simmim.train.fit import fit
@@ -51,7 +52,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         DivergedError: a loss, gradient or weight is not finite.
         RunInterrupted: the process was asked to stop; a checkpoint is saved.
     """
-    console = console or Console(stderr=True)
+    console = console or SafeConsole(stderr=True)
     folder = RunFolder(recipe)
     task = TASKS.find(recipe.task)(recipe)
     arguments = task_arguments(recipe, task, folder.task)

@@ -122,7 +122,7 @@ def test_help_lists_every_command(talk: Talk) -> None:
         ("<|end|>", "chat template: messages: message 3: expected no control token of the tokenizer in the text, got"),
         ("/what is it", "/what: expected one of /reset, /save, /load, /help, /quit; say a line that begins with / as"),
         ("/save", "/save: expected the name of a file: /save talk.json"),
-        ("/save no/where.json", "no/where.json: cannot write here: No such file or directory"),
+        ("/save notes.txt/talk.json", "notes.txt/talk.json: cannot write here: Not a directory"),
         ("/save notes.txt", "notes.txt: expected a new file or a saved chat, this one holds something else; choose"),
         ("/load", "/load: expected the name of a file: /load talk.json"),
         ("/load nothing.json", "nothing.json: No such file or directory"),

@@ -150,10 +150,11 @@ def test_what_models_wrote_is_kept_in_order_and_counted(evaluate, tiny_run, tmp_
 
 def test_what_cannot_be_written_is_refused_before_any_work(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr("simmim.cli.systems.run_model", lambda *arguments: pytest.fail("worked"))
-    result = CliRunner().invoke(app, ["evaluate", str(tiny_model), "--report", str(tmp_path / "absent" / "r.html")])
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(app, ["evaluate", str(tiny_model), "--report", str(tmp_path / "file" / "r.html")])
     assert result.exit_code == 1
     assert "cannot write here" in result.stderr
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import socket
 import sys
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_folder_that_cannot_be_read_is_an_error(tree, monkeypatch):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(DataError, match="absent: .*No such file"):
         read_content(str(tmp_path / "absent"))
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="it is a folder"):
         read_content(str(tmp_path))
 
 
@@ -102,3 +103,57 @@ def test_a_dash_is_standard_input(monkeypatch):
     found = read_content("-")
     assert found.content == b"from a pipe"
     assert found.sha256 == hashlib.sha256(b"from a pipe").hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device", "a folder"])
+def test_what_would_be_waited_for_is_refused(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    if kind == "a pipe":
+        os.mkfifo("one.txt")
+    elif kind == "a socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind("one.txt")
+    elif kind == "a folder":
+        (tmp_path / "one.txt").mkdir()
+    else:
+        (tmp_path / "one.txt").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=f"one.txt: expected a text file, cannot read it: it is {kind}"):
+        read_content("one.txt")
+
+
+def test_what_another_program_writes_is_read():
+    reading, writing = os.pipe()
+    os.write(writing, b"text")
+    os.close(writing)
+    assert read_content(f"/dev/fd/{reading}").content == b"text"
+    os.close(reading)
+
+
+@pytest.mark.parametrize("name", ["nul\0.txt", "n" * 5000, "a/" * 3000, "circle", "broken", "\udcff.txt"])
+def test_no_name_stops_the_others(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "broken").symlink_to("absent")
+    (tmp_path / "good.txt").write_text("text")
+    found = find_documents([name, "good.txt", "*.txt"], leave_out=tmp_path / "circle")
+    assert found.names == [os.path.normpath(name), "good.txt"]
+    with pytest.raises(DataError, match="expected a text file, cannot read it: ."):
+        read_content(name)
+
+
+def test_circles_of_folders_end(tree):
+    for name in ("one", "two", "three"):
+        (tree / "docs" / name).symlink_to(tree / "docs")
+    expected = [*DOCUMENTS]
+    assert find_documents(["docs"]).names == expected
+    assert find_documents(["docs/**/*.*"]).names == sorted([*expected, "docs/p.png"])
+    assert find_documents(["**/deep/**/*.html"]).names == ["docs/sub/deep/d.html"]
+    assert find_documents(["docs/**"]).names == sorted([*expected, "docs/p.png", "docs/Makefile"])
+    assert find_documents([f"{tree}/**/**/*.md"]).names == [f"{tree}/docs/a.md"]
+
+
+def test_a_file_larger_than_the_memory_is_refused(tmp_path):
+    with (tmp_path / "large.txt").open("wb") as stream:
+        stream.truncate(2**42)  # takes no room on the disk
+    with pytest.raises(DataError, match="expected a document that fits into memory, 4,398,046,511,104 bytes need"):
+        read_content(str(tmp_path / "large.txt"))

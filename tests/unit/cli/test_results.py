@@ -94,11 +94,11 @@ def test_a_file_of_something_else_is_left_alone(path, content):
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, path):
-    with pytest.raises(OSError, match="cannot write here: No such file"):
-        ResultsFile(tmp_path / "absent" / "r.jsonl", SETTINGS)
     with pytest.raises(ConfigError, match="expected a file for results"):
         ResultsFile(tmp_path, SETTINGS)
     path.write_text("")
+    with pytest.raises(OSError, match="cannot write here: Not a directory"):
+        ResultsFile(path / "r.jsonl", SETTINGS)
     with pytest.raises(OSError, match="cannot make the folder: Not a directory"):
         ResultsFolder(path / "out", SETTINGS, False, [])
 
@@ -106,6 +106,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, path):
 def test_what_was_made_for_nothing_is_removed(tmp_path, path):
     ResultsFile(path, SETTINGS).close()
     ResultsFolder(tmp_path / "out", SETTINGS, False, []).close()
+    ResultsFile(tmp_path / "a" / "b" / "r.jsonl", SETTINGS).close()
+    ResultsFolder(tmp_path / "a" / "b", SETTINGS, False, []).close()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from simmim.data import examples
 from simmim.data.examples import load_examples, read_examples
-from simmim.data.rows import FORMATS
+from simmim.data.rows import FORMATS, read_file
 from simmim.errors import ConfigError, DataError
 
 ROWS = [
@@ -170,6 +170,27 @@ def test_broken_rows_of_a_table_are_named(tmp_path: Path, name: str, content: by
         load_examples(tmp_path / name, cache_dir=tmp_path / "cache")
     report = read_examples(tmp_path / name, bad_rows="skip", cache_dir=tmp_path / "cache")[1]
     assert report.places == {reason: [place]}
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip"])
+def test_every_damage_to_a_parquet_file_is_said_to_be_one(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "a.parquet"
+    rows = [f"text {number}" * 9 for number in range(50)]
+    pq.write_table(pa.table({"document": rows, "summary": rows}), path, compression=compression)
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(0, len(whole), max(1, len(whole) // 25))]
+    damaged += [whole[:place] + b"\xff" * 8 + whole[place + 8 :] for place in range(0, len(whole), len(whole) // 25)]
+    said = []
+    for content in [*damaged, b"PAR1" + b"x" * 99 + b"PAR1", b"\xff" * 99]:
+        path.write_bytes(content)
+        try:
+            list(read_file(path, ["document", "summary"]))
+        except DataError as error:
+            said.append(str(error))
+    assert len(said) > len(damaged) // 2
+    assert not [message for message in said if "expected a Parquet file, got a damaged one" not in message]
+    with pytest.raises(DataError, match="No such file.*Check the path"):
+        list(read_file(tmp_path / "absent.parquet", ["document"]))
 
 
 def test_broken_rows_of_parquet_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Reads documents in a process of its own: one that never ends, takes all memory or crashes stops no other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from simmim.cli.documents import Extracted, check_library, extract, kind_of
+from simmim.errors import DataError, SimMIMError
+
+__all__ = ["DocumentReader", "serve"]
+
+_SECONDS, _SECONDS_PER_MIB = 7.0, 30.0  # that a document may take; pages of a PDF take some hundredths each
+_BYTES, _BYTES_PER_BYTE = 2**31, 16  # of memory, likewise
+
+# `import simmim` imports torch, which takes seconds and which no document needs
+_PROGRAM = """
+import sys, types
+package = sys.modules["simmim"] = types.ModuleType("simmim")
+package.__path__ = [sys.argv[1]]
+from simmim.cli.document_worker import serve
+serve()
+"""
+
+
+class DocumentReader:
+    """Takes the text out of documents, those that need a parser in another process.
+
+    The process starts with the first of them, and again after one that it did not survive.
+
+    Args:
+        seconds: what a document may take, beside a share for its size.
+    """
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def extract(self, name: str, content: bytes, encoding: str | None = None) -> Extracted:
+        """Do what `simmim.cli.documents.extract` does, within a time.
+
+        Args:
+            name: the name of its file.
+            content: what is in it.
+            encoding: as there.
+
+        Raises:
+            DataError: as there; or the document takes too long, or the process crashes over it.
+            ConfigError: as there.
+        """
+        if kind_of(name, content) == "text":
+            return extract(name, content, encoding)
+        check_library(name, content)
+        limit = self._seconds + _SECONDS_PER_MIB * len(content) / 2**20
+        request = {"name": name, "encoding": encoding, "size": len(content), "seconds": limit}
+        answer = self._ask(request, content)
+        if "error" in answer:
+            raise DataError(answer["error"])
+        return Extracted(**answer)
+
+    def _ask(self, request: dict[str, Any], content: bytes) -> dict[str, str]:
+        process = self._process = self._process or _start()
+        assert process.stdin is not None and process.stdout is not None
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(request["seconds"], stop)
+        timer.daemon = True
+        answer = b""
+        try:
+            timer.start()
+            with contextlib.suppress(OSError):  # it has ended
+                process.stdin.write(json.dumps(request).encode() + b"\n" + content)
+                process.stdin.flush()
+                answer = process.stdout.readline()
+        finally:
+            timer.cancel()
+            if not answer.endswith(b"\n"):  # also on Ctrl-C
+                self.close()
+        if answer.endswith(b"\n"):
+            found: dict[str, str] = json.loads(answer)
+            return found
+        what = f"takes more than {request['seconds']:.0f} s to read" if late.is_set() else "makes its reader crash"
+        raise DataError(f"{request['name']}: expected a document that can be read, this one {what}; convert it to text")
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        with contextlib.suppress(OSError), process:  # waits for it and closes the pipes
+            pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Start the process; -P keeps modules that lie among the documents from being imported."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # it is ready: its start is no document's time
+    return process
+
+
+def serve() -> None:
+    """Read documents from standard input until that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    requests = sys.stdin.buffer
+    with os.fdopen(os.dup(1), "wb") as answers, Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # a library that prints must not answer
+        answers.write(b"\n")
+        answers.flush()
+        while line := requests.readline():
+            request = json.loads(line)
+            content = requests.read(request["size"])
+            _limit_memory(_BYTES + _BYTES_PER_BYTE * len(content))
+            if hasattr(signal, "alarm"):  # should the process that asks be gone by then
+                signal.alarm(int(request["seconds"]) + 5)
+            try:
+                found = extract(request["name"], content, request["encoding"])
+                answer = {"text": found.text, "note": found.note}
+            except SimMIMError as error:
+                answer = {"error": str(error)}
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
+
+
+def _limit_memory(size: int) -> None:
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    with contextlib.suppress(OSError, ValueError):  # not every system keeps such a limit
+        resource.setrlimit(resource.RLIMIT_AS, (size if hard < 0 else min(size, hard), hard))

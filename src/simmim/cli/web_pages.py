@@ -1,0 +1,104 @@
+"""Takes out of an HTML page what a reader sees of it, in time that grows with its length."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from simmim.cli.encodings import decode, standard_encoding
+
+if TYPE_CHECKING:
+    from turbohtml import Element, Node
+
+__all__ = ["page_text"]
+
+_UNSEEN = frozenset(
+    "annotation annotation-xml audio canvas datalist dialog frame head iframe meter nav noembed noframes noscript "
+    "progress rp script style template title video".split()
+)
+_BLOCKS = frozenset(
+    "address article aside blockquote body br button caption center dd details dialog dir div dl dt fieldset "
+    "figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu ol optgroup "
+    "option p plaintext pre search section select summary table tbody td textarea tfoot th thead tr ul xmp".split()
+)
+_KEEPS_SPACES = frozenset("listing plaintext pre textarea xmp".split())
+_HIDDEN = {("display", "none"), ("visibility", "hidden"), ("visibility", "collapse")}
+_COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.S)
+_XML_ENCODING = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
+# Characters that the parser never gives: white space that stays, where other white space means a space at most.
+_LINE_END, _SPACE = "\f", "\0"
+
+
+def page_text(name: str, content: bytes, encoding: str | None) -> str:
+    """Return what a reader of a page sees, a line for each block.
+
+    Args:
+        name: what an error calls the document.
+        content: its bytes.
+        encoding: what the user named; None takes what the page declares, or UTF-8.
+
+    Raises:
+        DataError: a byte is not valid in the encoding.
+        ConfigError: there is no such encoding.
+    """
+    import turbohtml
+
+    text = decode(name, content, encoding, _declared(content) if encoding is None else None)
+    page = turbohtml.parse(text, positions=False, scripting=True)
+    lines = (" ".join(line.split()) for line in "".join(_pieces(page)).split(_LINE_END))
+    return "\n".join(line.replace(_SPACE, " ").rstrip() for line in lines if line.strip(_SPACE))
+
+
+def _declared(content: bytes) -> str | None:
+    """Return the encoding that a page declares in a `meta` element or an XML declaration, if the standard knows it."""
+    import turbohtml
+
+    page = turbohtml.parse(content, positions=False, scripting=True)
+    if page.encoding != "windows-1252" or page.encoding_confidence == "certain":
+        return page.encoding
+    declaration = _XML_ENCODING.match(content[:1024])  # browsers do not look for it
+    found = standard_encoding(declaration[1].decode("latin-1")) if declaration is not None else None
+    # whose declaration can be read byte by byte is not UTF-16
+    return "UTF-8" if found is not None and found.startswith("UTF-16") else found
+
+
+def _pieces(page: Node) -> Iterator[str]:
+    """Walk through the nodes in their order, without recursion: a page may nest as deeply as it is long."""
+    from turbohtml import Element, Text
+
+    open_nodes: list[tuple[Iterator[Node], str, bool]] = [(iter(page.children), "", False)]
+    while open_nodes:
+        children, closing, keeps_spaces = open_nodes[-1]
+        node = next(children, None)
+        if node is None:
+            open_nodes.pop()
+            yield closing
+        elif isinstance(node, Text):
+            written = node.data.replace(_LINE_END, " ")
+            if keeps_spaces:
+                written = written.expandtabs().replace(" ", _SPACE).replace("\n", _LINE_END)
+            yield written
+        elif isinstance(node, Element) and not _is_unseen(node):
+            edge = _LINE_END if node.tag in _BLOCKS else ""
+            yield edge
+            open_nodes.append((iter(node.children), edge, keeps_spaces or node.tag in _KEEPS_SPACES))
+
+
+def _is_unseen(element: Element) -> bool:
+    """Tell whether an element is not shown; `aria-hidden` is, to those who see."""
+    if element.tag in _UNSEEN:
+        return element.tag != "dialog" or element.attr("open") is None
+    hidden, role, style = element.attr("hidden"), element.attr("role"), element.attr("style")
+    if hidden is not None and hidden.lower() != "until-found":  # such a section is folded, as `details`
+        return True
+    if role and "navigation" in role.lower().split():
+        return True
+    return style is not None and not _HIDDEN.isdisjoint(_declarations(style))
+
+
+def _declarations(style: str) -> list[tuple[str, str]]:
+    """Return the declarations of a style that count: the last one of each property."""
+    pairs = (part.partition(":") for part in _COMMENT.sub("", style).lower().split(";"))
+    last = {key.strip(): value.partition("!")[0].strip() for key, _, value in pairs}
+    return list(last.items())
