@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simmim.cli.inputs import STANDARD_INPUT, read_content
+from simmim.cli.results import json_line
 from simmim.cli.sampling import sampling_settings
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import terminal_safe
@@ -76,7 +76,7 @@ def generate(
     for number, continuation in enumerate(found, 1):
         if as_json:
             about = {"model": fingerprint(folder), "sample": number, "settings": settings}
-            typer.echo(json.dumps(_record(text, continuation) | about, ensure_ascii=False))
+            typer.echo(json_line(_record(text, continuation) | about), nl=False)
             continue
         typer.echo("")
         if number < samples:

@@ -75,7 +75,7 @@ def find_documents(arguments: Sequence[str], leave_out: Path | None = None) -> F
 
 def _matches(pattern: str) -> Iterator[str]:
     """Give the files and folders that match a pattern; unlike glob, `**` follows no links, which may form a circle."""
-    parts = pattern.split("/")
+    parts = pattern.replace(os.sep, "/").split("/")
     if "**" not in parts:
         yield from glob.glob(pattern)  # noqa: PTH207  (Path takes no absolute patterns)
         return
@@ -138,6 +138,8 @@ def read_content(name: str) -> Content:
         if name != STANDARD_INPUT:
             _check_file(name)
         content = sys.stdin.buffer.read() if name == STANDARD_INPUT else Path(name).read_bytes()
+    except DataError:
+        raise
     except (OSError, ValueError) as error:  # a name with a NUL character is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{name}: expected a text file, cannot read it: {reason}") from error

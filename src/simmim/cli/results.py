@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from simmim.atomic import make_parents, remove_empty, replaced_file
 from simmim.errors import ConfigError, DataError
+from simmim.terminal import steers_terminal
 
 __all__ = ["ResultsFile", "ResultsFolder", "json_line"]
 
@@ -18,11 +19,11 @@ Record = dict[str, Any]
 
 
 def json_line(record: Record) -> bytes:
-    """Return a record as a line of UTF-8; what that cannot hold, such as a broken name of a file, is escaped."""
-    try:
-        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(record) + "\n").encode()
+    """Return a record as a line of UTF-8; what that cannot hold, or what would steer a terminal, is escaped."""
+    line = json.dumps(record, ensure_ascii=False)
+    if not line.isprintable():
+        line = "".join(json.dumps(one)[1:-1] if steers_terminal(one) else one for one in line)
+    return (line + "\n").encode()
 
 
 class ResultsFile:

@@ -28,7 +28,6 @@ def test_documents_come_whole_whatever_their_text_and_name(reader):
 
 
 def test_a_document_that_takes_too_long_is_an_error_and_the_next_is_read(monkeypatch):
-    monkeypatch.setattr(document_worker, "_PROGRAM", document_worker._PROGRAM + "\n")
     slow = b"".join(b"<p><b id=%d>x" % number for number in range(4_000))  # each opens all that came before again
     monkeypatch.setattr(document_worker, "_SECONDS_PER_MIB", 0)
     with DocumentReader(seconds=0.05) as reader:

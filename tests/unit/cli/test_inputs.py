@@ -117,7 +117,7 @@ def test_what_would_be_waited_for_is_refused(tmp_path, kind, monkeypatch):
         (tmp_path / "one.txt").mkdir()
     else:
         (tmp_path / "one.txt").symlink_to("/dev/zero")
-    with pytest.raises(DataError, match=f"one.txt: expected a text file, cannot read it: it is {kind}"):
+    with pytest.raises(DataError, match=f"^one.txt: expected a text file, cannot read it: it is {kind}"):
         read_content("one.txt")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from simmim.cli.results import ResultsFile, ResultsFolder, json_line
 from simmim.errors import ConfigError, DataError
+from simmim.terminal import steers_terminal
 
 SETTINGS = {"model": "m@1", "num_beams": 1, "max_new_tokens": 9}
 
@@ -172,3 +173,14 @@ def test_a_folder_gets_a_text_for_each_document(tmp_path):
     assert len(lines(out / "results.jsonl")) == 5
     with pytest.raises(ConfigError, match=r"b/c.pdf and b/c.pdf would get one file"):
         ResultsFolder(out, SETTINGS, False, ["../b/c.pdf", "b/c.pdf"])
+
+
+@pytest.mark.parametrize(
+    "name", ["a\udcff", "a\x9b2J\x7f", "\u202eb", "\U000e0001", "é漢🌲", "\x1b\n\u2028"], ids=ascii
+)
+def test_a_line_of_json_holds_every_name_and_steers_no_terminal(name):
+    line = json_line({"name": name})
+    assert json.loads(line) == {"name": name}
+    assert line.endswith(b"\n")
+    assert not [one for one in line.decode()[:-1] if steers_terminal(one)]
+    assert ("é漢🌲".encode() in line) == (name == "é漢🌲")
