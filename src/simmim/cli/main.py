@@ -56,7 +56,7 @@ app.command()(evaluate)
 app.command()(summarize)
 app.command()(generate)
 app.command()(chat)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve)
+app.command()(serve)
 app.command()(probe)
 app.add_typer(data, name="data")
 

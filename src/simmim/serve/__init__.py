@@ -1,0 +1,1 @@
+"""Serves one model to OpenAI clients over HTTP: `simmim serve`."""

@@ -1,0 +1,140 @@
+"""Turns messages and texts into the tokens that a model reads, no more of them than it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from simmim.errors import SimMIMError
+from simmim.serve.errors import RequestError
+from simmim.serve.schemas import Message
+
+__all__ = ["PromptEncoder"]
+
+_PROBE = 1 << 16  # characters that are encoded first, to see whether a long text is far too long
+_SLACK = 64  # tokens that a text may have less than its beginning, as its cut is read in another way
+
+
+class PromptEncoder:
+    """Encodes what a request asks.
+
+    Args:
+        tokenizer: of the model.
+        vocabulary: tokens that the model knows.
+        max_context: tokens of a prompt at most.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, max_context: int) -> None:
+        self._tokenizer, self._vocabulary, self._max_context = tokenizer, vocabulary, max_context
+        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self._control = [token for token in dict.fromkeys([*tokenizer.all_special_tokens, *added]) if token]
+
+    @property
+    def has_template(self) -> bool:
+        """Tell whether the model was made for conversations."""
+        return self._tokenizer.chat_template is not None
+
+    def conversation(self, messages: Sequence[Message], check: Callable[[], None]) -> list[int]:
+        """Return the tokens of a conversation, up to where the reply begins.
+
+        Args:
+            messages: the conversation.
+            check: called now and then; raises to give up.
+
+        Raises:
+            RequestError: the template refuses a message, a text holds a control token, or it is too long.
+        """
+        if not self.has_template:
+            raise RequestError(
+                "messages: this model has no chat template; use /v1/completions, or serve a model that was trained on "
+                "conversations",
+                param="messages",
+            )
+        rows = []
+        for place, message in enumerate(messages):
+            for key in ("content", "name"):
+                self._check_text(getattr(message, key) or "", f"messages[{place}].{key}")
+            role = "system" if message.role == "developer" else message.role
+            named = {} if message.name is None else {"name": message.name}
+            rows.append({"role": role, "content": message.content, **named})
+        return self._encode(self._render(rows), "messages", check, add_special_tokens=False)
+
+    def prompt(self, prompt: str | list[int], check: Callable[[], None]) -> list[int]:
+        """Return the tokens of a text to continue; tokens stay as they are.
+
+        Args:
+            prompt: the text, or ids of tokens.
+            check: as for ``conversation``.
+
+        Raises:
+            RequestError: it is too long, or the model does not know one of its tokens.
+        """
+        if not isinstance(prompt, str):
+            return self._checked(prompt, "prompt")
+        ids = self._encode(prompt, "prompt", check)
+        end = self._tokenizer.eos_token_id
+        if ids[-1:] == [end] and not prompt.endswith(self._tokenizer.eos_token or ""):
+            ids = ids[:-1]  # a tokenizer that ends each text: it would have ended before it goes on
+        if not ids:
+            if self._tokenizer.bos_token_id is None:
+                raise RequestError("prompt: expected a text of one token or more, got an empty one", param="prompt")
+            ids = [self._tokenizer.bos_token_id]
+        return ids
+
+    def _render(self, rows: list[dict[str, Any]]) -> str:
+        """Write messages as the chat template has it; whatever the template does not take is the client's mistake."""
+        try:
+            rendered = self._tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, SimMIMError) as error:
+            raise RequestError(f"messages: the chat template refuses them: {error}", param="messages") from error
+        except Exception as error:  # templates are programs, and fail as such on what they did not foresee
+            kind = type(error).__name__
+            raise RequestError(f"messages: the chat template cannot write them: {kind}", param="messages") from error
+        assert isinstance(rendered, str)
+        return rendered
+
+    def _check_text(self, text: str, param: str) -> None:
+        for token in self._control:
+            if token in text:
+                raise RequestError(
+                    f"{param}: expected no control token of the tokenizer in the text, got {token!a}; write it in "
+                    "another way",
+                    param=param,
+                )
+
+    def _encode(self, text: str, param: str, check: Callable[[], None], **options: Any) -> list[int]:
+        """Encode a text; one that is far too long is refused before all of it is encoded, which takes seconds."""
+        size = _PROBE
+        while size < len(text):
+            check()
+            if len(self._ids(text[:size], **options)) > self._max_context + _SLACK:
+                raise self._too_long(param, f"more than {self._max_context}")
+            size *= 2
+        check()
+        return self._checked(self._ids(text, **options), param)
+
+    def _ids(self, text: str, **options: Any) -> list[int]:
+        ids: list[int] = self._tokenizer(text, **options)["input_ids"]
+        return ids
+
+    def _checked(self, ids: list[int], param: str) -> list[int]:
+        if len(ids) >= self._max_context:
+            raise self._too_long(param, str(len(ids)))
+        unknown = next((token for token in ids if not 0 <= token < self._vocabulary), None)
+        if unknown is not None:
+            raise RequestError(
+                f"{param}: expected ids of tokens below {self._vocabulary}, which the model knows, got {unknown}",
+                param=param,
+            )
+        return ids
+
+    def _too_long(self, param: str, tokens: str) -> RequestError:
+        return RequestError(
+            f"{param}: expected fewer than {self._max_context} tokens, prompt and reply together, got a prompt of "
+            f"{tokens}; shorten it",
+            param=param,
+            code="context_length_exceeded",
+        )
