@@ -29,7 +29,6 @@ __all__ = ["Service", "create_app"]
 logger = logging.getLogger("simmim.serve")
 
 _GONE = 499  # what servers write into their logs of a client that has gone; nobody reads it
-_COMPLETION_TOKENS = 16  # of /v1/completions where a request does not say, as the reference has it
 
 Encode = Callable[[Callable[[], None]], list[int]]
 
@@ -95,17 +94,15 @@ def create_app(service: Service) -> FastAPI:
     async def chat(request: Request) -> Response:
         asked = parse(await read_body(request, service.max_body), ChatRequest)
         service.card(asked.model)
-        limit = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
         encode = [lambda check: service.writer.prompts.conversation(asked.messages, check)]
-        return await _reply(service, request, asked, _order(asked, limit), encode, ChatFormat)
+        return await _reply(service, request, asked, _order(asked), encode, ChatFormat)
 
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
         asked = parse(await read_body(request, service.max_body), CompletionRequest)
         service.card(asked.model)
-        limit = _COMPLETION_TOKENS if asked.max_tokens is None else asked.max_tokens
         encode = [_of(service, prompt) for prompt in asked.prompt]
-        return await _reply(service, request, asked, _order(asked, limit), encode, TextFormat)
+        return await _reply(service, request, asked, _order(asked), encode, TextFormat)
 
     _handle_errors(app)
     return app
@@ -115,7 +112,7 @@ def _of(service: Service, prompt: str | list[int]) -> Encode:
     return lambda check: service.writer.prompts.prompt(prompt, check)
 
 
-def _order(asked: GenerationRequest, max_tokens: int | None) -> Order:
+def _order(asked: GenerationRequest) -> Order:
     """Return what a request asks for, in place of what it leaves out what the reference says."""
     sampling = Sampling(
         temperature=1.0 if asked.temperature is None else asked.temperature,
@@ -125,7 +122,9 @@ def _order(asked: GenerationRequest, max_tokens: int | None) -> Order:
         frequency_penalty=asked.frequency_penalty or 0.0,
         logit_bias=asked.logit_bias,
     )
-    return Order(sampling, choices=asked.n or 1, max_tokens=max_tokens, stops=asked.stop)
+    limit = next((name for name in asked.limits if getattr(asked, name) is not None), None)
+    max_tokens = asked.default_tokens if limit is None else getattr(asked, limit)
+    return Order(sampling, asked.n or 1, max_tokens, asked.stop, limit or asked.limits[0])
 
 
 async def _reply(

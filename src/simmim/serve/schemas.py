@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -47,6 +47,11 @@ class Message(_Strict):
 class GenerationRequest(_Strict):
     """The parameters that both endpoints have."""
 
+    limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
+    """The parameters that limit a reply."""
+    default_tokens: ClassVar[int | None] = None
+    """Tokens of a reply whose request does not limit it; None for as many as there may be."""
+
     model: Short
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -70,6 +75,8 @@ class GenerationRequest(_Strict):
 
 class ChatRequest(GenerationRequest):
     """The body of a POST to /v1/chat/completions."""
+
+    limits = ("max_completion_tokens", "max_tokens")
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -110,6 +117,8 @@ class ResponseFormat(_Strict):
 
 class CompletionRequest(GenerationRequest):
     """The body of a POST to /v1/completions."""
+
+    default_tokens = 16
 
     prompt: Prompts
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Iterable, MutableMapping
 from typing import Any
@@ -171,7 +172,7 @@ def _host(value: str) -> str:
         return str(ipaddress.ip_address(value.strip("[]")))
     except ValueError:
         found = host_name(value)
-    if found is None or found != value.lower().rstrip("."):
+    if found is None or found != value.lower().rstrip(".") or not re.fullmatch(r"[\w.-]+", found):
         raise ConfigError(f"--allowed-host: expected a name such as box.example.org, without a port, got {value!r}")
     return found
 

@@ -56,12 +56,14 @@ class Order:
         choices: how many replies.
         max_tokens: tokens of a reply; None for as many as there may be.
         stops: texts that end a reply.
+        limit: the parameter that `max_tokens` came from.
     """
 
     sampling: Sampling
     choices: int = 1
     max_tokens: int | None = None
     stops: Sequence[str] = ()
+    limit: str = "max_tokens"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Writer:
         """
         if order.max_tokens is not None and order.max_tokens > self.limits.max_new_tokens:
             raise RequestError(
-                f"max_tokens: expected at most {self.limits.max_new_tokens}, got {order.max_tokens}", param="max_tokens"
+                f"{order.limit}: expected at most {self.limits.max_new_tokens}, got {order.max_tokens}",
+                param=order.limit,
             )
         unknown = [token for token in order.sampling.logit_bias if token >= self._vocabulary]
         if unknown:
@@ -177,9 +180,9 @@ class Writer:
             return min(left, self.limits.max_new_tokens)
         if order.max_tokens > left:
             raise RequestError(
-                f"max_tokens: expected at most {left} beside a prompt of {prompt} tokens, since both have "
+                f"{order.limit}: expected at most {left} beside a prompt of {prompt} tokens, since both have "
                 f"{self.limits.max_context} together, got {order.max_tokens}",
-                param="max_tokens",
+                param=order.limit,
                 code="context_length_exceeded",
             )
         return order.max_tokens
