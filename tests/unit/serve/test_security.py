@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 from typing import Any
 
 import pytest
 
-from serving import CHAT, JSON, ask
+from serving import CHAT, JSON, ask, live
 from simmim.errors import ConfigError
+from simmim.serve import server
 from simmim.serve.app import Service, create_app
 from simmim.serve.security import Access, Guard
 from simmim.serve.server import _SafeFormatter, is_loopback
@@ -119,3 +121,17 @@ def test_the_log_holds_neither_secrets_nor_what_steers_a_terminal(
     assert "secret=1" not in line
     assert line.isprintable()
     assert _SafeFormatter("%(message)s").format(logging.makeLogRecord({"msg": "a\x1b[2Jb"})) == "a\ufffd[2Jb"
+
+
+def test_a_connection_that_sends_no_whole_request_is_closed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_HEAD_SECONDS", 0.05)
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with live(service) as (address, _):
+        port = int(address.rpartition(":")[2])
+        for sent in (b"", b"GET /health HTTP/1.1\r\nHost: loc", whole + b"GET /heal"):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(sent)
+                received = b""
+                while part := connection.recv(4096):
+                    received += part
+                assert received.startswith(b"HTTP/1.1 200" if sent.startswith(whole) else b"")
