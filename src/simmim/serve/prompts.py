@@ -110,14 +110,16 @@ class PromptEncoder:
         size = _PROBE
         while size < len(text):
             check()
-            if len(self._ids(text[:size], **options)) > self._max_context + _SLACK:
+            tokens = len(self._ids(text[:size], **options))
+            if tokens > self._max_context + _SLACK:
                 raise self._too_long(param, f"more than {self._max_context}")
-            size *= 2
+            enough = int(1.1 * size * (self._max_context + _SLACK) / max(1, tokens)) + 1
+            size = min(2 * size, enough)  # so that no step takes long: between two of them a request can be given up
         check()
         return self._checked(self._ids(text, **options), param)
 
     def _ids(self, text: str, **options: Any) -> list[int]:
-        ids: list[int] = self._tokenizer(text, **options)["input_ids"]
+        ids: list[int] = self._tokenizer(text, return_attention_mask=False, **options)["input_ids"]
         return ids
 
     def _checked(self, ids: list[int], param: str) -> list[int]:

@@ -60,6 +60,7 @@ async def reached(service: Service, running: int, waiting: int) -> None:
         await asyncio.sleep(0.001)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("stream", [False, True])
 def test_who_leaves_frees_the_place(endless: Service, stream: bool) -> None:
     app = create_app(endless)

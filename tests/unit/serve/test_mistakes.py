@@ -80,6 +80,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.contract
 def test_every_mistake_is_400_and_named(service: Service) -> None:
     app = create_app(service)
     for path, body, param in ROWS:
@@ -152,7 +153,8 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.contract
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from([CHAT, TEXT]), changes=st.dictionaries(NAMES, VALUES, max_size=3), messages=MESSAGES)
 def test_no_body_is_the_servers_fault(service: Service, path: str, changes: Any, messages: Any) -> None:
     base = {**CHAT_BODY, "messages": messages or HELLO} if path == CHAT else TEXT_BODY
