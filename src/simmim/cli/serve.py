@@ -66,7 +66,7 @@ def serve(
     from simmim.serve.server import Server, is_loopback, open_sockets
     from simmim.serve.writer import Limits
     from simmim.tasks.checkpoints import fingerprint
-    from simmim.tasks.streaming import terminal_safe
+    from simmim.terminal import terminal_safe
 
     if api_key is None and not is_loopback(host):
         raise ConfigError(

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from simmim.errors import ConfigError
 from simmim.serve.engine import Engine
-from simmim.tasks.streaming import terminal_safe
+from simmim.terminal import terminal_safe
 
 __all__ = ["Server", "is_loopback", "open_sockets"]
 
