@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from simmim.atomic import replaced_file
+from simmim.data.unicode import check_text
 from simmim.errors import DataError
 
 __all__ = ["SavedChat", "cache_file", "read_chat", "write_chat"]
+
+_LARGEST = 2**28  # bytes of a saved chat
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ def read_chat(path: Path) -> SavedChat:
         OSError: it cannot be read.
     """
     expected = f"{path}: expected a saved chat, one JSON object with `messages`"
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise DataError(f"{expected}; this is no file")
+    if path.stat().st_size > _LARGEST:
+        raise DataError(f"{expected}, of at most {_LARGEST:,} bytes; got {path.stat().st_size:,}")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -75,10 +82,23 @@ def read_chat(path: Path) -> SavedChat:
     messages = saved.get("messages") if isinstance(saved, dict) else None
     if not isinstance(messages, list):
         raise DataError(f"{expected}; got {type(saved).__name__ if messages is None else type(messages).__name__}")
-    for place, message in enumerate(messages, start=1):
-        texts = isinstance(message, dict) and isinstance(message.get("role"), str)
-        if not texts or not isinstance(message.get("content"), str):
-            raise DataError(f"{expected}; message {place} has no role and content that are texts")
     ids = saved.get("ids", [])
     whole = isinstance(ids, list) and all(type(token) is int for token in ids)
-    return SavedChat(messages, ids if whole else [])
+    return SavedChat(
+        [_message(message, f"{expected}; message {place}") for place, message in enumerate(messages, start=1)],
+        ids if whole else [],
+    )
+
+
+def _message(message: object, name: str) -> dict[str, Any]:
+    """Return what a chat template gets of a message: other fields are left out, as they are of training data."""
+    if not isinstance(message, dict):
+        raise DataError(f"{name} is no object")
+    kept = {key: message[key] for key in ("role", "content", "name") if key in message}
+    if kept.get("name", "") is None:
+        del kept["name"]
+    for key in dict.fromkeys(("role", "content", *kept)):
+        if not isinstance(kept.get(key), str):
+            raise DataError(f"{name} must have a text as {key}, got {ascii(kept.get(key))[:60]}")
+        check_text(f"{name}: {key}", kept[key])
+    return kept

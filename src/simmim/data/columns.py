@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from simmim.data.chat_template import ROLES, TURN_TOKENS
 from simmim.data.tokenizer import SPECIAL_TOKENS
+from simmim.data.unicode import unicode_fault
 
 __all__ = ["Column", "ConversationColumn"]
 
@@ -126,10 +127,5 @@ def _text_fault(value: object, called: str) -> tuple[str, str]:
         return "blank text", f"{wanted} {ascii(value)[:60]}"
     if "\0" in value:
         return "NUL character", f"{called} has a NUL character at offset {value.index(chr(0))}"
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        byte = ord(value[error.start]) - 0xDC00  # how a byte that is no UTF-8 was let through
-        got = f"byte 0x{byte:02x}, which is no UTF-8," if 0x80 <= byte <= 0xFF else "half a character (a surrogate)"
-        return "not UTF-8", f"{called} is no valid Unicode: got {got} at offset {error.start}"
-    return "", ""
+    fault = unicode_fault(value)
+    return ("not UTF-8", f"{called} is no valid Unicode: {fault}") if fault else ("", "")

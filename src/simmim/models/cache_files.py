@@ -22,7 +22,7 @@ from simmim.ops.ngrams import NgramTable
 
 __all__ = ["read_pasts", "write_pasts"]
 
-FORMAT, _TABLE = "simmim-cache-2", "continuations."
+FORMAT, _TABLE = "simmim-cache-3", "continuations."
 WITHOUT_EFFECT = {
     *("dropout", "initializer_range", "use_cache", "is_encoder_decoder", "tie_word_embeddings"),
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
@@ -31,7 +31,7 @@ WITHOUT_EFFECT = {
 
 
 def write_pasts(
-    pasts: list[SegmentCache], continuations: NgramTable | None, path: Path, model: PreTrainedModel
+    pasts: list[SegmentCache], continuations: NgramTable | None, path: Path, model: PreTrainedModel, made_from: Any
 ) -> None:
     """Write what the layers of a model keep into a file, beside its place, and rename it.
 
@@ -40,6 +40,7 @@ def write_pasts(
         continuations: of the copy head, if there is one.
         path: the file to make or replace; its folder must exist.
         model: the model that made them.
+        made_from: what the model read, as JSON has it; None is not kept.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -56,7 +57,8 @@ def write_pasts(
     if continuations is not None:
         tensors |= {f"{_TABLE}{name}": torch.from_numpy(value) for name, value in vars(continuations).items()}
     about = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
-    about["sha256"] = _checksum(tensors, about["layers"])
+    about["made_from"] = _digest(made_from)
+    about["sha256"] = _checksum(tensors, about)
     try:
         with replaced_path(path) as draft:
             save_file(tensors, draft, metadata=about)
@@ -64,11 +66,12 @@ def write_pasts(
         raise CheckpointError(f"path: expected a place to write a cache to, got {path}: {error}") from error
 
 
-def read_pasts(path: Path, model: PreTrainedModel) -> tuple[list[SegmentCache], NgramTable | None]:
+def read_pasts(path: Path, model: PreTrainedModel, made_from: Any) -> tuple[list[SegmentCache], NgramTable | None]:
     """Read what ``write_pasts`` wrote, for the same model, onto its device.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged or not of a cache, or it is of another model.
+        CheckpointError: there is no such file, it is damaged or not of a cache, it is of another model, or it was made
+            from something else.
     """
     if not path.is_file():
         raise CheckpointError(f"path: expected the file of a cache, got {path}, which is not there")
@@ -80,19 +83,29 @@ def read_pasts(path: Path, model: PreTrainedModel) -> tuple[list[SegmentCache], 
         _damaged(path, str(error), error)
     if about.get("format") != FORMAT:
         _damaged(path, f"its format is {about.get('format')!r}, not {FORMAT!r}")
-    if about.get("sha256") != _checksum(tensors, about.get("layers", "")):
+    if about.get("sha256") != _checksum(tensors, about):
         _damaged(path, "its contents are not those that were written")
     if about.get("model") != _fingerprint(model):
         raise CheckpointError(
             f"model: expected the model that {path} was saved with, got one with other settings, weights or dtype; "
             "load that model, or have this one read the text again"
         )
+    if made_from is not None and about["made_from"] != _digest(made_from):
+        raise CheckpointError(
+            f"made_from: expected what {path} was made from, got another text; have the model read that"
+        )
     # Copies: a file's numbers are not aligned as those in memory are, which makes other roundings.
     device, pasts = model.device, []
-    for number, numbers in enumerate(json.loads(about["layers"])):
-        pasts.append(SegmentCache(**{**numbers, **_held(tensors, f"layers.{number}.", device)}))
     table = _held(tensors, _TABLE, torch.device("cpu"))
-    return pasts, NgramTable(**{name: value.numpy() for name, value in table.items()}) if table else None
+    try:
+        for number, numbers in enumerate(json.loads(about["layers"])):
+            pasts.append(SegmentCache(**{**numbers, **_held(tensors, f"layers.{number}.", device)}))
+        continuations = NgramTable(**{name: value.numpy() for name, value in table.items()}) if table else None
+    except (ValueError, TypeError, RecursionError) as error:  # it was made by hand
+        _damaged(path, str(error), error)
+    if len(pasts) != model.config.num_hidden_layers:
+        _damaged(path, f"it has {len(pasts)} layers, the model {model.config.num_hidden_layers}")
+    return pasts, continuations
 
 
 def _held(tensors: Mapping[str, Tensor], prefix: str, device: torch.device) -> dict[str, Tensor]:
@@ -120,8 +133,15 @@ def _fingerprint(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def _checksum(tensors: Mapping[str, Tensor], numbers: str) -> str:
-    digest = hashlib.sha256(numbers.encode())
+def _digest(made_from: Any) -> str:
+    """Return the SHA-256 of a value as JSON; empty for None."""
+    return "" if made_from is None else hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a file's tensors and of all that it says of them."""
+    described = {name: text for name, text in about.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     _add(digest, tensors)
     return digest.hexdigest()
 

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -276,12 +276,14 @@ class SimMIMCache(_LayerCache):
         """What the layers hold, from the first on; shorter than their number before the first token."""
         return [layer.past for layer in self.layers if isinstance(layer, SimMIMCacheLayer) and layer.past is not None]
 
-    def save(self, path: str | PathLike[str], model: PreTrainedModel) -> None:
+    def save(self, path: str | PathLike[str], model: PreTrainedModel, *, made_from: Any = None) -> None:
         """Write the cache into a file (safetensors), which ``load`` reads for the same model only.
 
         Args:
             path: the file to make or replace; its folder must exist.
             model: the model that filled the cache.
+            made_from: the token ids that the model read, or any other value that JSON has. The file keeps its SHA-256,
+                so that ``load`` can tell whether the cache is of a given text.
 
         Raises:
             ShapeError: the cache is empty, or not of this model.
@@ -293,20 +295,22 @@ class SimMIMCache(_LayerCache):
                 f"model: expected the one that filled this cache of {len(self.layers)} layers, of which "
                 f"{len(self.pasts)} hold something; got one of {layers}"
             )
-        write_pasts(self.pasts, self.continuations, Path(path), model)
+        write_pasts(self.pasts, self.continuations, Path(path), model, made_from)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], model: PreTrainedModel) -> SimMIMCache:
+    def load(cls, path: str | PathLike[str], model: PreTrainedModel, *, made_from: Any = None) -> SimMIMCache:
         """Return the cache that ``save`` wrote, on the model's device.
 
         Args:
             path: the file.
             model: a model of the same settings, weights and dtype as the one that filled the cache.
+            made_from: what was given to ``save``; None takes the cache of any text.
 
         Raises:
-            CheckpointError: there is no such file, it is damaged or not of a cache, or it is of another model.
+            CheckpointError: there is no such file, it is damaged or not of a cache, it is of another model, or it was
+                made from something else.
         """
-        pasts, continuations = read_pasts(Path(path), model)
+        pasts, continuations = read_pasts(Path(path), model, made_from)
         cache = cls(len(pasts))
         cache.continuations = continuations
         for layer, past in zip(cache.layers, pasts, strict=True):

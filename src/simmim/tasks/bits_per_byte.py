@@ -18,6 +18,7 @@ from simmim.models import SimMIMForCausalLM
 from simmim.tasks.dialogue import encode_conversation
 from simmim.tasks.language_modelling import encode_text
 from simmim.tasks.packing import best_fit
+from simmim.tasks.templates import apply_template
 
 __all__ = ["TokenCosts", "byte_ends", "score_replies", "score_texts"]
 
@@ -142,7 +143,7 @@ def score_replies(
     def said(place: int) -> _Document:
         messages = conversations[place]
         ids, by_assistant = encode_conversation(messages, tokenizer, place)
-        rendered = tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=False)
+        rendered = apply_template(tokenizer, messages, tokenize=False)
         assert isinstance(rendered, str)
         sizes = np.diff(byte_ends(tokenizer, rendered)[:-1], prepend=0)
         asked = np.array(by_assistant, dtype=bool)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from simmim.data.chat_template import turn_end_ids
+from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.models import SimMIMCache
+from simmim.tasks.templates import apply_template
 
 __all__ = ["Chat", "Reply", "cache_bytes"]
 
@@ -67,6 +68,7 @@ class Chat:
 
     Raises:
         ConfigError: the tokenizer has no chat template.
+        DataError: a name or the system message is no valid Unicode, or the chat template refuses it.
     """
 
     messages: list[dict[str, Any]]
@@ -87,6 +89,9 @@ class Chat:
                 "tokenizer: expected one with a chat template, this one has none; take a model that was trained on "
                 "conversations (simmim.data.chat_template.add_chat_template gives a tokenizer its template)"
             )
+        for name, text in (("system", system), ("user_name", user_name), ("assistant_name", assistant_name)):
+            if text is not None:
+                check_text(name, text)
         self._model, self._tokenizer = model, tokenizer
         self._system = [] if system is None else [{"role": "system", "content": system}]
         self.user_name, self.assistant_name = user_name, assistant_name
@@ -106,16 +111,14 @@ class Chat:
 
         Raises:
             DataError: the chat template refuses a message.
-            CheckpointError: the cache is damaged, of another model or of another conversation.
+            CheckpointError: the cache is damaged, of another model, or of other messages or tokens.
                 After any error the present conversation stays.
         """
         self._render([*messages, _STAND_IN[0]])
-        kept = None if cache is None else SimMIMCache.load(cache, self._model)
-        if kept is not None and len(ids) - kept.get_seq_length() not in (0, 1):  # the last may not have been read yet
-            raise CheckpointError(
-                f"{cache}: expected the cache of {len(ids)} tokens, got that of {kept.get_seq_length()}, another "
-                "conversation"
-            )
+        kept = None
+        if cache is not None:
+            kept = SimMIMCache.load(cache, self._model, made_from=_conversation(messages, ids))
+            self._check_ids(ids, kept, cache)
         self.messages = [dict(message) for message in messages]
         self._ids, self._cache = ([], None) if kept is None else (list(ids), kept)
 
@@ -134,8 +137,18 @@ class Chat:
         """
         if not isinstance(self._cache, SimMIMCache):
             return []
-        self._cache.save(path, self._model)
+        self._cache.save(path, self._model, made_from=_conversation(self.messages, self._ids))
         return list(self._ids)
+
+    def _check_ids(self, ids: Sequence[int], cache: SimMIMCache, path: Path) -> None:
+        """Refuse tokens that the model does not have, or more or fewer than the cache stands for."""
+        size = len(self._tokenizer)
+        if not all(0 <= token < size for token in ids):
+            raise CheckpointError(f"{path}: expected tokens from 0 to {size - 1:,}, got others")
+        if len(ids) - cache.get_seq_length() not in (0, 1):  # the last may not have been read yet
+            raise CheckpointError(
+                f"{path}: expected the cache of {len(ids)} tokens, got that of {cache.get_seq_length()}"
+            )
 
     @torch.inference_mode()
     def reply(self, text: str, **settings: Any) -> Reply:
@@ -155,6 +168,7 @@ class Chat:
         """
         if not text.strip():
             raise DataError("prompt: expected a text, got an empty one; say something")
+        check_text("prompt", text)
         began = time.perf_counter()
         question = self._message("user", text)
         new = self._read(question)
@@ -213,13 +227,8 @@ class Chat:
 
     def _render(self, messages: Sequence[Mapping[str, Any]], *, asks: bool = True) -> str:
         """Write messages as the template has it, and where one asks, the beginning of the reply."""
-        variables: dict[str, Any] = {"assistant_name": self.assistant_name}
-        try:
-            rendered = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=asks, **variables
-            )
-        except TemplateError as error:
-            raise DataError(f"chat template: {error}") from error
+        options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": asks}
+        rendered = apply_template(self._tokenizer, messages, assistant_name=self.assistant_name, **options)
         assert isinstance(rendered, str)
         return rendered
 
@@ -229,6 +238,14 @@ class Chat:
         configured = config.eos_token_id if config is not None else None
         known = configured if isinstance(configured, list) else [] if configured is None else [configured]
         return list(dict.fromkeys([*turn_end_ids(self._tokenizer), *known]))
+
+
+def _conversation(messages: Sequence[Mapping[str, Any]], ids: Sequence[int]) -> dict[str, Any]:
+    """Return what a cache is made from: its tokens, and the messages, which tokens alone do not settle.
+
+    A model may write a text in other tokens than the tokenizer would.
+    """
+    return {"ids": list(ids), "messages": [dict(message) for message in messages]}
 
 
 def cache_bytes(cache: Cache | None) -> int:

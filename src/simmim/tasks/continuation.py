@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.tasks.language_modelling import encode_text
 from simmim.tasks.streaming import TextStream
@@ -70,6 +71,7 @@ def continuations(
     """
     if not prompt.strip():
         raise DataError("prompt: expected a text to continue, got a blank one")
+    check_text("prompt", prompt)
     [ids] = encode_text(tokenizer, [prompt])
     inputs = torch.tensor([ids[:-1]], device=model.device)
     generate: Any = model.generate  # PreTrainedModel does not declare it

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from simmim.data.conversations import Message, replies_by
 from simmim.errors import ConfigError, DataError
 from simmim.models.losses import IGNORED
+from simmim.tasks.templates import apply_template
 
 __all__ = ["each_speaker_replies", "encode_conversation", "tokenize_conversations"]
 
@@ -94,11 +94,9 @@ def encode_conversation(
             "simmim.data.chat_template.add_chat_template"
         )
     try:
-        encoded: Any = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], return_dict=True, return_assistant_tokens_mask=True
-        )
-    except TemplateError as error:
-        raise DataError(f"row {row}: chat template: {error}") from error
+        encoded = apply_template(tokenizer, messages, return_dict=True, return_assistant_tokens_mask=True)
+    except DataError as error:
+        raise DataError(f"row {row}: {error}") from error
     if not any(encoded["assistant_masks"]):
         if any(message["role"] == "assistant" for message in messages):
             raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import Pipeline
 from transformers.utils.generic import ModelOutput
 
+from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.tasks.generation import is_complete
 
@@ -55,6 +56,7 @@ class SummarizationPipeline(Pipeline):
         if not isinstance(input_, str) or not input_.strip():
             got = "a blank one" if isinstance(input_, str) else type(input_).__name__
             raise DataError(f"inputs: expected texts (str) with something to summarise, got {got}")
+        check_text("inputs", input_)
         encoded = self.tokenizer(input_, return_tensors="pt", verbose=False)
         found, limit = encoded["input_ids"].shape[1], self.tokenizer.model_max_length
         if found > limit:

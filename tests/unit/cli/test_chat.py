@@ -93,7 +93,7 @@ def test_a_cache_that_does_not_fit_is_named_and_done_without(talk: Talk, tiny_ch
     shutil.copy("talk.json", "lost.json")
     for name, model, complaint in (
         ("talk.json", other, "model: expected the model that talk.json.cache was saved with"),
-        ("mixed.json", tiny_chat_model, "mixed.json.cache: expected the cache of .* another conversation"),
+        ("mixed.json", tiny_chat_model, "made_from: expected what mixed.json.cache was made from, got another text"),
         ("cut.json", tiny_chat_model, "path: expected a whole file"),
         ("lost.json", tiny_chat_model, "path: expected the file of a cache, got lost.json.cache, which is not there"),
     ):
@@ -102,6 +102,117 @@ def test_a_cache_that_does_not_fit_is_named_and_done_without(talk: Talk, tiny_ch
         told = next(line for line in result.stderr.splitlines() if line.startswith("loaded 2 messages; without"))
         assert re.search(rf"without their cache \({complaint}.*\): the model reads them at the next turn$", told)
         assert len(read_chat(Path("gone-on.json")).messages) == 4
+
+
+@pytest.fixture(scope="module")
+def kept(tiny_chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a chat with its cache, once."""
+    folder = tmp_path_factory.mktemp("kept")
+    options = ("--temperature", "0", "--max-new-tokens", "5")
+    typed = f"a user\n/save {folder / 'talk.json'}\n"
+    CliRunner().invoke(app, ["chat", "--model", str(tiny_chat_model), *options], input=typed)
+    return folder
+
+
+@pytest.fixture
+def saved_chat(kept: Path, tmp_path: Path) -> None:
+    """Put the saved chat where the command runs."""
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+
+
+def _changed(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    """Return what replaces entries of the last message."""
+    return lambda saved: saved | {"messages": [*saved["messages"][:-1], saved["messages"][-1] | changes]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _changed(content="another reply"),
+        _changed(content=""),
+        _changed(role="user"),
+        _changed(name="Somebody"),
+        lambda saved: saved | {"messages": saved["messages"][:-1]},
+        lambda saved: saved | {"messages": saved["messages"] * 2},
+        lambda saved: saved | {"messages": saved["messages"][::-1]},
+        lambda saved: saved | {"ids": saved["ids"][::-1]},
+        lambda saved: saved | {"ids": [5] * len(saved["ids"])},
+        lambda saved: saved | {"ids": [10**30] * len(saved["ids"])},
+        lambda saved: saved | {"ids": [-1] * len(saved["ids"])},
+        lambda saved: saved | {"ids": saved["ids"][:-1]},
+    ],
+)
+def test_kind_5_a_cache_of_other_messages_or_tokens_is_never_used(
+    talk: Talk, saved_chat: None, change: Callable[..., Any]
+) -> None:
+    saved = change(json.loads(Path("talk.json").read_text()))
+    Path("talk.json").write_text(json.dumps(saved))
+    with_cache = talk("/load talk.json", "asks")
+    Path("talk.json.cache").unlink()
+    without = talk("/load talk.json", "asks")
+
+    assert with_cache.exit_code == without.exit_code == 0
+    assert "without their cache" in with_cache.stderr
+    assert with_cache.stdout == without.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (_changed(name=1), "must have a text as name, got 1"),
+        (_changed(name=["a"]), "must have a text as name"),
+        (_changed(content=None), "must have a text as content, got None"),
+        (_changed(content=[{"type": "text", "text": "x"}]), "must have a text as content"),
+        (_changed(role=10**30), "must have a text as role"),
+        (_changed(content="cut \ud83d"), "got half a character (U+D83D) at offset 4"),
+        (_changed(name="\udce9"), "got byte 0xe9, which is no UTF-8, at offset 0"),
+        (lambda saved: saved | {"messages": [None]}, "message 1 is no object"),
+        (lambda saved: saved | {"messages": {"role": "user"}}, "got dict"),
+        (lambda saved: [saved], "got list"),
+        (lambda saved: 1e400, "got float"),
+    ],
+)
+def test_kind_5_a_saved_chat_that_is_none_is_one_line(
+    talk: Talk, saved_chat: None, change: Callable[..., Any], complaint: str
+) -> None:
+    Path("talk.json").write_text(json.dumps(change(json.loads(Path("talk.json").read_text()))))
+    result = talk("/load talk.json", "/save after.json")
+
+    assert result.exit_code == 1
+    [error] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert complaint in error
+    assert "saved 0 messages" in result.stderr, "the conversation is what it was"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes on Windows")
+@pytest.mark.parametrize("name", ["talk.json", "talk.json.cache"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link", "nested", "zeros"])
+def test_kind_5_something_else_in_the_place_of_a_file_stops_nothing(
+    talk: Talk, saved_chat: None, name: str, kind: str
+) -> None:
+    path = Path(name)
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(b"[" * 100_000 if kind == "nested" else bytes(4096))
+    result = talk("/load talk.json", "asks")
+
+    assert result.exit_code == int(name == "talk.json")
+    assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--system", "--user-name", "--assistant-name"])
+def test_kind_6_an_argument_that_is_no_unicode_is_refused(tiny_chat_model: Path, option: str) -> None:
+    result = CliRunner().invoke(app, ["chat", "--model", str(tiny_chat_model), option, "caf\udce9"], input=b"a user\n")
+
+    assert result.exit_code == 1
+    assert "got byte 0xe9, which is no UTF-8, at offset 3" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_seed_decides_the_replies(talk: Talk) -> None:
@@ -129,7 +240,10 @@ def test_help_lists_every_command(talk: Talk) -> None:
         ("/load notes.txt", "notes.txt: expected a saved chat, one JSON object with `messages`; got no JSON"),
         ("/load list.json", "list.json: expected a saved chat, one JSON object with `messages`; got list"),
         ("/load other.json", "other.json: expected a saved chat, one JSON object with `messages`; got dict"),
-        ("/load text.json", "text.json: expected a saved chat, one JSON object with `messages`; message 2 has no role"),
+        (
+            "/load text.json",
+            "text.json: expected a saved chat, one JSON object with `messages`; message 2 must have a text as content",
+        ),
         ("/load role.json", "chat template: messages: message 1: expected the role system, user or assistant, got 'JU"),
     ],
 )

@@ -167,7 +167,7 @@ def test_damage_gives_one_error(saved: tuple[SimMIMForCausalLM, Path]) -> None:
         with pytest.raises(CheckpointError, match=r"path: expected a whole file that SimMIMCache\.save wrote"):
             SimMIMCache.load(file, model)
     model.save_pretrained(file.parent)
-    with pytest.raises(CheckpointError, match="its format is 'pt', not 'simmim-cache-2'"):
+    with pytest.raises(CheckpointError, match="its format is 'pt', not 'simmim-cache-3'"):
         SimMIMCache.load(file.parent / "model.safetensors", model)
     with pytest.raises(CheckpointError, match="which is not there"):
         SimMIMCache.load(file.parent / "missing", model)

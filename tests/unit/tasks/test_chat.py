@@ -144,7 +144,7 @@ def test_a_cache_in_a_file_stands_for_the_conversation(
     again = other.reply("asks", **GREEDY)
     assert again.text == said.text
     assert len(read[0]) == again.read_tokens + 1 == said.read_tokens + 1
-    with pytest.raises(CheckpointError, match="kept: expected the cache of 3 tokens, got that of .*another conversat"):
+    with pytest.raises(CheckpointError, match="kept was made from, got another text"):
         other.resume(messages, [1, 2, 3], tmp_path / "kept")
     assert len(other.messages) == 4
 
