@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from simmim.errors import SimMIMError
 from simmim.serve.errors import RequestError
 from simmim.serve.schemas import Message
+from simmim.tasks.templates import apply_template
 
 __all__ = ["PromptEncoder"]
 
@@ -87,12 +87,9 @@ class PromptEncoder:
     def _render(self, rows: list[dict[str, Any]]) -> str:
         """Write messages as the chat template has it; whatever the template does not take is the client's mistake."""
         try:
-            rendered = self._tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
-        except (TemplateError, SimMIMError) as error:
+            rendered = apply_template(self._tokenizer, rows, tokenize=False, add_generation_prompt=True)
+        except SimMIMError as error:
             raise RequestError(f"messages: the chat template refuses them: {error}", param="messages") from error
-        except Exception as error:  # templates are programs, and fail as such on what they did not foresee
-            kind = type(error).__name__
-            raise RequestError(f"messages: the chat template cannot write them: {kind}", param="messages") from error
         assert isinstance(rendered, str)
         return rendered
 
