@@ -103,7 +103,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         for written in draft.rglob("*"):
             if written.is_file():
                 _flush(written)
-        if path.exists():
+        if os.path.lexists(path):
             path.rename(workshop / "replaced")
         draft.rename(path)
 

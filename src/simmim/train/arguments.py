@@ -22,7 +22,7 @@ def task_arguments(recipe: Recipe, task: TrainingTask, phase: Phase) -> Seq2SeqT
     Args:
         recipe: its section `training` is completed.
         task: what it trains on.
-        phase: where the checkpoints go; a phase that has one is not evaluated once more at its start.
+        phase: where the checkpoints go.
 
     Raises:
         ConfigError: a value is refused by transformers or this machine, or early stopping has nothing to go by.
@@ -30,8 +30,6 @@ def task_arguments(recipe: Recipe, task: TrainingTask, phase: Phase) -> Seq2SeqT
     settings = task.training_defaults() | recipe.training
     if recipe.early_stopping is not None:
         settings.setdefault("metric_for_best_model", "loss")
-    if phase.last_checkpoint() is not None:
-        settings["eval_on_start"] = False
     arguments = _complete(settings, recipe, phase, "training")
     if recipe.early_stopping is not None and arguments.eval_strategy == "no":
         raise ConfigError("early_stopping: expected training.eval_strategy steps or epoch to go by, got no")

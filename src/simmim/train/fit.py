@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from accelerate.state import AcceleratorState, GradientState  # type: ignore[import-untyped]  # ships no types
@@ -36,6 +37,7 @@ def fit(
     phase: Phase,
     recipe: Recipe,
     *,
+    checkpoint: Path | None,
     batches: LengthBatches,
     train_rows: Dataset,
     validation_rows: Dataset | None,
@@ -43,13 +45,14 @@ def fit(
     tokenizer: PreTrainedTokenizerBase,
     console: Console,
 ) -> None:
-    """Train a model in place, from the last checkpoint of the phase where there is one.
+    """Train a model in place, from a checkpoint of the phase where there is one.
 
     Args:
         model: the model.
         arguments: how to train it.
         phase: where checkpoints and log go.
         recipe: says when to stop early if the phase is validated.
+        checkpoint: where the phase goes on from; it is not evaluated once more there. None begins it.
         batches: which rows of `train_rows` go together.
         train_rows: `input_ids` and `length` of each example, and what else the collator needs.
         validation_rows: the same, to measure the loss on; None measures none.
@@ -60,6 +63,7 @@ def fit(
     # accelerate keeps the precision of the phase before for the whole process, and refuses another one
     AcceleratorState._reset_state()
     GradientState._reset_state()
+    arguments.eval_on_start = arguments.eval_on_start and checkpoint is None
     with RunReporter(phase.log, console) as reporter, Interruption() as interruption:
         callbacks: list[TrainerCallback] = [EpochEnds(), FreedMemory(), reporter]
         if recipe.early_stopping is not None and validation_rows is not None:
@@ -80,5 +84,4 @@ def fit(
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):
                 callback.logging_dir = str(phase.tensorboard)
-        checkpoint = phase.last_checkpoint()
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from simmim.atomic import replaced_file
 from simmim.errors import CheckpointError, ConfigError
 from simmim.tasks.probes import PROBES, ProbeSettings, Score, guess_from_clue, model_config, score
 from simmim.train.probing import train_on_probe
+from simmim.train.records import read_json, write_json
 
 __all__ = ["ProbeRun", "baseline", "run_probe"]
 
@@ -71,8 +71,7 @@ def run_probe(run: ProbeRun, folder: Path, console: Console) -> dict[str, Any]:
     begun = _check_same(run, folder)
     result = folder / "result.json"
     if result.exists():
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return found
+        return read_json(result) or {}
     started = time.process_time()
     model = train_on_probe(probe, config, settings, folder, seed=run.seed, bf16=run.bf16, console=console)
     trained = time.process_time() - started
@@ -85,7 +84,7 @@ def run_probe(run: ProbeRun, folder: Path, console: Console) -> dict[str, Any]:
         "cpu_seconds": None if begun else round(trained, 1),
         "scores": scores,
     }
-    _write(result, found)
+    write_json(result, found)
     return found
 
 
@@ -111,10 +110,10 @@ def score_record(found: Score) -> dict[str, Any]:
 def _check_same(run: ProbeRun, folder: Path) -> bool:
     """Return whether the folder has been begun; refuse one of other settings."""
     path, wanted = folder / "run.json", json.loads(json.dumps(dataclasses.asdict(run)))
-    if not path.exists():
-        _write(path, wanted)
+    started = read_json(path)
+    if started is None:
+        write_json(path, wanted)
         return False
-    started = json.loads(path.read_text(encoding="utf-8"))
     for key, value in _flat(wanted).items():
         if _flat(started).get(key) != value:
             raise ConfigError(
@@ -130,8 +129,3 @@ def _flat(entries: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in entries.items():
         flat |= _flat(value) if key == "settings" else {key: value}
     return flat
-
-
-def _write(path: Path, entries: Mapping[str, Any]) -> None:
-    with replaced_file(path) as stream:
-        stream.write(json.dumps(entries, indent=2) + "\n")

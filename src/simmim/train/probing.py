@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, Seq2SeqTrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from simmim.models import SimMIMConfig, SimMIMForCausalLM
 from simmim.tasks.probes import Example, Probe, ProbeSettings, ask, batch_of
 from simmim.train.batching import EpochBatches
+from simmim.train.checkpoints import checkpoint_to_resume
 from simmim.train.interruption import Interruption
 from simmim.train.precision import computes_in_bfloat16
 from simmim.train.recoverable import RecoverableTrainer
@@ -52,12 +52,14 @@ def train_on_probe(
         console: where to show the progress.
 
     Raises:
+        CheckpointError: there are checkpoints, and none is whole.
         DivergedError: a loss, gradient or weight is not finite.
         RunInterrupted: the process was asked to stop; a checkpoint is saved.
     """
     set_seed(seed)
     model = SimMIMForCausalLM(config)
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    checkpoint = checkpoint_to_resume(folder / "checkpoints")
     on_cpu = not torch.accelerator.is_available()
     arguments = Seq2SeqTrainingArguments(
         output_dir=str(folder / "checkpoints"),
@@ -95,7 +97,7 @@ def train_on_probe(
             callbacks=[reporter],
         )
         trainer.remove_callback(PrinterCallback)  # the reporter says it better
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder / "checkpoints")))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Seq2SeqTrainer
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalLoopOutput, sort_checkpoints
+from transformers.trainer_utils import EvalLoopOutput
 
 from simmim.atomic import remove_folder, replaced_folder
-from simmim.errors import SimMIMError
+from simmim.errors import CheckpointError, SimMIMError
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.train.batching import EpochBatches
+from simmim.train.checkpoints import checkpoints_in
 from simmim.train.interruption import Interruption, RunInterrupted
+from simmim.train.manifest import check_manifest, fault_of, write_manifest
 from simmim.train.write_failures import what_is_left, write_failures_named
 
 __all__ = ["DivergedError", "RecoverableTrainer"]
@@ -154,6 +157,30 @@ class RecoverableTrainer(Seq2SeqTrainer):
         missing = [name for name in load_result.missing_keys if name not in self.model.all_tied_weights_keys]
         super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load the weights of a checkpoint."""
+        with _load_failures_named(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load the state of the optimizer and of the learning rate."""
+        with _load_failures_named(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Load the state of everything random."""
+        with _load_failures_named(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _load_best_model(self) -> None:
+        """Load the weights of the lowest validation loss, which transformers goes on without if they are missing."""
+        if self.state.best_model_checkpoint is not None:  # by its name: the folder of the run may have been moved
+            best = self._folder / Path(self.state.best_model_checkpoint).name
+            check_manifest(best, "training.load_best_model_at_end needs it: bring it back, then go on with --resume")
+            self.state.best_model_checkpoint = str(best)
+        with _load_failures_named(self.state.best_model_checkpoint):
+            super()._load_best_model()
+
     def _checkpoint_path(self) -> Path:
         return self._folder / f"checkpoint-{self.state.global_step}"
 
@@ -176,6 +203,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
                 best = path.with_name(f"checkpoint-{self.state.best_global_step}")
                 self.state.best_model_checkpoint = str(best) if best == path or best.exists() else None
                 self.state.save_to_json(os.path.join(draft, TRAINER_STATE_NAME))  # noqa: PTH118
+            write_manifest(draft)
         self._remove_old_checkpoints(path)
 
     def _remove_old_checkpoints(self, newest: Path) -> None:
@@ -183,8 +211,9 @@ class RecoverableTrainer(Seq2SeqTrainer):
         if not limit or limit < 0:
             return
         kept = {newest, Path(self.state.best_model_checkpoint or newest)}
-        found = [Path(name) for name in sort_checkpoints(str(self._folder))]
-        spare = [path for path in found if path not in kept]
+        found = checkpoints_in(self._folder)[::-1]
+        # those that are not whole go first; their sizes tell quickly
+        spare = sorted((path for path in found if path not in kept), key=lambda path: not fault_of(path, hashes=False))
         for path in spare[: max(0, len(found) - max(limit, len(kept)))]:
             remove_folder(path)
 
@@ -197,3 +226,17 @@ class RecoverableTrainer(Seq2SeqTrainer):
             f"stops and saves nothing of it. Try max_grad_norm 1 or less, bf16 off, a lower learning_rate (in a new "
             f"run){look}. {what_is_left(self._folder)}"
         )
+
+
+@contextmanager
+def _load_failures_named(checkpoint: str | None) -> Iterator[None]:
+    """Turn whatever torch, safetensors or transformers raise about a checkpoint into one clear error."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{checkpoint}: cannot load the checkpoint: {reason}. Move the folder away to go on from one before it"
+        ) from error

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_utils import get_last_checkpoint
 
-from simmim.atomic import remove_leftovers, replaced_file, replaced_folder
+from simmim.atomic import remove_leftovers, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, DataError, is_full
+from simmim.train.checkpoints import checkpoint_to_resume, checkpoints_in
+from simmim.train.manifest import check_manifest, write_manifest
 from simmim.train.model_card import model_card
 from simmim.train.provenance import package_versions
+from simmim.train.records import read_json, write_json, write_yaml
 from simmim.train.run_config import load_recipe
 from simmim.train.sections import Recipe
 from simmim.train.write_failures import what_is_left, write_failures_named
@@ -69,14 +70,20 @@ class Phase:
         """The finished model with its tokenizer and the records of the run."""
         return self.path / "model"
 
-    def last_checkpoint(self) -> Path | None:
-        """Return the checkpoint to go on from, if there is one."""
-        found = get_last_checkpoint(str(self.checkpoints)) if self.checkpoints.is_dir() else None
-        return None if found is None else Path(found)
+    def last_checkpoint(self, *, with_best: bool = False) -> Path | None:
+        """Return the checkpoint to go on from, the newest one that is whole; None if there has been none yet.
+
+        Args:
+            with_best: whether the checkpoint of the lowest validation loss until then must be whole, too.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none is whole.
+        """
+        return checkpoint_to_resume(self.checkpoints, with_best=with_best)
 
     def has_begun(self) -> bool:
         """Tell whether there is anything that a new run would overwrite."""
-        return self.last_checkpoint() is not None or self.model.exists()
+        return bool(checkpoints_in(self.checkpoints)) or os.path.lexists(self.model)
 
 
 class RunFolder:
@@ -99,6 +106,10 @@ class RunFolder:
         self.tokenizer = self.path / "tokenizer"
         self._recipe = recipe
 
+    def has_begun(self) -> bool:
+        """Tell whether there is anything that a new run would overwrite."""
+        return self.task.has_begun() or self.pretraining.has_begun()
+
     @contextmanager
     def open(self, *, resume: bool) -> Iterator[None]:
         """Keep the folder for this process: a new run needs an unused one, a resumed run one that it has begun.
@@ -114,10 +125,11 @@ class RunFolder:
             ConfigError: the resumed run was started with other settings.
         """
         if resume:
-            if not (self.path / "recipe.yaml").exists():
+            if not os.path.lexists(self.path / "recipe.yaml"):
+                self._refuse_missing("recipe.yaml")
                 raise CheckpointError(f"{self.path}: no checkpoint to resume from; train without --resume")
             self._check_same_run()
-        elif self.task.has_begun() or self.pretraining.has_begun():
+        elif self.has_begun():
             raise CheckpointError(
                 f"{self.path}: holds a training run already; go on with --resume, or choose another output_dir"
             )
@@ -156,29 +168,32 @@ class RunFolder:
             CheckpointError: the run was started from another model.
         """
         initial = self.path / "initial_model.json"
-        if resume and initial_model is not None and _read_json(initial) not in (None, initial_model):
+        before = self._read_record("data.json") if resume else None
+        model_before = self._read_record(initial.name) if resume and initial_model is not None else None
+        started = self._read_record("versions.json") if resume else None
+        if model_before not in (None, initial_model):
+            assert initial_model is not None
             raise CheckpointError(
                 f"init_from: the model in {initial_model['path']} is not that which the run in {self.path} was started "
                 f"from (compare {initial.name} there); bring that back, or choose another output_dir"
             )
-        before = _read_json(self.path / "data.json") if resume else None
         if before is not None and before != json.loads(json.dumps(data)):
             raise DataError(
                 f"data: the examples are not those that the run in {self.path} was started with (compare data.json "
                 "there); bring those back, or choose another output_dir"
             )
         versions = package_versions()
-        started = _read_json(self.path / "versions.json") if resume else None
         if started is not None and started != versions:
             changed = [
                 f"{name} {started.get(name)} -> {now}" for name, now in versions.items() if started.get(name) != now
             ]
             logger.warning("resumed with other packages, so the last bits may differ: %s", ", ".join(changed))
-        _write_json(self.path / "data.json", data)
-        if initial_model is not None:
-            _write_json(initial, initial_model)
-        _write_json(self.path / "versions.json", versions)
-        _write_yaml(self.path / "resolved.yaml", resolved)
+        with _refusals_named(self.path):
+            write_json(self.path / "data.json", data)
+            if initial_model is not None:
+                write_json(initial, initial_model)
+            write_json(self.path / "versions.json", versions)
+            write_yaml(self.path / "resolved.yaml", resolved)
 
     def save(self, phase: Phase, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Write the finished model of a phase, whole or not at all.
@@ -198,12 +213,44 @@ class RunFolder:
                 if (self.path / name).exists():
                     shutil.copy(self.path / name, folder / name)
             (folder / "README.md").write_text(model_card(folder, model), encoding="utf-8")
+            if phase == self.pretraining:  # the next phase loads it
+                write_manifest(folder)
         return phase.model
 
     def save_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write the tokenizer of the run."""
-        with replaced_folder(self.tokenizer) as folder:
+        with write_failures_named(self.tokenizer, self.task.checkpoints), replaced_folder(self.tokenizer) as folder:
             tokenizer.save_pretrained(folder)
+            write_manifest(folder)
+
+    def has_tokenizer(self) -> bool:
+        """Tell whether the run has its tokenizer already, whole.
+
+        Raises:
+            CheckpointError: the tokenizer is not whole, or missing where there are weights that were trained with it.
+        """
+        if not os.path.lexists(self.tokenizer):
+            self._refuse_missing(self.tokenizer.name)
+            return False
+        check_manifest(
+            self.tokenizer, f"Bring the folder back from a copy, or move {self.path} away and train without --resume"
+        )
+        return True
+
+    def _read_record(self, name: str) -> dict[str, Any] | None:
+        """Read a record of a run that is resumed; None if it was stopped before it wrote any."""
+        found = read_json(self.path / name)
+        if found is None:
+            self._refuse_missing(name)
+        return found
+
+    def _refuse_missing(self, name: str) -> None:
+        """Refuse a run that has checkpoints and lacks what is written before the first."""
+        if self.has_begun():
+            raise CheckpointError(
+                f"{self.path / name} is missing, and without it nobody can tell whether the run goes on with the same; "
+                "bring it back from a copy, or choose another output_dir"
+            )
 
     def _make_ready(self, resume: bool) -> None:
         phases = (self.task, self.pretraining) if self._recipe.pretraining is not None else (self.task,)
@@ -213,15 +260,23 @@ class RunFolder:
             remove_leftovers(phase.checkpoints)
             if not resume:
                 phase.log.unlink(missing_ok=True)
-        if not resume and self.tokenizer.exists():
+        if not resume and self.tokenizer.is_dir() and not self.tokenizer.is_symlink():
             shutil.rmtree(self.tokenizer)
+        elif not resume:
+            self.tokenizer.unlink(missing_ok=True)
         if not resume:
             (self.path / "initial_model.json").unlink(missing_ok=True)
-        _write_yaml(self.path / "recipe.yaml", self._recipe.to_dict())
+        write_yaml(self.path / "recipe.yaml", self._recipe.to_dict())
 
     def _check_same_run(self) -> None:
         """Refuse to go on with weights, or an order of the data, that were made for something else."""
-        started = dict(_flat(load_recipe(self.path / "recipe.yaml").to_dict()))
+        try:
+            started = dict(_flat(load_recipe(self.path / "recipe.yaml").to_dict()))
+        except ConfigError as error:
+            raise CheckpointError(
+                f"{error} (this is the record of what the run was started with: bring it back from a copy, or choose "
+                "another output_dir)"
+            ) from error
         wanted = dict(_flat(self._recipe.to_dict()))
         for key in sorted(started.keys() | wanted.keys()):
             *sections, name = key.split(".")
@@ -271,17 +326,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _write_json(path: Path, entries: Mapping[str, Any]) -> None:
-    with replaced_file(path) as stream:
-        stream.write(json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write_yaml(path: Path, entries: Mapping[str, Any]) -> None:
-    with replaced_file(path) as stream:
-        yaml.safe_dump(dict(entries), stream, sort_keys=False, allow_unicode=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import datasets
@@ -24,6 +25,7 @@ from simmim.terminal import SafeConsole
 from simmim.train.arguments import pretraining_arguments, task_arguments
 from simmim.train.batching import LengthBatches
 from simmim.train.fit import fit
+from simmim.train.manifest import fault_of
 from simmim.train.provenance import data_manifest, initial_model
 from simmim.train.run_config import resolved_recipe
 from simmim.train.run_folder import RunFolder
@@ -38,8 +40,8 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
 
     Args:
         recipe: what to train, on what and how.
-        resume: go on from the last checkpoint of the run in `recipe.output_dir`, or from its beginning where it was
-            stopped before the first. On a CPU the weights become the same, bit for bit, as without the stop.
+        resume: go on from the newest whole checkpoint of the run in `recipe.output_dir`, or from its beginning where
+            it was stopped before the first. On a CPU the weights become the same, bit for bit, as without the stop.
         console: where to show the progress; standard error where not given.
 
     Returns:
@@ -48,7 +50,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     Raises:
         ConfigError: a setting has a value that the trainer, the model or this machine refuses.
         DataError: the examples cannot be read, or are not those that the run was started with.
-        CheckpointError: the run's folder holds another run or nothing to resume, or cannot be written.
+        CheckpointError: the run's folder holds another run, nothing to resume or nothing whole, or cannot be written.
         DivergedError: a loss, gradient or weight is not finite.
         RunInterrupted: the process was asked to stop; a checkpoint is saved.
     """
@@ -59,6 +61,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     first_arguments = pretraining_arguments(recipe, folder.pretraining)
     initial = initial_model(recipe)
     with folder.open(resume=resume):
+        checkpoint = folder.task.last_checkpoint(with_best=arguments.load_best_model_at_end)
         splits = task.load()
         tokenizer = _make_tokenizer(recipe, task, splits["train"], folder)
         set_seed(recipe.seed)
@@ -73,7 +76,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             f"{recipe.output_dir}: {model.num_parameters():,} parameters, {len(splits['train']):,} {task.unit} and "
             f"{len(splits['validation']):,} for validation, on {arguments.device} in {_precision(arguments)}",
         )
-        if first_arguments is not None and folder.task.last_checkpoint() is None:
+        if first_arguments is not None and checkpoint is None:
             batches = task.batches(splits["train"], first_arguments.train_batch_size)
             model = _pretrained(recipe, folder, model, first_arguments, batches, splits["train"], tokenizer, console)
         fit(
@@ -81,6 +84,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             arguments,
             folder.task,
             recipe,
+            checkpoint=checkpoint,
             batches=task.batches(splits["train"], arguments.train_batch_size),
             train_rows=splits["train"],
             validation_rows=splits["validation"],
@@ -103,7 +107,10 @@ def _pretrained(
 ) -> PreTrainedModel:
     """Return the model as the first phase leaves it, which runs unless it has run to its end before."""
     assert recipe.pretraining is not None
-    if not folder.pretraining.model.exists():
+    fault = fault_of(folder.pretraining.model)
+    if fault:
+        if os.path.lexists(folder.pretraining.model):
+            _say(console, f"{folder.pretraining.model} is not whole: {fault}; it is made anew from its checkpoints")
         _say(console, "pretraining on masked spans of the training documents")
         section = recipe.pretraining
         spans = {"noise_density": section.noise_density, "mean_span": section.mean_span}
@@ -112,6 +119,7 @@ def _pretrained(
             arguments,
             folder.pretraining,
             recipe,
+            checkpoint=folder.pretraining.last_checkpoint(),
             batches=batches,
             train_rows=rows.remove_columns("labels"),
             validation_rows=None,
@@ -131,7 +139,7 @@ def _make_tokenizer(
     recipe: Recipe, task: TrainingTask, examples: datasets.Dataset, folder: RunFolder
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of the run or the recipe, or train one on the examples; keep it with the run."""
-    if folder.tokenizer.exists():
+    if folder.has_tokenizer():
         return _load_tokenizer(folder.tokenizer)
     path = recipe.init_from if recipe.tokenizer is None else recipe.tokenizer.path
     if path is not None:

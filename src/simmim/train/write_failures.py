@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers.trainer_utils import get_last_checkpoint
 
 from simmim.errors import CheckpointError
+from simmim.train.checkpoints import newest_whole_checkpoint
 
 __all__ = ["what_is_left", "write_failures_named"]
 
@@ -48,6 +48,6 @@ def _reason(error: BaseException) -> str:
 
 
 def what_is_left(checkpoints: Path) -> str:
-    """Name the last checkpoint in a folder."""
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    """Name the newest whole checkpoint in a folder."""
+    last, _ = newest_whole_checkpoint(checkpoints)
     return f"{last} is whole: go on from it with --resume" if last else "There was no checkpoint before"

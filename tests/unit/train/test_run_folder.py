@@ -15,6 +15,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from simmim import SimMIMConfig
 from simmim.errors import CheckpointError, ConfigError, DataError
+from simmim.train.manifest import write_manifest
 from simmim.train.run_config import load_recipe
 from simmim.train.run_folder import RunFolder
 from simmim.train.sections import EarlyStoppingSection
@@ -70,7 +71,12 @@ def test_the_last_checkpoint_is_resumed_and_the_log_kept(recipe):
     folder = begin(recipe)
     folder.task.log.write_text("kept\n")
     for step in (5, 10, 9):
-        (folder.task.checkpoints / f"checkpoint-{step}").mkdir()
+        checkpoint = folder.task.checkpoints / f"checkpoint-{step}"
+        checkpoint.mkdir()
+        for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+            (checkpoint / name).write_text("")
+        (checkpoint / "trainer_state.json").write_text("{}")
+        write_manifest(checkpoint)
     begin(recipe, resume=True)
     assert folder.task.last_checkpoint() == folder.task.checkpoints / "checkpoint-10"
     assert folder.task.log.read_text() == "kept\n"

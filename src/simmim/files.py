@@ -1,0 +1,64 @@
+"""Opens regular files and nothing else: a pipe or a device in the place of a file is an error, not a wait."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["file_digest", "open_regular", "read_regular_text"]
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, to read bytes from.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: there is no such file, it cannot be read, or it is something else, such as a pipe or a device.
+    """
+    try:
+        # without O_NONBLOCK the call would wait until somebody writes into a pipe
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a NUL character, or half a character
+        raise OSError(errno.EINVAL, "no name of a file", str(path)) from error
+    kind = stat.S_IFMT(os.fstat(handle).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(handle)
+        code = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
+        raise OSError(code, f"expected a file, it is {_KINDS.get(kind, 'something else')}", str(path))
+    return io.BufferedReader(io.FileIO(handle))
+
+
+def read_regular_text(path: Path) -> str:
+    """Read a regular file of UTF-8 text.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with open_regular(path) as stream:
+        return stream.read().decode("utf-8")
+
+
+def file_digest(path: Path) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of a regular file, which is read in pieces.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return stream.tell(), digest
