@@ -7,7 +7,8 @@ import statistics
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -16,6 +17,9 @@ from rich.text import Text
 
 from simmim.errors import ConfigError
 from simmim.terminal import SafeConsole, terminal_safe
+
+if TYPE_CHECKING:
+    from simmim.data.columns import Column
 
 __all__ = ["data"]
 
@@ -48,7 +52,7 @@ def build(name: Annotated[str, typer.Argument(help="A corpus that `simmim data l
 
 @data.command()
 def check(
-    file: Annotated[str, typer.Argument(help="A file, a folder, or hf:owner/name[:split].")],
+    file: Annotated[str, typer.Argument(help="A file, a folder, hf:owner/name[:split], or a recipe (.yaml).")],
     document: Annotated[str, typer.Option(help="The column with the texts to read.")] = "document",
     summary: Annotated[str, typer.Option(help="The column with the texts to write.")] = "summary",
     text: Annotated[
@@ -58,19 +62,45 @@ def check(
         str | None, typer.Option(help="Instead of both: the column with the conversations to learn replies from.")
     ] = None,
 ) -> None:
-    """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any."""
+    """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any.
+
+    Of a recipe all files are checked, with the columns that it names.
+    """
     if text is not None and messages is not None:
         raise ConfigError("--text, --messages: expected one of them, got both")
+    from simmim.data.columns import Column, ConversationColumn
+
+    columns = {"document": Column(document), "summary": Column(summary)}
+    if text is not None:
+        columns = {"text": Column(text)}
+    elif messages is not None:
+        columns = {"conversation": ConversationColumn(messages)}
+    checked = _of_recipe(Path(file)) if Path(file).suffix in (".yaml", ".yml") else {file: columns}
+    whole = [_check(source, wanted) for source, wanted in checked.items()]  # all are shown, whatever the first says
+    if not all(whole):
+        raise typer.Exit(1)
+
+
+def _of_recipe(path: Path) -> dict[str, dict[str, Column]]:
+    """Return the files that a recipe names, and of each the columns that its task reads, by what they hold."""
+    from simmim.train.run_config import load_recipe
+    from simmim.train.tasks import TASKS
+
+    recipe = load_recipe(path)
+    if recipe.data.corpora:
+        raise ConfigError(f"{path}: expected a recipe that names files, got corpora; simmim data build shows those")
+    task = TASKS.find(recipe.task)(recipe)
+    columns = dict(zip(task.column_keys, task.file_columns(), strict=True))
+    files = (getattr(recipe.data, split) for split in ("train", "validation", "test"))
+    return {file: columns for file in files if file is not None}
+
+
+def _check(file: str, columns: Mapping[str, Column]) -> bool:
+    """Show what is in a source, and return whether every row is whole."""
     with _progress(f"reading {file}"):
-        from simmim.data.columns import Column, ConversationColumn
         from simmim.data.examples import check_examples
         from simmim.data.report import RowReport
 
-        columns = {"document": Column(document), "summary": Column(summary)}
-        if text is not None:
-            columns = {"text": Column(text)}
-        elif messages is not None:
-            columns = {"conversation": ConversationColumn(messages)}
         lengths = {name: array("Q") for name in columns}
         report = RowReport(file)
         for row in check_examples(file, columns=list(columns.values()), report=report):
@@ -89,8 +119,7 @@ def check(
             table.add_row(Text(reason), f"{count:,}", Text(", ".join(report.places[reason])))
         _print(table)
         typer.echo(terminal_safe(f"the first: {' '.join(report.first.split())}"))
-    if report.total_broken or not report.rows:
-        raise typer.Exit(1)
+    return bool(report.rows) and not report.total_broken
 
 
 def _show_manifest(manifest: Mapping[str, Any]) -> None:

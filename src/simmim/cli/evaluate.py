@@ -30,6 +30,18 @@ def evaluate(
         Path | None,
         typer.Option(help="Instead: JSON lines, for instance, with document and summary, text, or messages."),
     ] = None,
+    document: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --file: its documents.", show_default="the recipe's")
+    ] = None,
+    summary: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --file: its summaries.", show_default="the recipe's")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --file: its texts.", show_default="the recipe's")
+    ] = None,
+    messages: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --file: its conversations.", show_default="the recipe's")
+    ] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which split of the corpus.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents, drawn at random (seed 0).")] = None,
     without_near_duplicates: Annotated[
@@ -66,20 +78,22 @@ def evaluate(
     from simmim.cli.evaluation_data import load_evaluation_data
     from simmim.tasks.checkpoints import reads_source
 
+    columns = {"document": document, "summary": summary, "text": text, "messages": messages}
     if not reads_source(model):
         from simmim.cli.language_evaluation import evaluate_language
 
-        _refuse(command, "beams", "max_new_tokens", "batch_size", why="the model writes no summaries")
+        writes = ("beams", "max_new_tokens", "batch_size", "document", "summary")
+        _refuse(command, *writes, why="the model writes no summaries")
         with _output(json_file) as stream, _output(report) as page:
-            data = load_evaluation_data(model, corpus, file, split, language=True)
+            data = load_evaluation_data(model, corpus, file, split, language=True, columns=columns)
             data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
             evaluate_language(model, beside or [], data, context or [], stream, page)
         return
-    _refuse(command, "context", why="the model writes summaries, and reads documents in full")
+    _refuse(command, "context", "text", "messages", why="the model writes summaries, and reads documents in full")
     decoding: Decoding = {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     # what cannot be written is refused before any work is done for it
     with _output(json_file) as stream, _output(report) as page:
-        data = load_evaluation_data(model, corpus, file, split)
+        data = load_evaluation_data(model, corpus, file, split, columns=columns)
         data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
         systems = _run(model, beside or [], data, decoding)
         _finish(systems, data, decoding, stream, page)

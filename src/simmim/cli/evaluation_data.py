@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,13 @@ from simmim.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["EvaluationData", "load_evaluation_data"]
+    from simmim.train.sections import DataSection
+
+__all__ = ["COLUMNS", "EvaluationData", "load_evaluation_data"]
+
+COLUMNS = ("document", "summary", "text", "messages")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,13 @@ class EvaluationData:
 
 
 def load_evaluation_data(
-    model: Path, corpus: str | None, file: Path | None, split: str, *, language: bool = False
+    model: Path,
+    corpus: str | None,
+    file: Path | None,
+    split: str,
+    *,
+    language: bool = False,
+    columns: Mapping[str, str | None] | None = None,
 ) -> EvaluationData:
     """Load what to measure on and what to choose the baselines on.
 
@@ -69,21 +81,25 @@ def load_evaluation_data(
         file: JSON lines; the baselines are then chosen on it, too.
         split: `validation` or `test`.
         language: read texts or conversations, whichever there are, not documents with summaries.
+        columns: what `document`, `summary`, `text` and `messages` are called in `file`; None stands for the name in
+            the recipe of the model, or else for the same.
 
     Raises:
         ConfigError: nothing names the data, or both do.
         DataError: the data cannot be read.
     """
     from simmim.data.corpora import load_corpus, load_manifest
-    from simmim.data.examples import load_examples
-    from simmim.train.run_config import load_recipe
 
-    read: Callable[[Path], Dataset] = _load_language if language else load_examples
+    given = {key: name for key, name in (columns or {}).items() if name is not None}
+    if given and file is None:
+        raise ConfigError(f"--{next(iter(given))}: expected --file, whose column it names; pass both, or neither")
     if corpus is not None and file is not None:
         raise ConfigError("--corpus and --file: expected one of them, got both")
     if file is not None:
-        examples = read(file)
-        return EvaluationData(examples, examples, _described(file))
+        if "text" in given and "messages" in given:
+            raise ConfigError("--text, --messages: expected one of them, got both")
+        examples = _read(str(file), _names(model, given), language)
+        return EvaluationData(examples, examples, _described(str(file), examples))
     if corpus is not None:
         splits = load_corpus(corpus)
         origin = {"corpus": corpus, "split": split, "manifest": load_manifest(corpus)}
@@ -92,7 +108,7 @@ def load_evaluation_data(
         raise ConfigError(
             f"--corpus, --file: expected one of them, as {model} holds no recipe.yaml that names the data"
         )
-    data = load_recipe(model / "recipe.yaml").data
+    data = _recipe_data(model)
     if len(data.corpora) > 1:
         raise ConfigError(
             f"--corpus: expected one of {', '.join(data.corpora)}, all of which the model has learnt from; name one"
@@ -103,18 +119,44 @@ def load_evaluation_data(
     if chosen is None:
         raise ConfigError(f"--split {split}: the recipe of {model} names no file for it; pass --file")
     assert data.validation is not None
-    origin = _described(Path(chosen)) | {"split": split}
-    return EvaluationData(read(Path(chosen)), read(Path(data.validation)), origin)
+    names = {key: name for key in COLUMNS if (name := getattr(data, key)) is not None}
+    examples = _read(chosen, names, language)
+    return EvaluationData(
+        examples, _read(data.validation, names, language), _described(chosen, examples) | {"split": split}
+    )
 
 
-def _load_language(file: Path) -> Dataset:
-    """Load conversations if the first row has `messages`, else texts."""
-    from simmim.data.examples import load_conversations, load_texts, names_column
+def _recipe_data(model: Path) -> DataSection:
+    from simmim.train.run_config import load_recipe
 
-    return load_conversations(file) if names_column(file, "messages") else load_texts(file)
+    return load_recipe(model / "recipe.yaml").data
 
 
-def _described(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"file": str(file), "manifest": {"bytes": file.stat().st_size, "sha256": digest}}
+def _names(model: Path, given: dict[str, str]) -> dict[str, str]:
+    """Return what the columns of a file are called that the model's recipe does not name."""
+    if given or not (model / "recipe.yaml").is_file():
+        return given
+    try:
+        data = _recipe_data(model)
+    except ConfigError as error:
+        logger.warning("%s; so the columns of the file are expected to have their usual names", error)
+        return {}
+    return {key: name for key in COLUMNS if (name := getattr(data, key)) is not None}
+
+
+def _read(path: str, names: Mapping[str, str], language: bool) -> Dataset:
+    """Read a source by the names of its columns; of language conversations if the first row has some, else texts."""
+    from simmim.data.examples import load_conversations, load_examples, load_texts, names_column
+
+    if not language:
+        return load_examples(path, document=names.get("document", "document"), summary=names.get("summary", "summary"))
+    messages = names.get("messages", "messages")
+    if "messages" in names or ("text" not in names and names_column(path, messages)):
+        return load_conversations(path, messages=messages)
+    return load_texts(path, text=names.get("text", "text"))
+
+
+def _described(path: str, rows: Dataset) -> dict[str, Any]:
+    from simmim.data.examples import source_record
+
+    return {"file": path, "manifest": source_record(rows)}

@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ from simmim.data.cache import cache_folder, made_once
 from simmim.data.columns import Column, ConversationColumn
 from simmim.data.examples import load_examples, read_table
 from simmim.data.splits import SPLITS, Pair, Row
-from simmim.errors import DataError
+from simmim.errors import DataError, SimMIMError, is_full
 
 __all__ = [
     "CORPORA",
@@ -84,10 +85,17 @@ def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> d
         DataError: The name is unknown, the corpus cannot be built, or its folder is damaged.
     """
     folder = _built(name, cache_dir)
+    with _damage_named(folder):
+        return _load(folder, load_manifest(name, cache_dir), cache_dir)
+
+
+def _load(folder: Path, manifest: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None) -> datasets.DatasetDict:
     flags = _near_duplicates(folder)
     splits = datasets.DatasetDict()
     for split in SPLITS:
-        rows = _read_split(folder, split, cache_dir)
+        rows, report = read_table(folder / f"{split}.jsonl", _columns(folder), cache_dir=cache_dir)
+        if report.sha256 != manifest["splits"][split].get("sha256", report.sha256):
+            raise ValueError(f"{split}.jsonl is not what manifest.json says")
         near = set(flags.get(split, []))
         splits[split] = rows.add_column("near_duplicate", [place in near for place in range(len(rows))])
     return splits
@@ -95,7 +103,9 @@ def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> d
 
 def load_manifest(name: str, cache_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Load what is recorded about a corpus: its origin, licence, counts and hashes; builds it as `load_corpus` does."""
-    manifest: dict[str, Any] = json.loads((_built(name, cache_dir) / "manifest.json").read_text(encoding="utf-8"))
+    folder = _built(name, cache_dir)
+    with _damage_named(folder):
+        manifest: dict[str, Any] = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
     return manifest
 
 
@@ -137,8 +147,20 @@ def _near_duplicates(folder: Path) -> dict[str, list[int]]:
     return flags
 
 
-def _read_split(folder: Path, split: str, cache_dir: str | os.PathLike[str] | None) -> datasets.Dataset:
-    return read_table(folder / f"{split}.jsonl", _columns(folder), cache_dir=cache_dir)[0]
+@contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged corpus in the cache raises into one clear error."""
+    try:
+        yield
+    except SimMIMError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
+        raise DataError(
+            f"{folder}: the corpus in the cache is damaged ({type(error).__name__}: {error}). Delete the folder, and "
+            "it is built anew."
+        ) from error
 
 
 def _columns(folder: Path) -> list[Column]:

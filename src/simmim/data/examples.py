@@ -4,18 +4,22 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import datasets
 import pyarrow as pa
 
+from simmim.atomic import remove_folder
 from simmim.data.cache import cache_folder, made_once
 from simmim.data.columns import Column, ConversationColumn
 from simmim.data.report import RowReport
 from simmim.data.rows import Row, open_hub_dataset, read_dataset, read_file, read_folder, read_texts
+from simmim.data.source_digest import check_files, source_digest
 from simmim.errors import ConfigError, DataError
+from simmim.files import file_digest
 
 __all__ = [
     "check_examples",
@@ -25,12 +29,13 @@ __all__ = [
     "names_column",
     "read_examples",
     "read_table",
+    "source_record",
 ]
 
 logger = logging.getLogger(__name__)
 
 HUB = "hf:"
-_LAYOUT = 1  # of the folders in the cache: part of their names
+_LAYOUT = 2  # of the folders in the cache: part of their names
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 4_000_000
 
@@ -46,7 +51,7 @@ def load_examples(
     """Load examples of one's own.
 
     The rows are written once into a table in the cache, which is then mapped into memory: a file may be larger than
-    the memory. A changed file is read again.
+    the memory. A file whose content has changed is read again.
 
     Args:
         path: JSON lines (`.jsonl`, `.json`, `.ndjson`), CSV with a header (`.csv`, `.tsv`), any of them with `.gz`,
@@ -135,13 +140,11 @@ def load_conversations(
 
 
 def names_column(path: str | os.PathLike[str], column: str) -> bool:
-    """Tell whether the first row of a source, as of `load_examples`, has a column.
-
-    Raises:
-        DataError: The source cannot be read.
-    """
-    rows, _ = _open(path, [Column(column)])
-    first = next(rows, None)
+    """Tell whether the first row of a source, as of `load_examples`, has a column."""
+    try:
+        first = next(_open(path, [Column(column)]).rows, None)
+    except DataError:  # a table without the column; whatever else is wrong with it, whoever reads it will say
+        return False
     return first is not None and column in first.fields
 
 
@@ -161,26 +164,52 @@ def read_table(
         cache_dir: The cache.
 
     Returns:
-        The table, and the report that lies beside it in the cache.
+        The table, and the report that lies beside it in the cache. `source_record` tells what the table was read from.
     """
     if bad_rows not in ("refuse", "skip"):
         raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
     wanted = [Column(column) if isinstance(column, str) else column for column in columns]
-    rows, state = _open(path, wanted)
-    key = hashlib.sha256(json.dumps([_LAYOUT, state, *((c.holds, c.name) for c in wanted)]).encode()).hexdigest()[:32]
+    source = _open(path, wanted, cache_dir)
+    content = source.digest()
+    state = [_LAYOUT, source.name, content, *((column.holds, column.name) for column in wanted)]
+    key = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
 
     def make(folder: Path) -> None:
         report = RowReport(os.fspath(path))
+        counted = _Counted(source.rows)  # a dataset of the hub has no file to digest
+        rows = counted if isinstance(content, str) else source.rows
         _write(folder / "rows.arrow", _whole(rows, wanted, report), wanted)
+        if source.digest() != content:
+            raise DataError(f"{report.source}: the source was changed while it was read. Start again.")
+        report.bytes, report.sha256 = (counted.bytes, counted.sha256) if isinstance(content, str) else content
+        report.table_sha256 = file_digest(folder / "rows.arrow")[1]
         _complain(report, bad_rows)
         report.save(folder / "report.json")
 
-    folder = made_once(cache_folder(cache_dir) / "examples" / key, make)
+    place = cache_folder(cache_dir) / "examples" / key
+    if place.exists() and _report_of(place) is None:
+        logger.warning("%s: the cached rows in %s are damaged; the source is read again", source.name, place)
+        remove_folder(place)
+    folder = made_once(place, make)
     report = RowReport.load(folder / "report.json")
     _complain(report, bad_rows)
     if report.total_broken:
         logger.warning("%s: %s; they are left out (see %s)", report.source, report, folder / "report.json")
-    return datasets.Dataset.from_file(str(folder / "rows.arrow")), report
+    # the place that datasets has for it
+    read = {report.source: {"num_bytes": report.bytes, "checksum": report.sha256}}
+    info = datasets.DatasetInfo(download_checksums=read)
+    return datasets.Dataset.from_file(str(folder / "rows.arrow"), info=info), report
+
+
+def source_record(rows: datasets.Dataset) -> dict[str, Any]:
+    """Return `bytes` and `sha256` of the source that rows were read from, as they were then.
+
+    Args:
+        rows: What a function of this module returned. Of a Hugging Face dataset it is the rows that are digested, of a
+            folder the list of its files with the SHA-256 of each.
+    """
+    (read,) = (rows.info.download_checksums or {}).values()
+    return {"bytes": read["num_bytes"], "sha256": read["checksum"]}
 
 
 def check_examples(
@@ -200,25 +229,66 @@ def check_examples(
         DataError: The source as a whole cannot be read.
     """
     wanted = [Column(column) if isinstance(column, str) else column for column in columns]
-    rows, _ = _open(path, wanted)
-    yield from _whole(rows, wanted, report)
+    yield from _whole(_open(path, wanted).rows, wanted, report)
 
 
-def _open(path: str | os.PathLike[str], wanted: Sequence[Column]) -> tuple[Iterator[Row], object]:
-    """Return the rows of a source, and what changes when the source does."""
+@dataclass(frozen=True)
+class _Source:
+    """A source that has been opened.
+
+    Attributes:
+        name: What it is called, with its whole path.
+        rows: Its rows, from the first.
+        digest: Says what changes when its content does: size and SHA-256, or a dataset's own fingerprint.
+    """
+
+    name: str
+    rows: Iterator[Row]
+    digest: Callable[[], tuple[int, str] | str]
+
+
+def _open(
+    path: str | os.PathLike[str], wanted: Sequence[Column], cache_dir: str | os.PathLike[str] | None = None
+) -> _Source:
     name, columns = os.fspath(path), [column.name for column in wanted]
     if name.startswith(HUB):
-        dataset = open_hub_dataset(name.removeprefix(HUB))
-        return read_dataset(dataset, columns, name), [name, dataset._fingerprint]
-    place = Path(path).absolute()
-    folder = place.is_dir()
-    files = sorted(place.rglob("*.txt")) if folder else [place]
-    try:
-        state = [[str(file), stat.st_size, stat.st_mtime_ns] for file in files for stat in [file.stat()]]
-    except OSError as error:
-        raise DataError(f"{name}: expected a file to read, cannot read it ({error}). Check the path.") from error
+        dataset = open_hub_dataset(name.removeprefix(HUB), cache_folder(cache_dir) / "datasets")
+        return _Source(name, read_dataset(dataset, columns, name), lambda: dataset._fingerprint)
+    place = Path(path)
+    check_files(place, "*.txt")
     read_all = read_folder if len(columns) > 1 else read_texts
-    return (read_all if folder else read_file)(Path(path), columns), [str(place), state]
+    rows = (read_all if place.is_dir() else read_file)(place, columns)
+    return _Source(str(place.absolute()), rows, lambda: source_digest(place))
+
+
+@dataclass
+class _Counted:
+    """Passes rows on, and digests them."""
+
+    rows: Iterable[Row]
+    bytes: int = 0
+    _digest: Any = field(default_factory=hashlib.sha256)
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self.rows:
+            line = f"{json.dumps(dict(row.fields), default=repr)}\n".encode()
+            self.bytes += len(line)
+            self._digest.update(line)
+            yield row
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the rows as JSON lines."""
+        return str(self._digest.hexdigest())
+
+
+def _report_of(folder: Path) -> RowReport | None:
+    """Return the report beside cached rows; None if it or they are not as they were written."""
+    try:
+        report = RowReport.load(folder / "report.json")
+        return report if file_digest(folder / "rows.arrow")[1] == report.table_sha256 else None
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
 
 
 def _whole(rows: Iterable[Row], columns: Sequence[Column], report: RowReport) -> Iterator[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from simmim.errors import DataError
+from simmim.errors import CheckpointError, DataError
 
 __all__ = ["check_redistributable", "data_notice", "learnt_from", "private_corpora"]
 
@@ -19,39 +19,48 @@ def private_corpora(manifest: Mapping[str, Any]) -> list[str]:
     return [str(one["corpus"]) for one in _corpora(manifest) if not one.get("redistributable", True)]
 
 
-def data_notice(manifest: Mapping[str, Any]) -> str:
+def data_notice(folder: Path) -> str:
     """Say in Markdown, for a model's card, what it has learnt from, and that it may not be passed on where that is so.
 
     Args:
-        manifest: As of `private_corpora`.
+        folder: As of `learnt_from`.
 
     Returns:
-        A line for each corpus with its licence; before them a warning where there is a reason. Empty where the run
-        used files of the user's.
+        A line for each corpus with its licence and for each file of the user's with its digest, those of the model
+        that the training started from under a heading of their own; before them a warning where there is a reason.
     """
-    lines = [f"- `{one['corpus']}`: {one.get('licence', 'licence not recorded')}" for one in _corpora(manifest)]
-    private = private_corpora(manifest)
+    data, initial = (_read(folder / name) for name in _RECORDS)
+    paragraphs = []
+    private = private_corpora(learnt_from(folder))
     if private:
-        names = ", ".join(f"`{name}`" for name in private)
-        lines = [f"**Do not pass this model on.** It has learnt from texts that may not be: {names}.", "", *lines]
-    return "\n".join(lines)
+        names = ", ".join(map(_code, private))
+        paragraphs.append(f"**Do not pass this model on.** It has learnt from texts that may not be: {names}.")
+    paragraphs.append("\n".join(map(_line, _sources(data).values())) or "Not recorded.")
+    if initial:
+        paragraphs += [
+            "### Before, as the model that the training started from",
+            f"The model in {_code(initial.get('path'))}; `initial_model.json` has the digests of its files.",
+            "\n".join(map(_line, _sources(initial.get("learnt_from")).values()))
+            or "What it has learnt from is not recorded.",
+        ]
+    return "\n\n".join(paragraphs)
 
 
 def learnt_from(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the corpora that a saved model has learnt from, itself or as the model that its training started from.
+    """Return what a saved model has learnt from, first as the model that its training started from, then itself.
 
     Args:
         folder: The folder of a trained model, with the records of its run.
 
     Returns:
-        By their names, of each what its manifest says of `corpus`, `redistributable` and `licence`. Files of the user's
-        have none.
+        Of each corpus, by its name, what its manifest says of `corpus`, `redistributable` and `licence`; of each file
+        of the user's, by split, path and digest, its `split`, `path`, `bytes`, `sha256` and `rows`.
+
+    Raises:
+        CheckpointError: A record is damaged.
     """
-    found: dict[str, dict[str, Any]] = {}
-    data, initial = (_read(folder / name) for name in ("data.json", "initial_model.json"))
-    for one in [*_corpora(initial.get("learnt_from", {})), *_corpora(data)]:
-        found[one["corpus"]] = {key: one[key] for key in ("corpus", "redistributable", "licence") if key in one}
-    return found
+    data, initial = (_read(folder / name) for name in _RECORDS)
+    return _sources(initial.get("learnt_from", {})) | _sources(data)
 
 
 def check_redistributable(folder: Path) -> None:
@@ -74,11 +83,50 @@ def check_redistributable(folder: Path) -> None:
         )
 
 
+_RECORDS = ("data.json", "initial_model.json")
+_FILE = ("path", "bytes", "sha256", "rows")
+
+
 def _read(record: Path) -> dict[str, Any]:
     if not record.is_file():
         return {}
-    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{record}: the record is damaged ({error}); bring it back from a copy") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{record}: the record is damaged, it holds no object; bring it back from a copy")
     return content
+
+
+def _sources(manifest: Any) -> dict[str, dict[str, Any]]:
+    """Return the corpora and files that a manifest names, each by a name that no other has."""
+    if not isinstance(manifest, Mapping):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for one in _corpora(manifest):
+        found[one["corpus"]] = {key: one[key] for key in ("corpus", "redistributable", "licence") if key in one}
+    for name, one in manifest.items():
+        if isinstance(one, Mapping) and isinstance(one.get("path"), str) and "corpus" not in one:
+            file = {"split": one.get("split", name), **{key: one[key] for key in _FILE if key in one}}
+            found[f"{file['split']} {file['path']} {str(file.get('sha256'))[:12]}"] = file
+    return found
+
+
+def _line(source: Mapping[str, Any]) -> str:
+    """Return a corpus or a file as an item of a list."""
+    if "corpus" in source:
+        return f"- {_code(source['corpus'])}: {source.get('licence', 'licence not recorded')}"
+    rows = source.get("rows")
+    counted = f", {rows:,} rows" if isinstance(rows, int) else ""
+    return (
+        f"- {source['split']}: a file of the user's, {_code(source['path'])}{counted}, SHA-256 {source.get('sha256')}"
+    )
+
+
+def _code(text: object) -> str:
+    """Return a text in one line, as code."""
+    return "`" + " ".join(str(text).replace("`", "'").split()) + "`"
 
 
 def _corpora(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

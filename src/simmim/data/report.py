@@ -20,6 +20,9 @@ class RowReport:
         broken: How many are not, by reason.
         places: The first ten places of each reason.
         first: The first broken row, in a sentence; empty where there is none.
+        bytes: The size of the source when it was read.
+        sha256: Its digest.
+        table_sha256: The digest of the table that its rows were written into.
     """
 
     source: str
@@ -27,6 +30,9 @@ class RowReport:
     broken: dict[str, int] = field(default_factory=dict)
     places: dict[str, list[str]] = field(default_factory=dict)
     first: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    table_sha256: str = ""
 
     @property
     def total_broken(self) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from simmim.data.source_digest import source_digest
 from simmim.errors import DataError
 
 __all__ = ["FORMATS", "Row", "open_hub_dataset", "read_dataset", "read_file", "read_folder", "read_texts"]
@@ -110,10 +112,11 @@ def read_texts(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield Row(str(path.relative_to(folder)), {column: _text_of(path.read_bytes())})
 
 
-def open_hub_dataset(name: str) -> datasets.Dataset:
+def open_hub_dataset(name: str, cache: Path) -> datasets.Dataset:
     """Open a split of a Hugging Face dataset.
 
     Args:
+        cache: Where a local folder is prepared, by its content: `datasets` itself goes by sizes and times.
         name: `owner/name[/configuration][:split]`, or a local folder in place of the name; the split is `train`
             where not given.
 
@@ -127,8 +130,17 @@ def open_hub_dataset(name: str) -> datasets.Dataset:
     configuration = None
     if not Path(path).exists() and path.count("/") == 2:
         path, _, configuration = path.rpartition("/")
+    cache_dir, fingerprint = None, None
+    if Path(path).exists():
+        fingerprint = source_digest(Path(path), "*")[1]
+        cache_dir = str(cache / fingerprint[:32])
     try:
-        return datasets.load_dataset(path, configuration, split=split or "train")
+        found = datasets.load_dataset(path, configuration, split=split or "train", cache_dir=cache_dir)
+        if fingerprint is not None:
+            if source_digest(Path(path), "*")[1] != fingerprint:
+                raise ValueError("the folder was changed while it was read")
+            found._fingerprint = hashlib.sha256(f"{fingerprint} {split}".encode()).hexdigest()[:16]
+        return found
     except Exception as error:  # datasets documents no common base
         raise DataError(
             f"hf:{name}: expected a Hugging Face dataset that can be loaded (hf:owner/name[/configuration][:split]), "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.data.chat_template import add_chat_template, turn_end_ids
-from simmim.data.examples import load_conversations
+from simmim.data.columns import Column, ConversationColumn
 from simmim.tasks.dialogue import each_speaker_replies, tokenize_conversations
 from simmim.tasks.language_modelling import tokenize_texts
 from simmim.train.language_modelling import CausalTask, texts_of
@@ -26,15 +25,17 @@ class Dialogue(CausalTask):
     are few, and a model that goes on from a language model with nothing but them forgets the language it knew.
     """
 
+    column_keys = ("messages",)
+
     def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
         """Keep the conversations, each as every one of its speakers replies in it, or else the texts."""
         if "messages" in rows.column_names:
             return each_speaker_replies(rows.select_columns(["messages"]))
         return texts_of(rows, source)
 
-    def read(self, path: Path) -> datasets.Dataset:
-        """Read conversations."""
-        return load_conversations(path)
+    def file_columns(self) -> list[Column]:
+        """Return the column of the conversations."""
+        return [ConversationColumn(self.recipe.data.column("messages"))]
 
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
         """Go through the texts, and through what is said, with the headers that a template writes."""

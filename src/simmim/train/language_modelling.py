@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import datasets
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.data.examples import load_texts
 from simmim.errors import ConfigError
 from simmim.models import SimMIMForCausalLM
 from simmim.tasks.language_modelling import text_column, tokenize_texts
@@ -97,13 +95,11 @@ class CausalTask(TrainingTask):
 class LanguageModelling(CausalTask):
     """Learns from `text`, or from the `document` of a corpus of examples with summaries."""
 
+    column_keys = ("text",)
+
     def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
         """Keep the texts."""
         return texts_of(rows, source)
-
-    def read(self, path: Path) -> datasets.Dataset:
-        """Read texts."""
-        return load_texts(path)
 
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
         """Go through the texts."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
-from simmim.data.redistribution import data_notice, learnt_from
+from simmim.data.redistribution import data_notice
 
 __all__ = ["model_card"]
 
@@ -29,7 +29,7 @@ def model_card(folder: Path, model: PreTrainedModel) -> str:
         f"{model.num_parameters():,} parameters, trained by `simmim train` with the recipe in `recipe.yaml`; "
         "`resolved.yaml` has every setting, `versions.json` the versions of packages, `data.json` the data.",
         "## Learnt from",
-        data_notice(learnt_from(folder)) or "Files of the user's: `data.json` has their digests.",
+        data_notice(folder),
         "## Scores",
         "Not measured yet: `simmim evaluate`.",
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from datasets import Dataset
 
 from simmim import __version__
 from simmim.data.corpora import load_manifest
+from simmim.data.examples import source_record
 from simmim.data.redistribution import learnt_from
 from simmim.errors import CheckpointError
 from simmim.tasks.checkpoints import part_digests
@@ -38,12 +38,15 @@ def data_manifest(data: DataSection, splits: Mapping[str, Dataset]) -> dict[str,
 
     Returns:
         The manifest of the corpus, or those of several by their names; for files of one's own the path, size in bytes,
-        SHA-256 and rows of each split.
+        SHA-256 and rows of each split, as they were when the rows were read.
     """
     if data.corpora:
         manifests = {name: load_manifest(name) for name in data.corpora}
         return manifests if len(manifests) > 1 else manifests[data.corpora[0]]
-    return {name: _describe(Path(getattr(data, name)), split) for name, split in splits.items()}
+    return {
+        name: {"path": str(getattr(data, name)), **source_record(split), "rows": len(split)}
+        for name, split in splits.items()
+    }
 
 
 def initial_model(recipe: Recipe) -> dict[str, Any] | None:
@@ -61,13 +64,3 @@ def initial_model(recipe: Recipe) -> dict[str, Any] | None:
         return {"path": recipe.init_from, "sha256": part_digests(folder), "learnt_from": learnt_from(folder)}
     except CheckpointError as error:
         raise CheckpointError(f"init_from: {error}") from error
-
-
-def _describe(path: Path, split: Dataset) -> dict[str, Any]:
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest() if path.is_dir() else stream.read())
-    size = sum(file.stat().st_size for file in files)
-    return {"path": str(path), "bytes": size, "sha256": digest.hexdigest(), "rows": len(split)}

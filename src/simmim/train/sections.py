@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt,
 from pydantic.dataclasses import dataclass
 
 __all__ = [
+    "COLUMN_KEYS",
     "BatchingSection",
     "DataSection",
     "EarlyStoppingSection",
@@ -20,6 +21,8 @@ __all__ = [
 _STRICT = ConfigDict(extra="forbid")
 _Count = Annotated[StrictInt, Field(gt=0)]
 _Number = StrictFloat | StrictInt
+_Name = Annotated[StrictStr, Field(min_length=1)]
+COLUMN_KEYS = ("document", "summary", "text", "messages")
 
 
 def _names(value: object) -> object:
@@ -41,6 +44,10 @@ class DataSection:
         train: JSON lines, for instance, with `document` and `summary`, or with `text`: what the task learns from.
         validation: the same, to measure the loss on while training.
         test: the same, to measure with once at the end; training never reads it.
+        document: what the column of the documents is called in the files; None stands for `document`.
+        summary: the same of the summaries; None stands for `summary`.
+        text: the same of the texts that language is learnt from; None stands for `text`.
+        messages: the same of the conversations; None stands for `messages`.
         max_source_tokens: cut every document to so many tokens; None keeps all of it, however long.
         max_target_tokens: cut every summary to so many tokens; None keeps all of it.
         sequence_length: tokens of a sequence that texts are packed into; a longer text is learnt in pieces.
@@ -50,6 +57,10 @@ class DataSection:
     train: StrictStr | None = None
     validation: StrictStr | None = None
     test: StrictStr | None = None
+    document: _Name | None = None
+    summary: _Name | None = None
+    text: _Name | None = None
+    messages: _Name | None = None
     max_source_tokens: _Count | None = None
     max_target_tokens: _Count | None = None
     sequence_length: _Count | None = None
@@ -61,6 +72,16 @@ class DataSection:
             raise ValueError(f"expected either corpus or files, got corpus and {', '.join(files)}; remove one of them")
         if self.corpus is None and not {"train", "validation"} <= set(files):
             raise ValueError(f"expected corpus, or both train and validation, got {', '.join(files) or 'none of them'}")
+        named = [name for name in COLUMN_KEYS if getattr(self, name) is not None]
+        if self.corpus is not None and named:
+            raise ValueError(f"expected {named[0]} only beside files, whose column it names; remove it")
+        if self.column("document") == self.column("summary"):
+            raise ValueError(f"document, summary: expected two columns, got {self.document!r} for both")
+
+    def column(self, key: str) -> str:
+        """Return what a column is called in the files, by its key in `COLUMN_KEYS`."""
+        name: str | None = getattr(self, key)
+        return key if name is None else name
 
     @property
     def corpora(self) -> list[str]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import datasets
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.data.examples import load_examples
 from simmim.errors import DataError
 from simmim.models import SimMIMForConditionalGeneration
 from simmim.tasks.summarisation import tokenize_examples
@@ -18,7 +16,7 @@ from simmim.train.task import TASKS, TrainingTask
 
 __all__ = ["Summarisation"]
 
-_COLUMNS = ["document", "summary"]
+_COLUMNS = ("document", "summary")
 
 
 @TASKS.register("summarisation")
@@ -28,6 +26,7 @@ class Summarisation(TrainingTask):
     auto_class = AutoModelForSeq2SeqLM
     model_class = SimMIMForConditionalGeneration
     limits = frozenset({"max_source_tokens", "max_target_tokens"})
+    column_keys = _COLUMNS
     masks_spans = True
 
     def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
@@ -36,11 +35,7 @@ class Summarisation(TrainingTask):
             raise DataError(
                 f"corpus {source}: expected documents with summaries, it has {', '.join(rows.column_names)}"
             )
-        return rows.select_columns(_COLUMNS)
-
-    def read(self, path: Path) -> datasets.Dataset:
-        """Read documents and summaries."""
-        return load_examples(path)
+        return rows.select_columns(list(_COLUMNS))
 
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
         """Go through documents, then summaries."""

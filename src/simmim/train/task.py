@@ -10,13 +10,15 @@ from typing import Any, ClassVar
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from simmim.data.columns import Column
 from simmim.data.corpora import load_corpus
+from simmim.data.examples import read_table
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig
 from simmim.nn.registry import Registry
 from simmim.tasks.checkpoints import load_model
 from simmim.train.batching import LengthBatches
-from simmim.train.sections import Recipe
+from simmim.train.sections import COLUMN_KEYS, Recipe
 
 __all__ = ["TASKS", "TrainingTask"]
 
@@ -30,6 +32,7 @@ class TrainingTask(ABC):
         auto_class: the class of transformers that finds a saved model for the task.
         model_class: the class of its models.
         limits: keys of the section `data` that say how long examples may be, and mean something here.
+        column_keys: keys of the section `data` that name the columns of a file which are read here.
         masks_spans: whether there may be a first phase on masked spans.
         unit: what a row is called when rows are counted.
 
@@ -40,6 +43,7 @@ class TrainingTask(ABC):
     auto_class: ClassVar[Any]
     model_class: ClassVar[type[PreTrainedModel]]
     limits: ClassVar[frozenset[str]] = frozenset()
+    column_keys: ClassVar[tuple[str, ...]]
     masks_spans: ClassVar[bool] = False
     unit: ClassVar[str] = "examples"
 
@@ -57,6 +61,10 @@ class TrainingTask(ABC):
             if getattr(self.recipe.data, key) is not None:
                 allowed = ", ".join(sorted(self.limits)) or "none such key"
                 raise ConfigError(f"data.{key}: task {self.recipe.task} takes {allowed}; remove it")
+        for key in COLUMN_KEYS:
+            if key not in self.column_keys and getattr(self.recipe.data, key) is not None:
+                allowed = ", ".join(self.column_keys)
+                raise ConfigError(f"data.{key}: task {self.recipe.task} reads {allowed} of a file; remove it")
         if self.recipe.pretraining is not None and not self.masks_spans:
             raise ConfigError(f"pretraining: task {self.recipe.task} has no phase on masked spans; remove it")
 
@@ -81,9 +89,15 @@ class TrainingTask(ABC):
     def columns(self, rows: datasets.Dataset, source: str) -> datasets.Dataset:
         """Keep the columns of a corpus that the task learns from; `source` is its name."""
 
-    @abstractmethod
+    def file_columns(self) -> list[Column]:
+        """Return the columns of a source of the user's that the task learns from."""
+        return [Column(self.recipe.data.column(key)) for key in self.column_keys]
+
     def read(self, path: Path) -> datasets.Dataset:
-        """Read such columns from a source of the user's."""
+        """Read such columns from a source of the user's; they get the names that they have in a corpus."""
+        rows = read_table(path, self.file_columns())[0]
+        names = {self.recipe.data.column(key): key for key in self.column_keys}
+        return rows.rename_columns({own: key for own, key in names.items() if own != key})
 
     @abstractmethod
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:

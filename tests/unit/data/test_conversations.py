@@ -311,11 +311,17 @@ def test_what_has_learnt_from_private_texts_is_not_shipped(tmp_path: Path) -> No
     own = {"train": {"path": "a.jsonl", "rows": 3}}
     assert [private_corpora(one) for one in (public, private, own)] == [[], ["series"], []]
     assert private_corpora({"plays": public, "series": private}) == ["series"]
-    assert data_notice(own) == ""
-    assert data_notice(public) == "- `plays`: none"
-    notice = data_notice({"plays": public, "series": private})
+
+    def notice_of(data: dict[str, Any]) -> str:
+        (tmp_path / "data.json").write_text(json.dumps(data))
+        return data_notice(tmp_path)
+
+    assert notice_of(own) == "- train: a file of the user's, `a.jsonl`, 3 rows, SHA-256 None"
+    assert notice_of(public) == "- `plays`: none"
+    notice = notice_of({"plays": public, "series": private})
     assert notice.startswith("**Do not pass this model on.** It has learnt from texts that may not be: `series`.\n\n")
     assert notice.endswith("- `plays`: none\n- `series`: theirs")
+    (tmp_path / "data.json").unlink()
     with pytest.raises(DataError, match="data.json: expected the record of what the model has learnt from"):
         check_redistributable(tmp_path)
     (tmp_path / "data.json").write_text(json.dumps(public))
@@ -328,6 +334,28 @@ def test_what_has_learnt_from_private_texts_is_not_shipped(tmp_path: Path) -> No
     assert list(learnt_from(tmp_path)) == ["series", "plays"]
     with pytest.raises(DataError, match="this one has learnt from series; keep it on this machine"):
         check_redistributable(tmp_path)
+
+
+def test_a_card_names_the_users_files_and_what_the_first_model_has_learnt_from(tmp_path: Path) -> None:
+    corpus = {"corpus": "plays", "redistributable": True, "licence": "none"}
+    before = {"train": {"path": "be`fore\n.jsonl", "bytes": 1, "sha256": "ab", "rows": 1}}
+    after = {"train": {"path": "after.jsonl", "bytes": 9, "sha256": "cd", "rows": 1234}}
+    for folder, data, initial in (
+        ("first", corpus, None),
+        ("second", before, "first"),
+        ("third", after, "second"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "data.json").write_text(json.dumps(data))
+        if initial is not None:
+            record = {"path": initial, "learnt_from": learnt_from(tmp_path / initial)}
+            (tmp_path / folder / "initial_model.json").write_text(json.dumps(record))
+    assert data_notice(tmp_path / "third").split("\n\n") == [
+        "- train: a file of the user's, `after.jsonl`, 1,234 rows, SHA-256 cd",
+        "### Before, as the model that the training started from",
+        "The model in `second`; `initial_model.json` has the digests of its files.",
+        "- `plays`: none\n- train: a file of the user's, `be'fore .jsonl`, 1 rows, SHA-256 ab",
+    ]
 
 
 def test_no_shipped_model_has_learnt_from_private_texts() -> None:

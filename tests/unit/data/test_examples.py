@@ -2,11 +2,15 @@
 
 import csv
 import gzip
+import hashlib
+import io
 import json
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -14,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from simmim.data import examples
-from simmim.data.examples import load_examples, read_examples
+from simmim.data.examples import check_examples, load_examples, read_examples, source_record
+from simmim.data.report import RowReport
 from simmim.data.rows import FORMATS, read_file
 from simmim.errors import ConfigError, DataError
 
@@ -298,3 +303,96 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         load_examples(tmp_path / "own.jsonl", bad_rows="drop")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="expected two columns, got 'document' for both"):
         load_examples(tmp_path / "own.jsonl", summary="document", cache_dir=tmp_path / "cache")
+
+
+def _touch(path: Path, content: bytes) -> None:
+    """Replace the content of a file, which keeps its size and its times."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "folder", "hub"])
+def test_a_file_that_keeps_its_size_and_time_is_read_again(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "source"
+    if kind in ("folder", "hub"):
+        place.mkdir()
+    file = {"folder": place / "a.txt", "hub": place / "train.jsonl"}.get(kind, place.with_suffix(f".{kind}"))
+
+    def content(document: str) -> bytes:
+        if kind == "folder":
+            return document.encode()
+        if kind == "csv":
+            return f"document,summary\n{document},s\n".encode()
+        if kind == "parquet":
+            sink = io.BytesIO()
+            pq.write_table(pa.table({"document": [document], "summary": ["s"]}), sink)
+            return sink.getvalue()
+        return json.dumps({"document": document, "summary": "s"}).encode() + b"\n"
+
+    if kind == "folder":
+        (place / "a.summary.txt").write_text("s")
+    file.write_bytes(content("one"))
+    name = f"hf:{place}" if kind == "hub" else str(place if kind == "folder" else file)
+    first = load_examples(name, cache_dir=tmp_path / "cache")
+    _touch(file, content("two"))
+    second = load_examples(name, cache_dir=tmp_path / "cache")
+    assert (first["document"][:], second["document"][:]) == (["one"], ["two"])
+    assert source_record(first) != source_record(second)
+    if kind in ("jsonl", "csv", "parquet"):
+        assert source_record(second) == {
+            **{"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        }
+    _touch(file, content("one"))
+    assert source_record(load_examples(name, cache_dir=tmp_path / "cache")) == source_record(first)
+
+
+def test_other_names_in_a_folder_are_another_source(tmp_path: Path) -> None:
+    folder = Path(source(tmp_path, "folder", ROWS))
+    first = source_record(load_examples(folder, cache_dir=tmp_path / "cache"))
+    for path in folder.glob("*.txt"):
+        path.rename(path.with_name(f"z{path.name}"))
+    assert source_record(load_examples(folder, cache_dir=tmp_path / "cache")) != first
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(GOOD)
+    read = examples._write
+
+    def change_after(*arguments: Any) -> None:
+        read(*arguments)
+        _touch(file, GOOD.replace(b"e", b"f"))
+
+    monkeypatch.setattr(examples, "_write", change_after)
+    with pytest.raises(DataError, match=r"a.jsonl: the source was changed while it was read. Start again"):
+        load_examples(file, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "examples").iterdir())
+
+
+@pytest.mark.parametrize("name", ["rows.arrow", "report.json"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", None])
+def test_damaged_cached_rows_are_read_again(tmp_path: Path, name: str, content: bytes | None) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(GOOD)
+    rows = list(load_examples(file, cache_dir=tmp_path / "cache"))
+    (folder,) = (tmp_path / "cache" / "examples").iterdir()
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    assert list(load_examples(file, cache_dir=tmp_path / "cache")) == rows
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.mkfifo(folder / "a.txt")
+    (tmp_path / "null.jsonl").symlink_to("/dev/null")
+    (tmp_path / "link.jsonl").symlink_to("nothing")
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    for name in ("a.jsonl", "folder", "null.jsonl", "link.jsonl", "loop.jsonl", "x" * 300 + ".jsonl", "a\0b.jsonl"):
+        for read in (load_examples, lambda path: list(check_examples(path, report=RowReport("a")))):
+            with pytest.raises(DataError, match="expected a file to read, cannot read it"):
+                read(tmp_path / name)

@@ -211,9 +211,14 @@ def test_whatever_is_damaged_a_run_ends_the_same_or_is_refused(tmp_path, make_re
     whole, run = Path(recipe.output_dir), tmp_path / "damaged"
     train(recipe)
     refused, same = 0, 0
-    for phase in ("checkpoints/checkpoint-2", "pretraining/checkpoints/checkpoint-4", "pretraining/model"):
+    tried = {
+        "checkpoints/checkpoint-2": (remove, flip_a_bit),
+        "pretraining/checkpoints/checkpoint-4": (truncate,),
+        "pretraining/model": (remove, make_a_folder),
+    }
+    for phase, damages in tried.items():
         for name in sorted(path.name for path in (whole / phase).iterdir()):
-            for damage in DAMAGES:
+            for damage in damages:
                 again = copy_of(whole, run)
                 if phase.startswith("pretraining"):
                     shutil.rmtree(run / "checkpoints")
