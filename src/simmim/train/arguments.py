@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import torch
-from transformers import Seq2SeqTrainingArguments
+from accelerate.state import AcceleratorState, GradientState  # type: ignore[import-untyped]  # ships no types
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
+from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration
 from simmim.train.precision import computes_in_bfloat16
 from simmim.train.run_folder import Phase
 from simmim.train.sections import Recipe
@@ -77,9 +80,48 @@ def _complete(
     if chosen.get("bf16") is True and not chosen.get("fp16"):  # both are refused below
         chosen["bf16"] = computes_in_bfloat16(True, on_cpu=bool(chosen["use_cpu"]))
     try:
-        arguments = Seq2SeqTrainingArguments(**chosen)
-    except (ValueError, ImportError) as error:
-        raise ConfigError(f"{section}: {' '.join(str(error).split())}") from error
+        _dry_run(chosen)
+    except Exception as error:  # of transformers, accelerate, torch and whatever packages the settings ask for
+        named = f"{section}.{key}" if (key := _culprit(chosen, settings)) else section
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{named}: {said}") from error
+    arguments = Seq2SeqTrainingArguments(**chosen)
     if arguments.world_size > 1:
         raise ConfigError(f"{section}: expected one process, got {arguments.world_size}; start without a launcher")
     return arguments
+
+
+def _dry_run(chosen: dict[str, Any]) -> None:
+    """Build a trainer, an optimizer, a scheduler and loaders from settings, around a model of next to nothing.
+
+    Packages that are missing and names that nobody knows show up here, before any work is done.
+    """
+    sizes: dict[str, Any] = {"vocab_size": 8, "hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1}
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    with tempfile.TemporaryDirectory(prefix="simmim-") as folder:
+        arguments = Seq2SeqTrainingArguments(**chosen | {"output_dir": folder})
+        rows: Any = [{"input_ids": [0]}]
+        trainer = Seq2SeqTrainer(
+            model=SimMIMForConditionalGeneration(
+                SimMIMConfig(num_hidden_layers=1, num_decoder_layers=1, segment_length=2, **sizes)
+            ),
+            args=arguments,
+            train_dataset=rows,
+            eval_dataset=rows,
+        )
+        if not arguments.optim_target_modules:  # these are of the model itself
+            trainer.create_optimizer_and_scheduler(num_training_steps=2)
+        trainer.get_train_dataloader()
+        trainer.get_eval_dataloader()
+
+
+def _culprit(chosen: dict[str, Any], settings: dict[str, Any]) -> str | None:
+    """Return the setting without which the others work; None if there is no such one."""
+    for key in settings:
+        try:
+            _dry_run({name: value for name, value in chosen.items() if name != key})
+        except Exception:  # whatever it is, this key is not alone to blame
+            continue
+        return key
+    return None

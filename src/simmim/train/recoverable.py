@@ -17,7 +17,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from simmim.atomic import remove_folder, replaced_folder
-from simmim.errors import CheckpointError, SimMIMError
+from simmim.errors import CheckpointError, ConfigError, SimMIMError
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.train.batching import EpochBatches
 from simmim.train.checkpoints import checkpoints_in
@@ -181,6 +181,16 @@ class RecoverableTrainer(Seq2SeqTrainer):
         with _load_failures_named(self.state.best_model_checkpoint):
             super()._load_best_model()
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the optimizer; what the settings ask for may not fit the model."""
+        with _settings_named("training.optim", self.args.optim):
+            return super().create_optimizer(*args, **kwargs)
+
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the schedule of the learning rate; what the settings ask for may not fit the number of steps."""
+        with _settings_named("training.lr_scheduler_type", self.args.lr_scheduler_type):
+            return super().create_scheduler(*args, **kwargs)
+
     def _checkpoint_path(self) -> Path:
         return self._folder / f"checkpoint-{self.state.global_step}"
 
@@ -240,3 +250,12 @@ def _load_failures_named(checkpoint: str | None) -> Iterator[None]:
         raise CheckpointError(
             f"{checkpoint}: cannot load the checkpoint: {reason}. Move the folder away to go on from one before it"
         ) from error
+
+
+@contextmanager
+def _settings_named(key: str, value: object) -> Iterator[None]:
+    """Turn what an optimizer or a schedule raises about its settings into one clear error."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, ArithmeticError) as error:
+        raise ConfigError(f"{key}={value}: cannot be built: {' '.join(str(error).split())[:300]}") from error

@@ -15,6 +15,7 @@ from transformers import Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig
+from simmim.train.ranges import check_ranges
 from simmim.train.sections import (
     BatchingSection,
     DataSection,
@@ -177,6 +178,7 @@ def _check_training(settings: dict[str, Any], source: str, owned: frozenset[str]
         except ValidationError as error:
             expected = inspect.formatannotation(hints[key])
             raise ConfigError(f"{source}.{key}: expected {expected}, got {_shown(value)}") from error
+    check_ranges(settings, source)
 
 
 def _explain(error: ValidationError, source: str) -> str:
@@ -212,4 +214,4 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"{value!r} ({type(value).__name__})"
+    return f"{value!r:.200} ({type(value).__name__})"

@@ -19,8 +19,8 @@ __all__ = [
 ]
 
 _STRICT = ConfigDict(extra="forbid")
-_Count = Annotated[StrictInt, Field(gt=0)]
-_Number = StrictFloat | StrictInt
+_Count = Annotated[StrictInt, Field(gt=0, lt=2**31)]
+_Number = Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictInt
 _Name = Annotated[StrictStr, Field(min_length=1)]
 COLUMN_KEYS = ("document", "summary", "text", "messages")
 
@@ -178,7 +178,7 @@ class Recipe:
     batching: BatchingSection = dataclasses.field(default_factory=BatchingSection)
     early_stopping: EarlyStoppingSection | None = None
     pretraining: PretrainingSection | None = None
-    seed: Annotated[StrictInt, Field(ge=0)] = 0
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = 0
 
     def __post_init__(self) -> None:
         """Refuse two sizes of a batch, two tokenizers or none, and another shape of a model that is there already."""

@@ -138,8 +138,8 @@ def test_a_tokenizer_without_padding_is_refused(recipe, tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"lr_scheduler_type": "nonsense"}, "training: nonsense is not a valid SchedulerType"),
-        ({"bf16": True, "fp16": True}, "training: At most one of fp16 and bf16"),
+        ({"lr_scheduler_type": "nonsense"}, "training.lr_scheduler_type: nonsense is not a valid SchedulerType"),
+        ({"bf16": True, "fp16": True}, "training.bf16: At most one of fp16 and bf16"),
     ],
 )
 def test_a_value_that_the_trainer_refuses_leaves_no_run_behind(recipe, training, message):
