@@ -35,13 +35,12 @@ def data_notice(folder: Path) -> str:
     if private:
         names = ", ".join(map(_code, private))
         paragraphs.append(f"**Do not pass this model on.** It has learnt from texts that may not be: {names}.")
-    paragraphs.append("\n".join(map(_line, _sources(data).values())) or "Not recorded.")
+    paragraphs += _listed(_sources(data))
     if initial:
         paragraphs += [
             "### Before, as the model that the training started from",
             f"The model in {_code(initial.get('path'))}; `initial_model.json` has the digests of its files.",
-            "\n".join(map(_line, _sources(initial.get("learnt_from")).values()))
-            or "What it has learnt from is not recorded.",
+            *_listed(_sources(initial.get("learnt_from"))),
         ]
     return "\n\n".join(paragraphs)
 
@@ -113,15 +112,21 @@ def _sources(manifest: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _line(source: Mapping[str, Any]) -> str:
-    """Return a corpus or a file as an item of a list."""
-    if "corpus" in source:
-        return f"- {_code(source['corpus'])}: {source.get('licence', 'licence not recorded')}"
-    rows = source.get("rows")
-    counted = f", {rows:,} rows" if isinstance(rows, int) else ""
-    return (
-        f"- {source['split']}: a file of the user's, {_code(source['path'])}{counted}, SHA-256 {source.get('sha256')}"
-    )
+def _listed(sources: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return corpora, then files, as paragraphs of Markdown."""
+    corpora = [
+        f"- {_code(one['corpus'])}: {one.get('licence', 'licence not recorded')}"
+        for one in sources.values()
+        if "corpus" in one
+    ]
+    files = [
+        f"- {one['split']}: {_code(one['path'])}, {one.get('rows', 'unknown')} rows, SHA-256 {one.get('sha256')}"
+        for one in sources.values()
+        if "corpus" not in one
+    ]
+    paragraphs = ["\n".join(corpora)] if corpora else []
+    paragraphs += ["Files of the user's: `data.json` has their digests.", "\n".join(files)] if files else []
+    return paragraphs or ["What it has learnt from is not recorded."]
 
 
 def _code(text: object) -> str:

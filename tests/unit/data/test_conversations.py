@@ -316,7 +316,9 @@ def test_what_has_learnt_from_private_texts_is_not_shipped(tmp_path: Path) -> No
         (tmp_path / "data.json").write_text(json.dumps(data))
         return data_notice(tmp_path)
 
-    assert notice_of(own) == "- train: a file of the user's, `a.jsonl`, 3 rows, SHA-256 None"
+    assert notice_of(own) == (
+        "Files of the user's: `data.json` has their digests.\n\n- train: `a.jsonl`, 3 rows, SHA-256 None"
+    )
     assert notice_of(public) == "- `plays`: none"
     notice = notice_of({"plays": public, "series": private})
     assert notice.startswith("**Do not pass this model on.** It has learnt from texts that may not be: `series`.\n\n")
@@ -351,10 +353,13 @@ def test_a_card_names_the_users_files_and_what_the_first_model_has_learnt_from(t
             record = {"path": initial, "learnt_from": learnt_from(tmp_path / initial)}
             (tmp_path / folder / "initial_model.json").write_text(json.dumps(record))
     assert data_notice(tmp_path / "third").split("\n\n") == [
-        "- train: a file of the user's, `after.jsonl`, 1,234 rows, SHA-256 cd",
+        "Files of the user's: `data.json` has their digests.",
+        "- train: `after.jsonl`, 1234 rows, SHA-256 cd",
         "### Before, as the model that the training started from",
         "The model in `second`; `initial_model.json` has the digests of its files.",
-        "- `plays`: none\n- train: a file of the user's, `be'fore .jsonl`, 1 rows, SHA-256 ab",
+        "- `plays`: none",
+        "Files of the user's: `data.json` has their digests.",
+        "- train: `be'fore .jsonl`, 1 rows, SHA-256 ab",
     ]
 
 
