@@ -163,8 +163,12 @@ def read_dataset(dataset: datasets.Dataset, columns: Sequence[str], name: str) -
         DataError: A column is missing.
     """
     _want_columns(name, dataset.column_names, columns)
-    for number, fields in enumerate(dataset.select_columns(list(columns)), start=1):
-        yield Row(f"row {number}", fields)
+    number = 0
+    for table in dataset.select_columns(list(columns)).with_format("arrow").iter(_ROWS_AT_A_TIME):
+        values = [_values(table.column(column).combine_chunks()) for column in columns]
+        for row in zip(*values, strict=True):
+            number += 1
+            yield Row(f"row {number}", dict(zip(columns, row, strict=True)))
 
 
 def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -258,7 +262,15 @@ def _values(column: pa.Array) -> list[Any]:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         binary = pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()
         return [None if value is None else _text_of(value) for value in column.cast(binary).to_pylist()]
-    return cast("list[Any]", column.to_pylist())
+    return [_python(value) for value in column]
+
+
+def _python(value: pa.Scalar) -> Any:
+    """Return a value; of one with bytes that are no UTF-8 within it those, so that it counts as broken."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError as error:
+        return _text_of(error.object)
 
 
 def _want_columns(name: str, found: Sequence[str], wanted: Sequence[str]) -> None:

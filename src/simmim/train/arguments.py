@@ -83,7 +83,7 @@ def _complete(
         _dry_run(chosen)
     except Exception as error:  # of transformers, accelerate, torch and whatever packages the settings ask for
         named = f"{section}.{key}" if (key := _culprit(chosen, settings)) else section
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split())[:500] or type(error).__name__
         raise ConfigError(f"{named}: {said}") from error
     arguments = Seq2SeqTrainingArguments(**chosen)
     if arguments.world_size > 1:

@@ -53,7 +53,7 @@ _POSITIVE, _NOT_NEGATIVE = _Range(0, open_low=True), _Range(0)
 _COUNT = _Range(1, _LARGEST)
 _SHARE = _Range(0, 1, open_high=True)
 _RANGES: dict[str, _Range] = {
-    "learning_rate": _POSITIVE,
+    "learning_rate": _NOT_NEGATIVE,  # with 0 a run changes nothing, which is a way to look at it
     "weight_decay": _NOT_NEGATIVE,
     "adam_beta1": _SHARE,
     "adam_beta2": _SHARE,

@@ -78,7 +78,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigError(f"{path}: expected a mapping with {_listed(_keys(Recipe))}, got {_shown(entries)}")
     for override in overrides:
         _override(entries, override)
-    source = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+    source = f"{path} with --set {' '.join(map(_in_one_line, overrides))}" if overrides else str(path)
     try:
         recipe = TypeAdapter(Recipe).validate_python(entries)
     except ValidationError as error:
@@ -136,6 +136,7 @@ def _training_keys() -> set[str]:
 
 def _override(entries: dict[str, Any], override: str) -> None:
     """Set one dotted key in place."""
+    source = f"--set {_in_one_line(override)}"
     key, equals, text = override.partition("=")
     *parents, last = key.strip().split(".")
     if not equals or not all([*parents, last]):
@@ -143,20 +144,24 @@ def _override(entries: dict[str, Any], override: str) -> None:
     for depth, parent in enumerate(parents, start=1):
         entries = entries.setdefault(parent, {})
         if not isinstance(entries, dict):
-            raise ConfigError(f"--set {override}: expected {'.'.join(parents[:depth])} to be a section, it is a value")
-    entries[last] = parse_yaml(text, f"--set {override}")
+            raise ConfigError(f"{source}: expected {'.'.join(parents[:depth])} to be a section, it is a value")
+    entries[last] = parse_yaml(text, source)
 
 
 def _check_model(settings: dict[str, Any], source: str) -> None:
     """Refuse what SimMIMConfig does not know; its own checks see the values."""
     allowed = set(SimMIMConfig.__annotations__) - _MODEL_OWNED
-    for key in settings:
+    # transformers' own fields name types that it has not imported
+    own = {"__annotations__": SimMIMConfig.__annotations__, "__module__": SimMIMConfig.__module__}
+    hints = get_type_hints(type("Settings", (), own))
+    for key, value in settings.items():
         if key not in allowed:
             raise ConfigError(_unknown(f"{source}: model.{key}", key, allowed))
+        _check_type(hints[key], value, f"{source}: model: {key}")
     try:
         SimMIMConfig(**settings)
     except Exception as error:  # transformers wraps what a configuration raises in errors of several kinds
-        raise ConfigError(f"{source}: model: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{source}: model: {_in_one_line(str(error))}") from error
 
 
 def _check_training(settings: dict[str, Any], source: str, owned: frozenset[str]) -> None:
@@ -170,15 +175,17 @@ def _check_training(settings: dict[str, Any], source: str, owned: frozenset[str]
             raise ConfigError(_unknown(f"{source}.{key}", key, allowed))
         if key in _STRATEGIES and value is False:  # YAML's reading of a bare no
             settings[key] = value = "no"
-        adapter: TypeAdapter[Any] = TypeAdapter(
-            hints[key], config=ConfigDict(strict=True, arbitrary_types_allowed=True)
-        )
-        try:
-            adapter.validate_python(value)
-        except ValidationError as error:
-            expected = inspect.formatannotation(hints[key])
-            raise ConfigError(f"{source}.{key}: expected {expected}, got {_shown(value)}") from error
+        _check_type(hints[key], value, f"{source}.{key}")
     check_ranges(settings, source)
+
+
+def _check_type(hint: Any, value: object, where: str) -> None:
+    """Refuse a value of another type than a setting declares."""
+    adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: expected {inspect.formatannotation(hint)}, got {_shown(value)}") from error
 
 
 def _explain(error: ValidationError, source: str) -> str:
@@ -211,6 +218,10 @@ def _keys(section: type) -> list[str]:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
 
 
 def _shown(value: object) -> str:

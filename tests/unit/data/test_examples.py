@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from simmim.data import examples
+from simmim.data.columns import ConversationColumn
 from simmim.data.examples import check_examples, load_examples, read_examples, source_record
 from simmim.data.report import RowReport
 from simmim.data.rows import FORMATS, read_file
@@ -396,3 +397,20 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         for read in (load_examples, lambda path: list(check_examples(path, report=RowReport("a")))):
             with pytest.raises(DataError, match="expected a file to read, cannot read it"):
                 read(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["hub", "parquet"])
+@pytest.mark.parametrize("column", ["document", "messages"])
+def test_bytes_that_are_no_utf8_are_a_broken_row_wherever_they_are(tmp_path: Path, kind: str, column: str) -> None:
+    lie = pa.Array.from_buffers(pa.string(), 1, pa.array([b"a\xffb"]).buffers())
+    if column == "messages":
+        message = pa.StructArray.from_arrays([pa.array(["assistant"]), lie], ["role", "content"])
+        lie = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), message)
+    (tmp_path / "source").mkdir()
+    file = tmp_path / "source" / "train.parquet"
+    pq.write_table(pa.table({column: lie, "summary": ["x"]}), file)
+    report = RowReport("a")
+    wanted = ["document", "summary"] if column == "document" else [ConversationColumn("messages")]
+    name = f"hf:{file.parent}" if kind == "hub" else str(file)
+    assert list(check_examples(name, columns=wanted, report=report)) == []
+    assert report.broken == {"not UTF-8" if column == "document" else "no conversation": 1}

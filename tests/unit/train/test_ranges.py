@@ -32,7 +32,13 @@ def test_a_number_out_of_range_is_refused(key, value):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("learning_rate", 0), ("adam_beta1", 1), ("adam_beta2", 1.0), ("adam_epsilon", 0), ("num_train_epochs", 0)),
+        *(
+            ("learning_rate", -1e-9),
+            ("adam_beta1", 1),
+            ("adam_beta2", 1.0),
+            ("adam_epsilon", 0),
+            ("num_train_epochs", 0),
+        ),
         *(("label_smoothing_factor", 1), ("max_steps", 0), ("save_total_limit", 0), ("per_device_eval_batch_size", 0)),
         *(("gradient_accumulation_steps", 0), ("logging_steps", 0), ("save_steps", 0), ("eval_steps", 0)),
     ],
