@@ -182,7 +182,7 @@ class Chat:
             past_key_values=cache,
             eos_token_id=self._ends(),
             return_dict_in_generate=True,
-            **settings,
+            **{"num_beams": 1, **settings},  # beams cannot be streamed, and some models were saved with them
         )
         said = output.sequences[0, len(ids) :].tolist()
         complete = bool(said) and said[-1] in self._ends()
@@ -216,9 +216,10 @@ class Chat:
             rendered = self._render([*self.messages, question])
         else:
             before = self._render(_STAND_IN, asks=False)
-            end = before.rindex(_STAND_IN[1]["content"]) + len(_STAND_IN[1]["content"])
+            end = before.rfind(_STAND_IN[1]["content"]) + len(_STAND_IN[1]["content"])
             rendered = self._render([*_STAND_IN, question])
-            if rendered[:end] != before[:end]:  # a template that writes the past anew at every turn
+            # a template that leaves replies out, or writes the past anew at every turn
+            if _STAND_IN[1]["content"] not in before or rendered[:end] != before[:end]:
                 self._forget()
                 return self._read(question)
             rendered = rendered[end:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,14 @@ from transformers.utils import logging
 
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMConfig
+from simmim.tasks.model_folder import check_files, count_weights
+from simmim.tasks.trial import try_model, try_tokenizer
 
-__all__ = ["fetch_model", "fingerprint", "load_model", "part_digests", "reads_source"]
+__all__ = ["fetch_model", "fingerprint", "load_model", "load_tokenizer", "part_digests", "reads_source"]
 
 _PARTS = ("*.json", "*.jinja", "*.safetensors")
+_CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""What every load is told: fetch nothing, run nothing. Left to itself, transformers asks on standard input."""
 
 
 def fetch_model(name: str) -> Path:
@@ -99,7 +104,8 @@ def load_model(
         The model, in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: the folder or a part of it is missing or damaged, or it holds another kind of model.
+        CheckpointError: the folder or a part of it is missing or damaged, it holds another kind of model, or tokenizer,
+            weights and settings do not go together.
         ConfigError: `config.json` holds a value that the model does not know, or there is no such device.
     """
     _check_folder(folder)
@@ -107,24 +113,44 @@ def load_model(
     with _quiet():
         config = _config(folder, **settings)
         _check_kind(folder, config, auto_class)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:
-            raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
+        tokenizer = load_tokenizer(folder)
+        _check_size(folder, config, auto_class)
         try:
             model, report = auto_class.from_pretrained(
                 folder,
                 config=config,
-                local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are in the report, which we refuse in our own words
+                **_CLOSED,
             )
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
-    _check_weights(folder, report)
-    # Half precision saves room in the file; many processors compute in it slowly.
-    return (model.float() if place.type == "cpu" else model.to(place)).eval(), tokenizer
+        _check_weights(folder, report)
+        # Half precision saves room in the file; many processors compute in it slowly.
+        model = (model.float() if place.type == "cpu" else model.to(place)).eval()
+        try_model(model, tokenizer, folder)
+    return model, tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer for use; nothing is fetched from anywhere, and no code in the folder is run.
+
+    Args:
+        folder: what `save_pretrained` of the tokenizer wrote.
+
+    Raises:
+        CheckpointError: the folder or a part of it is missing or damaged, or its settings make no sense.
+    """
+    check_files(folder, "tokenizer.json")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **_CLOSED)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library in Rust panics, which is no Exception
+        raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
+    try_tokenizer(tokenizer, folder)
+    return tokenizer
 
 
 def reads_source(folder: Path) -> bool:
@@ -143,27 +169,44 @@ def reads_source(folder: Path) -> bool:
 
 def _config(folder: Path, **settings: Any) -> PreTrainedConfig:
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, **settings)
+        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_CLOSED, **settings)
     except Exception as error:  # transformers raises errors of many kinds
         raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
     return found
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise CheckpointError(f"model: expected the folder of a saved model, {folder} does not exist or is no folder")
-    for name in ("config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder}: expected a saved model, {name} is missing")
+    check_files(folder, "config.json", "tokenizer.json")
 
 
 def _check_kind(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None:
     """Refuse a model of ours that was made for something else: half of it would be drawn at random."""
     held = config.architectures or []
+    if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
+        raise ConfigError(f"{folder / 'config.json'}: architectures: expected a list of names, got {held!r}")
     if isinstance(config, SimMIMConfig) and held:
         wanted = auto_class._model_mapping[SimMIMConfig].__name__
         if wanted not in held:
             raise CheckpointError(f"{folder}: expected a {wanted}, got a {held[0]}; name the folder of another model")
+
+
+def _check_size(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None:
+    """Refuse settings of a model far larger than its weights, before memory for it is taken."""
+    tensors, numbers = count_weights(folder)
+    layers = [value for name, value in config.to_dict().items() if "layer" in name and type(value) is int]
+    described = math.inf
+    if max(layers, default=0) <= 4 * tensors + 16:
+        try:
+            with torch.device("meta"):
+                model = auto_class.from_config(config, trust_remote_code=False)
+        except Exception as error:
+            raise CheckpointError(f"{folder / 'config.json'}: no model can be built from it: {_root(error)}") from error
+        described = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    if described > 2 * numbers + 2**24:
+        raise CheckpointError(
+            f"{folder}: the weights do not fit config.json: they have {numbers:,} numbers, it describes "
+            f"{described:,}; use the config.json that was saved with them"
+        )
 
 
 def _find_device(device: torch.device | str | None) -> torch.device:

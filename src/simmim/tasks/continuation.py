@@ -87,7 +87,7 @@ def continuations(
         began = time.perf_counter()
         stream = TextStream(tokenizer, take)
         set_seed(first + number)
-        generate(inputs, attention_mask=torch.ones_like(inputs), streamer=stream, **settings)
+        generate(inputs, attention_mask=torch.ones_like(inputs), streamer=stream, **{"num_beams": 1, **settings})
         yield Continuation(
             text="".join(pieces),
             prompt_tokens=inputs.shape[1],

@@ -9,7 +9,6 @@ import datasets
 import torch
 from rich.console import Console
 from transformers import (
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Seq2SeqTrainingArguments,
@@ -20,6 +19,7 @@ from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
 from simmim.models.modeling_simmim import keep_training_length
+from simmim.tasks.checkpoints import load_tokenizer
 from simmim.tasks.denoising import SpanCorruption
 from simmim.terminal import SafeConsole
 from simmim.train.arguments import pretraining_arguments, task_arguments
@@ -130,7 +130,11 @@ def _pretrained(
         folder.save(folder.pretraining, model, tokenizer)
     _say(console, f"training on the task from the weights in {folder.pretraining.model}")
     loaded: PreTrainedModel = type(model).from_pretrained(
-        folder.pretraining.model, dtype=torch.float32, local_files_only=True
+        folder.pretraining.model,
+        dtype=torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
     )
     return loaded
 
@@ -154,12 +158,11 @@ def _make_tokenizer(
 
 def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
+        return load_tokenizer(path)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"tokenizer.path: expected a folder with a tokenizer, cannot load {str(path)!r}"
+            f"tokenizer.path: expected a folder with a tokenizer, cannot load {str(path)!r}: {error}"
         ) from error
-    return tokenizer
 
 
 def _say(console: Console, line: str) -> None:
