@@ -111,11 +111,12 @@ def summarize_documents(
 def _summarize_window(
     window: list[Document], loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: dict[str, Any]
 ) -> Iterator[list[Outcome | None]]:
+    from simmim.data.control_tokens import encode_plain_text
     from simmim.tasks.generation import TOKEN_BUDGET, batches
 
     tokenizer = loaded[1]
     texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
-    ids = tokenizer(texts, verbose=False)  # what is too long for a model we say ourselves
+    ids = encode_plain_text(tokenizer, texts, verbose=False)  # what is too long for a model we say ourselves
     tokens: list[list[int]] = ids["input_ids"]
     for places in batches([len(row) for row in tokens], _BATCH, TOKEN_BUDGET // settings["num_beams"]):
         yield _summarize_batch([window[i] for i in places], [tokens[i] for i in places], loaded, settings)

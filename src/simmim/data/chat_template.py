@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import control_tokens
 from simmim.errors import ConfigError
 
 __all__ = ["ROLES", "TURN_TOKENS", "add_chat_template", "turn_end_ids"]
@@ -24,8 +25,9 @@ def add_chat_template(tokenizer: PreTrainedTokenizerBase) -> int:
     says, `<|end|>` included, is what `apply_chat_template(..., return_assistant_tokens_mask=True)` marks;
     `add_generation_prompt=True` begins its next turn, with `assistant_name="NAME"` under a name.
 
-    From here on control tokens are read as such in every text (`split_special_tokens=False`); the template refuses a
-    message that holds one, as it refuses an unknown role.
+    From here on a call of the tokenizer reads control tokens as such (`split_special_tokens=False`), as a conversation
+    that was written out needs it; the template refuses a message that holds one, as it refuses an unknown role. Other
+    texts are encoded with `simmim.data.control_tokens.encode_plain_text`, which never does.
 
     Args:
         tokenizer: The tokenizer, from `train_tokenizer` or elsewhere.
@@ -37,10 +39,8 @@ def add_chat_template(tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         ConfigError: The tokenizer has another chat template.
     """
-    control_tokens = [*tokenizer.all_special_tokens, *TURN_TOKENS]
-    template = _TEMPLATE.read_text(encoding="utf-8").replace(
-        "CONTROL_TOKENS", json.dumps(list(dict.fromkeys(control_tokens)))
-    )
+    refused = [token for token in control_tokens(tokenizer) if token not in TURN_TOKENS]
+    template = _TEMPLATE.read_text(encoding="utf-8").replace("CONTROL_TOKENS", json.dumps([*refused, *TURN_TOKENS]))
     if tokenizer.chat_template not in (None, template):
         raise ConfigError(
             "tokenizer: expected one without a chat template, or with ours; this one has another. Use it as it is, or "

@@ -1,14 +1,14 @@
-"""Train a byte-level tokenizer on a corpus; it gives back every text exactly and knows no maximum length."""
+"""Train a byte-level tokenizer, which gives back every text exactly, and choose what a tokenizer puts around a text."""
 
 import logging
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from simmim.errors import ConfigError
 
-__all__ = ["SPECIAL_TOKENS", "train_tokenizer"]
+__all__ = ["SPECIAL_TOKENS", "begin_with_start_token", "end_with_end_token", "train_tokenizer"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,9 +19,14 @@ SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<mask>"]
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train byte-pair encoding over the bytes of the texts.
 
-    Every text can be encoded, as all 256 bytes are in the vocabulary; `</s>` is appended to it. What looks like a
-    special token inside a text is text (pass `split_special_tokens=False` to read it as the token), so
+    Every text can be encoded, as all 256 bytes are in the vocabulary; `</s>` is appended to it, as encoders read it
+    (`begin_with_start_token` changes that for a causal language model). What looks like a special token inside a text
+    is text (pass `split_special_tokens=False` to read it as the token), so
     `decode(encode(text), skip_special_tokens=True) == text` holds for any text. The same texts give the same tokenizer.
+
+    Tokens for a text of one's own are added with `add_tokens(["<ORG>"])`. Those of `add_special_tokens` are read by
+    `simmim.data.control_tokens.encode_plain_text`, thus everywhere in SimMIM, but a call of the tokenizer itself splits
+    them, too: it can only split every special token or none.
 
     Args:
         texts: The texts to learn the merges from; they are read once.
@@ -50,10 +55,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     backend.train_from_iterator(texts, trainer=trainer)
     if backend.get_vocab_size() < vocab_size:
         logger.warning("vocab_size=%d: the texts give %d tokens only", vocab_size, backend.get_vocab_size())
-    backend.post_processor = processors.TemplateProcessing(
-        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", SPECIAL_TOKENS.index("</s>"))]
-    )
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token="<pad>",
         bos_token="<s>",
@@ -63,3 +65,51 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
     )
+    end_with_end_token(tokenizer)
+    return tokenizer
+
+
+def end_with_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer end each text with its end token and put nothing before it, as an encoder reads documents.
+
+    A tokenizer that ends texts with that token already is left as it is, and so is one that has none.
+
+    Args:
+        tokenizer: It is changed in place, and saved like that.
+    """
+    end = tokenizer.eos_token
+    if end is None or tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
+        return
+    _set_template(tokenizer, ["$A", end], ["$A", end, "$B", end], end, "right")
+
+
+def begin_with_start_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make a tokenizer begin each text with its start token and put nothing behind it, as a causal model continues it.
+
+    With an end token behind every prompt a model has nothing left to write. The end of a document is put there by what
+    encodes documents for training. Batches are padded on the left, so that every prompt ends where the model goes on.
+    A tokenizer that does so already is left as it is, and so is one that has no such token.
+
+    Args:
+        tokenizer: It is changed in place, and saved like that.
+    """
+    start = tokenizer.bos_token
+    around = tokenizer("a")["input_ids"]
+    if start is None or (around[0] == tokenizer.bos_token_id and around[-1] != tokenizer.eos_token_id):
+        return
+    _set_template(tokenizer, [start, "$A"], [start, "$A", start, "$B"], start, "left")
+
+
+def _set_template(
+    tokenizer: PreTrainedTokenizerBase, single: list[str], pair: list[str], token: str, side: str
+) -> None:
+    """Set what a fast tokenizer puts around texts and on which side it pads them."""
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(token, tokenizer.convert_tokens_to_ids(token))]
+    )
+    for name in ("add_bos_token", "add_eos_token"):  # where they are saved, loading makes the template anew
+        if name in tokenizer.init_kwargs:
+            tokenizer.init_kwargs[name] = token == getattr(tokenizer, f"{name[4:7]}_token")
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = side

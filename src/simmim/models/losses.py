@@ -202,7 +202,7 @@ def check_labels(labels: Tensor, shape: Sequence[int], classes: int) -> None:
     """
     if list(labels.shape) != list(shape):
         raise ShapeError(f"labels: expected one for each prediction, {list(shape)}, got {list(labels.shape)}")
-    if labels.is_floating_point() or labels.dtype == torch.bool:
+    if labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8):  # the others do not hold -100
         raise ShapeError(f"labels: expected whole numbers, got {labels.dtype}; use labels.long()")
     if torch.compiler.is_compiling():  # what a compiled graph does must not depend on values
         return

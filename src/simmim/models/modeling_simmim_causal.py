@@ -205,8 +205,9 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         if self.copy_head is not None:
             found = self._continuations(input_ids, hidden, attention_mask, documents, decoded.past_key_values)
         if labels is not None:
-            if documents is not None:
+            if documents is not None or labels.device.type == "cpu":  # an accelerator would have to wait twice
                 check_labels(labels, hidden.shape[:2], config.vocab_size)
+            if documents is not None:
                 labels = labels.masked_fill(documents.begins, IGNORED)
             labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
         if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):

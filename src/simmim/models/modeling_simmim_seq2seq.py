@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.losses import IGNORED, predict_tokens
+from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
 from simmim.nn.copy_head import CopyHead, Source
@@ -156,7 +156,9 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
                 return_dict=True,
             )
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+            if labels.device.type == "cpu":  # in the words for labels; an accelerator would have to wait twice
+                check_labels(labels, labels.shape, self.config.vocab_size)
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels.long())
         decoded = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import control_tokens, encode_plain_text
 from simmim.errors import ConfigError
 from simmim.models import SimMIMForCausalLM
 from simmim.tasks.dialogue import encode_conversation
@@ -55,7 +56,7 @@ class TokenCosts:
         return np.concatenate((np.zeros(1, np.int64), self.ends[:-1]))
 
 
-def byte_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> npt.NDArray[np.int64]:
+def byte_ends(tokenizer: PreTrainedTokenizerBase, text: str, *, rendered: bool = False) -> npt.NDArray[np.int64]:
     """Return where each token of a text ends, in bytes, and at the end of all of them that of the end token.
 
     Tokens that divide one character count with the last of them; what the tokenizer drops counts with the token after.
@@ -63,13 +64,16 @@ def byte_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> npt.NDArray[np.i
     Args:
         tokenizer: One that knows offsets (`PreTrainedTokenizerFast`).
         text: The text, which the tokens cover.
+        rendered: Whether a chat template wrote it, so that control tokens in it are meant as such.
 
     Raises:
         ConfigError: The tokenizer does not know where its tokens stand.
     """
     if not tokenizer.is_fast:
         raise ConfigError("tokenizer: expected a fast one, which knows where in the text its tokens stand")
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    settings: dict[str, Any] = {"add_special_tokens": False, "return_offsets_mapping": True}
+    encoded = tokenizer([text], **settings) if rendered else encode_plain_text(tokenizer, [text], **settings)
+    [offsets] = encoded["offset_mapping"]
     ends = np.array([end for _, end in offsets], dtype=np.int64)
     codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
     sizes = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
@@ -145,9 +149,9 @@ def score_replies(
         ids, by_assistant = encode_conversation(messages, tokenizer, place)
         rendered = apply_template(tokenizer, messages, tokenize=False)
         assert isinstance(rendered, str)
-        sizes = np.diff(byte_ends(tokenizer, rendered)[:-1], prepend=0)
+        sizes = np.diff(byte_ends(tokenizer, rendered, rendered=True)[:-1], prepend=0)
         asked = np.array(by_assistant, dtype=bool)
-        sizes[~asked | np.isin(ids, tokenizer.all_special_ids)] = 0
+        sizes[~asked | np.isin(ids, tokenizer.convert_tokens_to_ids(control_tokens(tokenizer)))] = 0
         return _Document(ids, np.cumsum(sizes)[1:], asked[1:])
 
     lengths = [sum(len(message["content"]) for message in messages) for messages in conversations]

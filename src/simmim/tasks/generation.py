@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import encode_plain_text
+
 __all__ = ["TOKEN_BUDGET", "Summary", "batches", "is_complete", "summaries", "write_summaries"]
 
 TOKEN_BUDGET = 16_384
@@ -55,7 +57,7 @@ def summaries(
     Yields:
         The place of a document among `documents`, and its summary.
     """
-    ids = [tokenizer(document)["input_ids"] for document in documents]
+    ids = [encode_plain_text(tokenizer, [document])["input_ids"][0] for document in documents]
     settings = {"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens}
     for places in batches([len(document) for document in ids], batch_size, TOKEN_BUDGET // beams):
         written = write_summaries(model, tokenizer, [ids[place] for place in places], **settings)

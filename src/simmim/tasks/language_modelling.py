@@ -8,6 +8,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import encode_plain_text
 from simmim.errors import ConfigError, DataError
 
 __all__ = ["encode_text", "text_column", "tokenize_texts"]
@@ -30,7 +31,7 @@ def text_column(names: Sequence[str], source: str) -> str:
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Return the ids of whole documents: start token, text, end token.
+    """Return the ids of whole documents: start token, text, end token; nothing in a text is read as one of them.
 
     Args:
         tokenizer: Has both tokens.
@@ -44,7 +45,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
         raise ConfigError(
             "tokenizer: expected one with a start and an end token (bos_token, eos_token); this lacks one"
         )
-    found = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    found = encode_plain_text(tokenizer, texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     return [[start, *ids, end] for ids in found]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import encode_plain_text
 from simmim.errors import ConfigError
 from simmim.tasks.rouge import Estimate, Rouge, mean_rouge_l, paired_difference, rouge, word_rule
 from simmim.tasks.words import count_words, document_sentences, first_words
@@ -126,8 +127,8 @@ def tokenize_examples(
             raise ConfigError(f"{name}: expected None or at least 2 (one token and the closing one), got {limit}.")
 
     def tokenize(batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
-        sources = tokenizer(list(batch["document"]))["input_ids"]
-        targets = tokenizer(list(batch["summary"]))["input_ids"]
+        sources = encode_plain_text(tokenizer, batch["document"])["input_ids"]
+        targets = encode_plain_text(tokenizer, batch["summary"])["input_ids"]
         inputs = [_cut(ids, max_source_tokens) for ids in sources]
         return {
             "input_ids": inputs,

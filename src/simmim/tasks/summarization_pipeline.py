@@ -7,6 +7,7 @@ from typing import Any
 from transformers import Pipeline
 from transformers.utils.generic import ModelOutput
 
+from simmim.data.control_tokens import encode_plain_text
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.tasks.generation import is_complete
@@ -57,7 +58,7 @@ class SummarizationPipeline(Pipeline):
             got = "a blank one" if isinstance(input_, str) else type(input_).__name__
             raise DataError(f"inputs: expected texts (str) with something to summarise, got {got}")
         check_text("inputs", input_)
-        encoded = self.tokenizer(input_, return_tensors="pt", verbose=False)
+        encoded = encode_plain_text(self.tokenizer, [input_], return_tensors="pt", verbose=False)
         found, limit = encoded["input_ids"].shape[1], self.tokenizer.model_max_length
         if found > limit:
             raise DataError(f"inputs: expected at most {limit:,} tokens, which this model can read, got {found:,}")

@@ -49,7 +49,7 @@ class Dialogue(CausalTask):
         """Return the tokenizer with a chat template: its own, or ours."""
         if tokenizer.chat_template is None:
             add_chat_template(tokenizer)
-        return tokenizer
+        return super().prepare(tokenizer)
 
     def rows_of(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         """Return the ids of every conversation, with labels where the assistant speaks, then those of every text."""

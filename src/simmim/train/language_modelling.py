@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from simmim.data.tokenizer import begin_with_start_token
 from simmim.errors import ConfigError
 from simmim.models import SimMIMForCausalLM
 from simmim.tasks.language_modelling import text_column, tokenize_texts
@@ -56,6 +57,11 @@ class CausalTask(TrainingTask):
                 f"training.label_smoothing_factor: expected 0 for task {recipe.task}, got "
                 f"{recipe.training['label_smoothing_factor']}; remove it"
             )
+
+    def prepare(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """Return the tokenizer as one that begins a prompt and does not end it."""
+        begin_with_start_token(tokenizer)
+        return tokenizer
 
     @abstractmethod
     def rows_of(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:

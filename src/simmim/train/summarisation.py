@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrainedModel, PreTrainedTokenizerBase
 
+from simmim.data.tokenizer import end_with_end_token
 from simmim.errors import DataError
 from simmim.models import SimMIMForConditionalGeneration
 from simmim.tasks.summarisation import tokenize_examples
@@ -40,6 +41,11 @@ class Summarisation(TrainingTask):
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
         """Go through documents, then summaries."""
         return itertools.chain(rows["document"], rows["summary"])
+
+    def prepare(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+        """Return the tokenizer as one that ends documents and summaries, as that of a language model does not."""
+        end_with_end_token(tokenizer)
+        return tokenizer
 
     def tokenize(self, rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:
         """Return the ids of documents (`input_ids`) and summaries (`labels`)."""

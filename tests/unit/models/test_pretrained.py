@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from simmim import CheckpointError, pretrained_path
+from simmim.data.chat_template import add_chat_template
 from simmim.data.redistribution import check_redistributable
+from simmim.data.tokenizer import train_tokenizer
 from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER
 from simmim.tasks.bits_per_byte import score_texts
 from simmim.tasks.chat import Chat
+from simmim.tasks.language_modelling import encode_text
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -64,3 +69,36 @@ def test_shipped_language_model_has_learnt_english_and_turns() -> None:
 def test_an_unknown_name_is_refused_with_what_there_is() -> None:
     with pytest.raises(CheckpointError, match="manuals-and-plays, software-summaries"):
         pretrained_path("nothing")
+
+
+def test_shipped_language_model_goes_on_with_prompts_in_a_plain_pipeline() -> None:
+    """Behind a prompt stands nothing that ends it, and a batch, padded on the left, writes what each writes alone."""
+    folder = pretrained_path(LANGUAGE_MODEL)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    prompts = ["The manual page", "To be, or not to be", "The option --help prints"]
+    assert [ids[0] for ids in tokenizer(prompts)["input_ids"]] == [tokenizer.bos_token_id] * 3
+    writes = pipeline("text-generation", model=model, tokenizer=tokenizer, device="cpu")
+    settings = {"do_sample": False, "max_new_tokens": 12, "return_full_text": False}
+    alone = [writes(prompt, **settings)[0]["generated_text"] for prompt in prompts]
+    assert all(text.strip() for text in alone)
+    assert [[found] for found in alone] == [
+        [row["generated_text"] for row in rows] for rows in writes(prompts, batch_size=3, **settings)
+    ]
+    inputs = tokenizer(prompts, padding=True, return_tensors="pt")
+    rows = model.generate(**inputs, do_sample=False, max_new_tokens=12)[:, inputs["input_ids"].shape[1] :]
+    assert tokenizer.batch_decode(rows, skip_special_tokens=True) == alone
+    assert tokenizer.chat_template == _chat_template()
+
+
+def test_documents_are_read_as_they_were_when_figures_were_published() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(pretrained_path(LANGUAGE_MODEL))
+    text = (EXAMPLES / "python3-mistralclient.txt").read_text(encoding="utf-8")
+    [ids] = encode_text(tokenizer, [text])
+    assert hashlib.sha256(np.array(ids, dtype="<i4").tobytes()).hexdigest()[:16] == "113ed58faca7eaef"
+
+
+def _chat_template() -> str:
+    tokenizer = train_tokenizer([], 260)
+    add_chat_template(tokenizer)
+    return str(tokenizer.chat_template)
