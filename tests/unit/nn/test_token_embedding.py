@@ -57,7 +57,8 @@ WRONG_IDS = {
 def test_ids_and_labels_outside_the_vocabulary_are_named(
     head: type[SimMIMPreTrainedModel], copies: bool, kind: str
 ) -> None:
-    model = head(small_config(num_labels=50, copy_head=copies)).eval()
+    config = small_config(num_labels=50, copy_head=copies, problem_type="single_label_classification")
+    model = head(config).eval()
     batch = family_batch(head)
     spoil, complaint = WRONG_IDS[kind]
     with pytest.raises(ShapeError, match=f"input_ids: expected .*{complaint}"):

@@ -146,3 +146,12 @@ def test_replies_cost_what_a_model_loses_by_them(chunk, context):
 
 def dataset(talks):
     return Dataset.from_list([{"messages": talk} for talk in talks])
+
+
+def test_added_tokens_of_a_reply_are_text_and_cost_bytes():
+    tokenizer = train_tokenizer(["a tree stands by the sea the"] * 3, 280)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<ORG>"]})
+    add_chat_template(tokenizer)
+    talk = [said("user", "who? <ORG>?"), said("assistant", "the <ORG>")]
+    [(_, costs)] = score_replies(model_of(), tokenizer, [talk])
+    assert costs.bytes == len("the <ORG>")

@@ -15,6 +15,7 @@ from simmim.data.examples import load_texts
 from simmim.errors import CheckpointError, ConfigError
 from simmim.tasks.language_modelling import tokenize_texts
 from simmim.train.run_config import load_recipe
+from simmim.train.tasks import TASKS
 from simmim.train.trainer import train
 
 
@@ -110,3 +111,12 @@ def test_a_language_model_learns_on_from_a_language_model_only(recipe, tiny_lang
 def test_what_the_task_has_no_use_for_is_refused(tmp_path, make_text_recipe, settings, message):
     with pytest.raises(ConfigError, match=message):
         load_recipe(make_text_recipe(tmp_path), settings)
+
+
+def test_the_tokenizer_begins_a_prompt_and_that_of_summaries_ends_a_document(recipe, tiny_language_model):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_language_model)
+    assert tokenizer("x")["input_ids"] == [1, *tokenizer("x", add_special_tokens=False)["input_ids"]]
+    task = TASKS.find("summarisation")(recipe)
+    assert task.prepare(tokenizer)("x")["input_ids"][-1] == 2  # one of a language model, for another task
+    task = TASKS.find("language-modelling")(recipe)
+    assert task.prepare(tokenizer)("x")["input_ids"][-1] != 2
