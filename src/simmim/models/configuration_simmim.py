@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -20,6 +24,20 @@ LITERAL = {
     "copy_head": False,
 }
 """Settings of the source document's form (§3.1, §4.1): the first vector as state, broadcast, no neighbours."""
+
+
+AUTO_MODULE = "simmim_auto"
+"""The module of this folder that lies beside every saved model."""
+AUTO_CLASSES = {
+    "AutoConfig": "SimMIMConfig",
+    "AutoModel": "SimMIMModel",
+    "AutoModelForCausalLM": "SimMIMForCausalLM",
+    "AutoModelForMaskedLM": "SimMIMForMaskedLM",
+    "AutoModelForSeq2SeqLM": "SimMIMForConditionalGeneration",
+    "AutoModelForSequenceClassification": "SimMIMForSequenceClassification",
+    "AutoModelForTokenClassification": "SimMIMForTokenClassification",
+}
+"""What transformers loads with ``trust_remote_code=True`` where nobody has imported simmim."""
 
 
 @strict
@@ -73,7 +91,12 @@ class SimMIMConfig(PreTrainedConfig):
     """
 
     model_type = "simmim"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = [
+        # What is no prediction: what decoding goes on from, what the encoder read and made, and the maps of states,
+        # which a layer may lack.
+        *("past_key_values", "source_ids", "pyramid", "encoder_last_hidden_state", "encoder_hidden_states"),
+        *("encoder_attentions", "state_attentions", "encoder_state_attentions", "decoder_state_attentions"),
+    ]
     attribute_map = {"encoder_layers": "num_hidden_layers", "decoder_layers": "num_decoder_layers"}
 
     vocab_size: int = 8192
@@ -125,6 +148,8 @@ class SimMIMConfig(PreTrainedConfig):
         from before there was this setting, which had no scale, turned all channels, or projected states apart; one
         that does not say `copy_head` is of a model without one.
         """
+        # Of use before these classes are known; a configuration that is saved names them anew.
+        config_dict = {name: value for name, value in config_dict.items() if name != "auto_map"}
         if "transformers_version" in config_dict:  # which every file says
             before = {
                 **{"scale_embedding": False, "partial_rotary_factor": 1.0, "tie_state_projections": False},
@@ -132,6 +157,21 @@ class SimMIMConfig(PreTrainedConfig):
             }
             config_dict = before | config_dict
         return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Save as ``PreTrainedConfig`` does, and beside it a small module that names the package's classes.
+
+        With ``trust_remote_code=True`` transformers then loads the model where simmim is installed but not imported.
+        """
+        saved = copy.deepcopy(self)
+        saved.auto_map = {auto: f"{AUTO_MODULE}.{name}" for auto, name in AUTO_CLASSES.items()}
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(__file__).with_name(f"{AUTO_MODULE}.py"), Path(save_directory, f"{AUTO_MODULE}.py"))
+        super(SimMIMConfig, saved).save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+        """Do nothing: what is saved names the classes of the package, not copies of their files."""
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Complete the configuration and refuse what no model can be built from."""

@@ -13,12 +13,13 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from simmim.errors import ConfigError, ShapeError
+from simmim.models.checkpoint_stacks import ENCODER, check_stacks
 from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.models.layers_simmim import SimMIMEncoderLayer, called_once
 from simmim.models.packed_documents import pack_tokens, spread_tokens
 from simmim.nn import HierarchicalEncoder, SMIAttention
 from simmim.nn.aggregators import Aggregator, Attention, Concat, WeightedSum
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.nn.block import EncoderBlock
 from simmim.nn.chunks import by_tokens
 from simmim.nn.decoding_weights import as_trained
 from simmim.nn.hierarchy import Pyramid
@@ -50,7 +51,7 @@ class SimMIMModelOutput(ModelOutput):
         last_hidden_state: ``[B, N, E]``, zero at padding.
         pooler_output: ``[B, E]`` mean over the positions of the global representation.
         global_representation: ``[B, L, E]`` the top of the pyramid, zero where a position does not exist.
-        pyramid: all levels (``simmim.nn.Pyramid``).
+        pyramid: all levels (``simmim.nn.Pyramid``); ``pyramid[b]`` is that of document b alone.
         source_ids: ``[B, N]`` the ids that were read, for a decoder that copies; None for ready embeddings.
         hidden_states: each ``[B, N, E]``: the embeddings, and the output of every layer.
         attentions: of every layer the segment map ``[B, H, N, K]`` (``simmim.nn.attention_maps``).
@@ -79,12 +80,34 @@ class SimMIMPreTrainedModel(PreTrainedModel):
     config: SimMIMConfig
     base_model_prefix = "encoder"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["EncoderBlock", "DecoderBlock"]
     _supports_sdpa = True
+    _stacks: frozenset[str] = frozenset()
+    """What the class consists of, and a checkpoint must hold (``simmim.models.checkpoint_stacks``)."""
+    _known: dict[str, frozenset[str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._known[cls.__name__] = cls._stacks
 
     def __init__(self, config: SimMIMConfig) -> None:
         config.check()  # what was changed after it was made, too
         super().__init__(config)
+
+    @classmethod
+    def from_pretrained(cls, source: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Load a model as ``PreTrainedModel`` does; see there.
+
+        Raises:
+            CheckpointError: the weights are of a class without an encoder, or decoder, that this one has.
+        """
+        model, report = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
+        weights, named = model.state_dict().keys(), model.config.architectures or ()
+        check_stacks(source, cls.__name__, cls._stacks, named, cls._known, weights, report["missing_keys"])
+        return (model, report) if output_loading_info else model
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
+        """Do nothing: what is saved names the classes of the package (``simmim_auto``), not copies of their files."""
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Save the model as ``PreTrainedModel`` does, however its weights lie (``lay_out_for_decoding``)."""
@@ -233,11 +256,14 @@ class SimMIMModel(SimMIMPreTrainedModel):
         add_pooling_layer: build the pyramid.
     """
 
+    _no_split_modules = ["SimMIMEncoderLayer"]
+    _stacks = frozenset({ENCODER})
+
     def __init__(self, config: SimMIMConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         self.embed_tokens: nn.Embedding = token_embedding(config)
         self.layers = nn.ModuleList(
-            EncoderBlock(_segment_encoder(config, i), config.intermediate_size, config.norm_eps, config.dropout)
+            SimMIMEncoderLayer(_segment_encoder(config, i), config.intermediate_size, config.norm_eps, config.dropout)
             for i in range(config.num_hidden_layers)
         )
         self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
@@ -301,9 +327,8 @@ class SimMIMModel(SimMIMPreTrainedModel):
             layout = layouts[i % len(layouts)]
             if wants_maps:
                 maps.append(AttentionMaps(packing.spread, packing.pack))
-                hidden = layer(hidden, layout, maps[-1])
-            elif self.gradient_checkpointing and self.training:
-                hidden = self._gradient_checkpointing_func(layer.__call__, hidden, layout)
+                with called_once(layer):
+                    hidden = layer(hidden, layout, maps[-1])
             else:
                 hidden = layer(hidden, layout)
         last = packing.spread(by_tokens(self.norm, hidden))

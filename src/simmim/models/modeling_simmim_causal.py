@@ -15,6 +15,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from simmim.errors import ShapeError
 from simmim.models.cache_simmim import SimMIMCache
+from simmim.models.checkpoint_stacks import CAUSAL_DECODER
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
@@ -61,6 +62,8 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     """
 
     base_model_prefix = "decoder"
+    _no_split_modules = ["SimMIMDecoderLayer"]
+    _stacks = frozenset({CAUSAL_DECODER})
     _tied_weights_keys = {"lm_head.weight": "decoder.embed_tokens.weight"}
     _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
 
@@ -157,6 +160,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             past_key_values: the cache of an earlier call, which is filled further in place.
             inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
             labels: ``[B, N]`` int64, the input ids with -100 where no loss is wanted; moved by one place here.
+                ``shift_labels`` are taken in their place, if there are any.
             use_cache: return a cache; by default as configured, and not while training.
             output_hidden_states: also return the output of every layer.
             output_attentions: also return the attention maps of every layer; after a past only the last token's.
@@ -166,7 +170,8 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             **kwargs: ``position_ids [B, N]`` or ``cu_seq_lens_q [D + 1]`` of rows that hold several documents, as
                 ``DataCollatorWithFlattening`` packs them: no document reads another, nor predicts another's first
                 token. Positions begin with 0 in every document; after a past they follow from the cache.
-                ``num_items_in_batch``, by which the Trainer wants the summed loss divided.
+                ``shift_labels [B, N]``: labels that somebody moved before, of a text that is cut into shards: the loss
+                is of these. ``num_items_in_batch``, by which the Trainer wants the summed loss divided.
                 ``skip_logits``: true where only the loss is wanted: logits are never held, which saves memory and time.
                 Others are ignored.
 
@@ -182,7 +187,9 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         wants_maps = config.output_attentions if output_attentions is None else output_attentions
         wants_dict = config.return_dict if return_dict is None else return_dict
-        cached = config.use_cache and not self.training and labels is None if use_cache is None else use_cache
+        moved: Tensor | None = kwargs.get("shift_labels")
+        learns = self.training or labels is not None or moved is not None
+        cached = config.use_cache and not learns if use_cache is None else use_cache
         documents = self._documents(one_of(input_ids, inputs_embeds), attention_mask, past_key_values, kwargs)
         cached = cached and (documents is None or use_cache is not None)
         if documents is not None and (cached or past_key_values is not None):
@@ -204,12 +211,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         found = None
         if self.copy_head is not None:
             found = self._continuations(input_ids, hidden, attention_mask, documents, decoded.past_key_values)
-        if labels is not None:
-            if documents is not None or labels.device.type == "cpu":  # an accelerator would have to wait twice
-                check_labels(labels, hidden.shape[:2], config.vocab_size)
-            if documents is not None:
-                labels = labels.masked_fill(documents.begins, IGNORED)
-            labels = F.pad(labels, (0, 1), value=IGNORED)[:, 1:]
+        labels = _next_labels(labels, moved, documents, (*hidden.shape[:2], config.vocab_size))
         if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
             last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
             hidden, begun = _at_tokens(hidden, last), last >= 0
@@ -269,6 +271,29 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         batch, tokens = given.shape[:2]
         mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
         return PackedDocuments.find(batch, tokens, mask=mask, **found)
+
+
+def _next_labels(
+    labels: Tensor | None, moved: Tensor | None, documents: PackedDocuments | None, sizes: tuple[int, int, int]
+) -> Tensor | None:
+    """Return what every token is to predict, the token after it, but not the first one of another document.
+
+    Args:
+        labels: ``[B, N]`` those of the tokens themselves.
+        moved: ``[B, N]`` those of the tokens after them, which take precedence.
+        documents: of rows that hold several.
+        sizes: B, N and V.
+    """
+    if labels is None and moved is None:
+        return None
+    given = labels if moved is None else moved
+    assert given is not None
+    # an accelerator would have to wait twice
+    if documents is not None or moved is not None or given.device.type == "cpu":
+        check_labels(given, sizes[:2], sizes[2], "labels" if moved is None else "shift_labels")
+    if moved is None:
+        given = F.pad(given, (0, 1), value=IGNORED)[:, 1:]
+    return given if documents is None else given.masked_fill(F.pad(documents.begins, (0, 1))[:, 1:], IGNORED)
 
 
 def _last_tokens(mask: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from simmim.errors import ShapeError
+from simmim.models.checkpoint_stacks import ENCODER
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, token_loss
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
@@ -48,6 +49,9 @@ class SimMIMTokenClassifierOutput(TokenClassifierOutput):
 
 class _SimMIMClassifier(SimMIMPreTrainedModel):
     """An encoder and a linear classifier behind dropout."""
+
+    _no_split_modules = ["SimMIMEncoderLayer"]
+    _stacks = frozenset({ENCODER})
 
     def __init__(self, config: SimMIMConfig, add_pooling_layer: bool) -> None:
         super().__init__(config)

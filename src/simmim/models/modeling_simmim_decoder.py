@@ -13,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.models.layers_simmim import SimMIMDecoderLayer, called_once
 from simmim.models.modeling_simmim import (
     SimMIMPreTrainedModel,
     layer_attention,
@@ -22,7 +23,6 @@ from simmim.models.modeling_simmim import (
 )
 from simmim.models.packed_documents import PackedDocuments
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.nn.block import DecoderBlock
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
 from simmim.nn.norm import RMSNorm
@@ -65,6 +65,8 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
             of them; else there are ``num_hidden_layers``, and no memory.
     """
 
+    _no_split_modules = ["SimMIMDecoderLayer"]
+
     def __init__(self, config: SimMIMConfig, with_memory: bool = True) -> None:
         super().__init__(config)
         name = "num_decoder_layers" if with_memory else "num_hidden_layers"
@@ -80,12 +82,12 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def _layer(self, config: SimMIMConfig, number: int) -> DecoderBlock:
+    def _layer(self, config: SimMIMConfig, number: int) -> SimMIMDecoderLayer:
         attention = layer_attention(config, number, causal=True)
         reader = None
         if self.memory is not None:
             reader = self.memory.reader(config.num_attention_heads, config.memory_top_k)
-        return DecoderBlock(attention, config.intermediate_size, config.norm_eps, config.dropout, reader)
+        return SimMIMDecoderLayer(attention, config.intermediate_size, config.norm_eps, config.dropout, reader)
 
     def forward(
         self,
@@ -217,17 +219,20 @@ class SimMIMDecoder(SimMIMPreTrainedModel):
         self, number: int, inputs: tuple[Any, ...], past: Past | None, maps: AttentionMaps | None
     ) -> Tensor:
         layer = self.layers[number]
+        assert isinstance(layer, SimMIMDecoderLayer)
+        hidden, memory, memory_mask, mask, layout = inputs
+        options = {"memory_mask": memory_mask, "attention_mask": mask, "layout": layout, "maps": maps}
         if past is not None:
             cache = past.self_attention_cache if isinstance(past, SimMIMEncoderDecoderCache) else past
             cache.prefetch(number)
             kept = cache.layers[number]
             assert isinstance(kept, SimMIMCacheLayer)
-            hidden, kept.past = layer(*inputs, kept.past, use_cache=True, maps=maps)
+            with called_once(layer):
+                hidden, kept.past = layer(hidden, *memory, **options, past=kept.past, use_cache=True)
             cache.offload(number)
-        elif self.gradient_checkpointing and self.training and maps is None:
-            hidden, memory, *others = inputs
-            # What gets a gradient is passed by itself: reentrant checkpointing does not look into tuples.
-            hidden = self._gradient_checkpointing_func(lambda x, *read: layer(x, read, *others)[0], hidden, *memory)
+        elif maps is not None:
+            with called_once(layer):
+                hidden, _ = layer(hidden, *memory, **options)
         else:
-            hidden, _ = layer(*inputs, maps=maps)
+            hidden, _ = layer(hidden, *memory, **options)
         return hidden

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput
 
+from simmim.models.checkpoint_stacks import ENCODER
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import token_loss
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
@@ -35,6 +36,8 @@ class SimMIMForMaskedLM(SimMIMPreTrainedModel):
         config: its configuration.
     """
 
+    _no_split_modules = ["SimMIMEncoderLayer"]
+    _stacks = frozenset({ENCODER})
     _tied_weights_keys = {"lm_head.weight": "encoder.embed_tokens.weight"}
 
     def __init__(self, config: SimMIMConfig) -> None:

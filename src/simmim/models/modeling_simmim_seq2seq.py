@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
+from simmim.models.checkpoint_stacks import DECODER, ENCODER
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
@@ -59,6 +60,8 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         ConfigError: it asks for no decoder layer.
     """
 
+    _no_split_modules = ["SimMIMEncoderLayer", "SimMIMDecoderLayer"]
+    _stacks = frozenset({ENCODER, DECODER})
     _tied_weights_keys = {
         "decoder.embed_tokens.weight": "encoder.embed_tokens.weight",
         "lm_head.weight": "encoder.embed_tokens.weight",
@@ -210,7 +213,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             return (head.project_memory(memory, mask), source_ids), mask
 
         if isinstance(past, SimMIMEncoderDecoderCache):
-            (keys, ids), mask = past.remember(self.config.num_decoder_layers, len(hidden), project)
+            (keys, ids), mask = past.remember(self.config.num_decoder_layers, hidden.shape[0], project)
         else:
             (keys, ids), mask = project()
         return Source(keys, ids, mask)
@@ -230,5 +233,5 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
                 f"decoder_start_token_id, pad_token_id: expected token ids, got {start} and {pad}; "
                 "set them in the configuration"
             )
-        first = labels.new_full((len(labels), 1), start)
+        first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)), dim=1)

@@ -123,7 +123,7 @@ class Attention(Aggregator):
         if self.head_dim % 2 == 0:
             places = torch.arange(length, device=left.device)
             cos, sin = rotary_turn(places.repeat(2), self.head_dim, 10_000.0, q.dtype)
-            cos, sin = cos.expand(len(left), -1, -1), sin.expand(len(left), -1, -1)
+            cos, sin = cos.expand(left.shape[0], -1, -1), sin.expand(left.shape[0], -1, -1)
             q, k = rotate(q, (cos[:, :length], sin[:, :length])), rotate(k, (cos, sin))
         mask = torch.cat((torch.ones_like(both), both), dim=1)[:, None, None]
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))

@@ -59,7 +59,7 @@ class AttentionMaps:
         length = layout.segment_length
         reads = (1, 0) if causal else (1, 0, 2)
         order = torch.cat([torch.arange(length) + block * length for block in reads])
-        if neighbours == 0 or layout.max_segments < 2:
+        if neighbours == 0 or layout.single:
             order = torch.arange(length)
         order = order.to(layout.rank.device)
 

@@ -22,7 +22,9 @@ def by_rows(function: Callable[..., Tensor], *tensors: Shaped[Tensor, "R ..."], 
         tensors: each of R rows.
         width: numbers that the function makes of a row at a time; parts have at most ``LIMIT`` of them.
     """
-    rows = len(tensors[0])
+    if torch.compiler.is_exporting():  # for any number of rows
+        return function(*tensors)
+    rows = tensors[0].shape[0]
     size = max(1, LIMIT // max(1, width))
     if rows <= size:
         return function(*tensors)
@@ -44,6 +46,6 @@ def by_rows(function: Callable[..., Tensor], *tensors: Shaped[Tensor, "R ..."], 
 
 def by_tokens(function: Callable[[Tensor], Tensor], tokens: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
     """Return ``function(tokens)`` for a function that treats every token alike, such as a norm or an FFN."""
-    if tokens.shape[-2] == 1:  # while decoding, where every call counts
+    if not torch.compiler.is_exporting() and tokens.shape[-2] == 1:  # while decoding, where every call counts
         return function(tokens)
     return by_rows(function, tokens.flatten(0, -2), width=8 * tokens.shape[-1]).view_as(tokens)

@@ -54,7 +54,7 @@ class CopyHead(nn.Module):
     ) -> Float[Tensor, "B N E"]:
         """Return the keys of the source tokens, which are the same for every decoded token."""
         tokens = memory.flatten(0, 1)
-        places = torch.arange(len(tokens), device=memory.device).view(memory.shape[:2])
+        places = torch.arange(tokens.shape[0], device=memory.device).view(memory.shape[:2])
         held = places if mask is None else places.masked_fill(~mask, -1).cummax(1).values
         before = F.pad(held, (1, -1), value=-1).flatten()
 
@@ -118,7 +118,9 @@ class CopyHead(nn.Module):
         self, hidden_states: Float[Tensor, "R M E"], keys: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None
     ) -> Float[Tensor, "B T N"]:
         """Return how likely each source token is the one that is copied."""
-        asking = hidden_states.unflatten(0, (len(keys), -1)).flatten(1, 2)
+        asking = hidden_states
+        if keys.shape[0] != hidden_states.shape[0]:
+            asking = hidden_states.unflatten(0, (keys.shape[0], -1)).flatten(1, 2)
         scores = self.q_proj(asking) @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], float("-inf"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -68,8 +69,8 @@ class CrossAttention(nn.Module):
             memory_mask: ``[B, M]`` which vectors of the memory exist, at least one a document; None if all do.
             maps: gets the weights ``cross [R, H, N, M]``; where it is None they are never made.
         """
-        targets = len(hidden_states) // len(projected[0])
-        asking = hidden_states.unflatten(0, (-1, targets)).flatten(1, 2)
+        targets = hidden_states.shape[0] // projected[0].shape[0]
+        asking = hidden_states if targets == 1 else hidden_states.unflatten(0, (-1, targets)).flatten(1, 2)
         see = None if maps is None else _of_targets(maps, targets)
         out = self._read(self._split(self.q_proj(asking)), projected, memory_mask, see)
         merged: Tensor = self.o_proj(out.transpose(1, 2).flatten(-2))
@@ -144,19 +145,21 @@ class TwoLevelCrossAttention(CrossAttention):
             # A segment of nothing is never given a weight, but a softmax over nothing would be NaN.
             mask = mask | ~exists[..., None]
         segments, head_width = state_keys.shape[2:]
-        best = scores.topk(min(self.top_k, segments), dim=-1)
+        exported = torch.compiler.is_exporting()  # for any number of segments: of as many that do not exist, too
+        scores = F.pad(scores, (0, self.top_k), value=float("-inf")) if exported else scores
+        best = scores.topk(self.top_k if exported else min(self.top_k, segments), dim=-1)
         shares = torch.softmax(best.values, dim=-1)
-        pays = segments > self.top_k * (2 * head_width if torch.is_grad_enabled() else 8)
+        pays = not exported and segments > self.top_k * (2 * head_width if torch.is_grad_enabled() else 8)
         cut = self._cut(keys.shape[2])
         if see is None and pays:
             return _read_chosen(q, keys.unflatten(2, cut), values.unflatten(2, cut), mask, best.indices, shares)
-        shares = torch.zeros_like(scores).scatter(-1, best.indices, shares)
+        shares = torch.zeros_like(scores).scatter(-1, best.indices, shares)[..., :segments]
         within = _softmax(_scores(q, keys).unflatten(-1, cut), None if mask is None else mask[:, None, None])
         weights = (shares[..., None] * within).flatten(-2)
         return (weights if see is None else see(weights)) @ values
 
     def _cut(self, tokens: int) -> tuple[int, int]:
-        return -1, min(self.segment_length, tokens)
+        return -1, self.segment_length if torch.compiler.is_exporting() else min(self.segment_length, tokens)
 
 
 def _of_targets(maps: AttentionMaps, targets: int) -> See:
@@ -184,7 +187,7 @@ def _read_chosen(
     held = (document + chosen).flatten(0, 2)
     found = (head + chosen).flatten(0, 2)
     read = []
-    for part in parts(len(found), 2 * chosen.shape[-1] * length * width):
+    for part in parts(found.shape[0], 2 * chosen.shape[-1] * length * width):
 
         def gather(tokens: Tensor, rows: Tensor) -> Tensor:
             return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)

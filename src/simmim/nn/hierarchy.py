@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from simmim.errors import ShapeError
 from simmim.nn.aggregators import AGGREGATORS
 from simmim.nn.chunks import by_rows
-from simmim.ops.pyramid import pair_up
+from simmim.ops.pyramid import pair_up, pyramid_height
 from simmim.ops.segments import first_rows
 
 __all__ = ["HierarchicalEncoder", "Level", "Pyramid"]
@@ -33,10 +34,22 @@ class Level:
     counts: Int[Tensor, " B"]
     rows: int | None
 
+    def take(self, documents: Int[Tensor, " D"]) -> Level:
+        """Return the level of these documents alone."""
+        first = first_rows(self.counts, self.rows)[documents]
+        counts = self.counts[documents]
+        rows = counts if self.rows is None else torch.full_like(counts, self.rows)
+        number = torch.arange(int(rows.sum()), device=rows.device)
+        index = number + (first - rows.cumsum(0) + rows).repeat_interleave(rows)
+        return Level(self.nodes[index], self.mask[index], counts, self.rows)
+
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
     """The levels of a batch, and what stands at the top.
+
+    It is a pytree of tensors, so that it passes through ``torch.export`` and the like, and a sequence of documents:
+    ``pyramid[b]`` is the pyramid of document b alone, a batch of one, and ``pyramid[a:b]`` that of some.
 
     Attributes:
         levels: from the segments to the level at which every document has one node.
@@ -49,6 +62,28 @@ class Pyramid:
     global_representation: Float[Tensor, "B L E"]
     global_mask: Bool[Tensor, "B L"]
     pooled: Float[Tensor, "B E"]
+
+    def __len__(self) -> int:
+        return len(self.pooled)
+
+    def __getitem__(self, index: int | slice) -> Pyramid:
+        # A range says what an index out of range is, and what a negative one means.
+        chosen = range(len(self))[index]
+        documents = torch.tensor([chosen] if isinstance(chosen, int) else list(chosen), dtype=torch.long)
+        documents = documents.to(self.pooled.device)
+        levels = [level.take(documents) for level in self.levels]
+        # Without longer documents beside them, these have no more levels than they need.
+        needed = sum(1 for level in levels if bool((level.counts > 1).any()))
+        return Pyramid(
+            tuple(levels[: needed + 1]),
+            self.global_representation[documents],
+            self.global_mask[documents],
+            self.pooled[documents],
+        )
+
+
+for _kind in (Level, Pyramid):
+    pytree.register_dataclass(_kind, serialized_type_name=f"{_kind.__module__}.{_kind.__qualname__}")
 
 
 class HierarchicalEncoder(nn.Module):
@@ -89,24 +124,23 @@ class HierarchicalEncoder(nn.Module):
         Raises:
             ShapeError: a shape is not as above, or counts (with rows: B·rows) do not make S.
         """
-        total = int(counts.sum()) if rows is None else len(counts) * rows
-        if total != len(segments) or tuple(mask.shape) != tuple(segments.shape[:2]):
-            source = "what counts add up to" if rows is None else f"{len(counts)} documents of {rows} rows"
+        total = int(counts.sum()) if rows is None else counts.shape[0] * rows
+        if total != segments.shape[0] or tuple(mask.shape) != tuple(segments.shape[:2]):
+            source = "what counts add up to" if rows is None else f"{counts.shape[0]} documents of {rows} rows"
             raise ShapeError(
                 f"segments, mask: expected [S, L, E] and [S, L] with S = {total} ({source}), "
                 f"got {list(segments.shape)} and {list(mask.shape)}"
             )
         level = Level(segments.masked_fill(~mask[..., None], 0), mask, counts, rows)
         levels = [level]
-        highest = rows if rows is not None else (int(counts.max()) if len(counts) else 0)
-        while highest > 1:
+        highest = rows if rows is not None else (int(counts.max()) if counts.shape[0] else 0)
+        for _ in range(pyramid_height(highest)):
             level = self._merge(level)
             levels.append(level)
-            highest = (highest + 1) // 2
         # A document without tokens has no top: an empty one stands in.
         nodes = torch.cat((level.nodes, segments.new_zeros(1, *segments.shape[1:])))
         held = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
-        first = first_rows(level.counts, level.rows).masked_fill(level.counts == 0, len(level.nodes))
+        first = first_rows(level.counts, level.rows).masked_fill(level.counts == 0, level.nodes.shape[0])
         top, top_mask = nodes.index_select(0, first), held.index_select(0, first)
         size = top_mask.sum(1).clamp(min=1).to(top.dtype)
         return Pyramid(tuple(levels), top, top_mask, top.sum(1) / size[:, None])

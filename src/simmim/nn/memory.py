@@ -89,8 +89,8 @@ class PyramidMemory(Memory):
         new_counts = [layout.counts, *(below.counts // 2 for below in levels[:-1])]
         for level, new in zip(levels, new_counts, strict=True):
             rows = level.counts if level.rows is None else torch.full_like(level.counts, level.rows)
-            document = documents.repeat_interleave(rows, output_size=len(level.nodes))
-            number = torch.arange(len(document), device=tokens.device) - (rows.cumsum(0) - rows)[document]
+            document = documents.repeat_interleave(rows, output_size=level.nodes.shape[0])
+            number = torch.arange(document.shape[0], device=tokens.device) - (rows.cumsum(0) - rows)[document]
             place = document * size + before[document] + number
             # What is not new goes to a row behind all others, which is cut off.
             places.append(torch.where(number < new[document], place, batch * size))
@@ -120,9 +120,10 @@ class TwoLevelMemory(Memory):
                 longest = int(lengths.max())
             order = mask.int().argsort(dim=1, descending=True, stable=True)[:, :longest, None]
             tokens = tokens.gather(1, order.expand(-1, -1, tokens.shape[-1]))
-        unit = self.segment_length if longest > self.segment_length else max(1, longest)
-        size = max(1, -(-longest // unit)) * unit
-        if mask is None and size == longest:
+        exported = torch.compiler.is_exporting()  # for any number of tokens
+        unit = self.segment_length if exported or longest > self.segment_length else max(1, longest)
+        size = (max(1, (longest + unit - 1) // unit) + exported) * unit  # torch must not see a single segment
+        if mask is None and not exported and size == longest:
             return tokens, None
         held = torch.arange(size, device=tokens.device) < lengths[:, None]
         tokens = F.pad(tokens, (0, 0, 0, size - longest)).masked_fill(~held[..., None], 0)

@@ -45,7 +45,8 @@ def few_turn(
     positions: Int[Tensor, " U"], head_dim: int, theta: float, dtype: torch.dtype, pairs: int
 ) -> tuple[Float[Tensor, "U 1 D"], Float[Tensor, "U 1 D"]]:
     """Return the ``rotary_turn`` of single tokens as ``rotate_few`` takes it: for every channel, and for every head."""
-    angles = positions.double()[:, None, None] * _signed_speeds(head_dim, theta, pairs).to(positions.device)
+    speeds = torch.tensor(_signed_speeds(head_dim, theta, pairs), dtype=torch.float64, device=positions.device)
+    angles = positions.double()[:, None, None] * speeds
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
@@ -59,11 +60,14 @@ def _speeds(head_dim: int, theta: float, pairs: int | None, device: torch.device
 
 
 @lru_cache
-def _signed_speeds(head_dim: int, theta: float, pairs: int) -> Float[Tensor, " D"]:
-    """Return the speed of every channel, the first of each pair the other way round."""
-    with torch.inference_mode(False):
-        speed = _speeds(head_dim, theta, pairs, "cpu")
-        return torch.cat((-speed, speed))
+def _signed_speeds(head_dim: int, theta: float, pairs: int) -> tuple[float, ...]:
+    """Return the speed of every channel, the first of each pair the other way round.
+
+    Plain numbers: a tensor that is kept may be a fake one, made while a graph was traced.
+    """
+    half = head_dim // 2
+    speeds = [theta ** -(pair / half) if pair < pairs else 0.0 for pair in range(half)]
+    return (*(-speed for speed in speeds), *speeds)
 
 
 def rotate_few(x: Float[Tensor, "*B H D"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "*B H D"]:

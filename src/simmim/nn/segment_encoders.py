@@ -71,14 +71,16 @@ class LSTMEncoder(SegmentEncoder):
 
     def encode(self, segments: Float[Tensor, "S L E"], layout: SegmentLayout) -> Float[Tensor, "S L E"]:
         """Return o_proj([forward; backward])."""
+        if torch.compiler.is_exporting():
+            raise ConfigError("segment_encoder: expected 'smi' or 'cnn' for a model that is exported, got 'lstm'")
         # Tokens to the front: a shifted document's first segment has its empty slots before them.
         slots = torch.arange(segments.shape[1], device=segments.device)
-        order = (slots + (~layout.mask) * len(slots)).argsort(dim=1)
+        order = (slots + (~layout.mask) * slots.shape[0]).argsort(dim=1)
         front = segments.gather(1, order[..., None].expand_as(segments))
         lengths = layout.mask.sum(1).clamp(min=1)
         packed = nn.utils.rnn.pack_padded_sequence(front, lengths.cpu(), batch_first=True, enforce_sorted=False)
         encoded, _ = self.lstm(packed)
-        front, _ = nn.utils.rnn.pad_packed_sequence(encoded, batch_first=True, total_length=len(slots))
+        front, _ = nn.utils.rnn.pad_packed_sequence(encoded, batch_first=True, total_length=slots.shape[0])
         back = front.gather(1, order.argsort(dim=1)[..., None].expand_as(front))
         out: Tensor = self.o_proj(back)
         return out

@@ -408,7 +408,7 @@ class SMIAttention(nn.Module):
                 see=see,
             )
             part: Tensor = self.o_proj(attended.flatten(-2))
-            if len(part) == layout.segments:
+            if part.shape[0] == layout.segments:
                 return part
             out = torch.empty_like(x) if out is None else out
             out[rows] = part
@@ -422,7 +422,9 @@ class SMIAttention(nn.Module):
     def share(self, read: Bool[Tensor, "S C"], dtype: torch.dtype) -> Float[Tensor, " S"] | None:
         """Return what the scores of states get where tokens read these; None for nothing."""
         most = self.most_weight
-        return None if most is None or read.shape[1] <= most else share_of(read.sum(1), most, dtype)
+        if most is None or (not torch.compiler.is_exporting() and read.shape[1] <= most):
+            return None
+        return share_of(read.sum(1), most, dtype)
 
     def sharpen(self, q: Float[Tensor, "*T H D"], states: Shaped[Tensor, "*#T"]) -> Float[Tensor, "*T H D"]:
         """Multiply the queries of tokens that read so many states by 1 + s log(1 + n), s one learned number a head.
@@ -457,7 +459,7 @@ class SMIAttention(nn.Module):
         """Return the key and value of the null slot for readers at these numbers, or None if there is none."""
         if self.state_null is None:
             return None
-        return self.project_states(self.state_null.expand(len(numbers), -1), numbers)
+        return self.project_states(self.state_null.expand(numbers.shape[0], -1), numbers)
 
     def extra_repr(self) -> str:
         """Name the options in the module's printed form."""

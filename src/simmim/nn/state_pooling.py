@@ -65,12 +65,12 @@ class FirstPooling(StatePooling):
 
     def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
         """Return the first token of every segment."""
-        return self.pick(tokens, mask), torch.ones(len(tokens), device=tokens.device)
+        return self.pick(tokens, mask), torch.ones(tokens.shape[0], device=tokens.device)
 
     @staticmethod
     def pick(tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Float[Tensor, "S E"]:
         """Return the vector in the first slot that holds a token."""
-        return tokens[torch.arange(len(tokens), device=tokens.device), mask.int().argmax(1)]
+        return tokens[torch.arange(tokens.shape[0], device=tokens.device), mask.int().argmax(1)]
 
 
 @STATE_POOLINGS.register("last")
@@ -80,7 +80,7 @@ class LastPooling(StatePooling):
     def forward(self, tokens: Float[Tensor, "S L E"], mask: Bool[Tensor, "S L"]) -> Pooled:
         """Return the last token of every segment."""
         last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
-        return tokens[torch.arange(len(tokens), device=tokens.device), last], mask.any(1).float()
+        return tokens[torch.arange(tokens.shape[0], device=tokens.device), last], mask.any(1).float()
 
     def merge(self, pooled: Pooled, more: Pooled) -> Pooled:
         """Return the later one."""

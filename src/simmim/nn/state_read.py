@@ -171,7 +171,7 @@ class Attend(StateRead):
         """Attend to tokens and states in one softmax."""
         keys = attention.project_keys(x, layout, past)
         null = attention.null_slot(layout.number)
-        if layout.longest < 2 and not use_cache:
+        if layout.single and not use_cache:
             return attention.read(x, keys, layout, null=null, maps=maps), None
         pooled = attention.pool(x, layout, past)
         vectors, states = attention.state_reach.states(attention, pooled[0], layout, past)

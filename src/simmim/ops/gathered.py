@@ -51,12 +51,15 @@ class Added(NamedTuple):
 
 
 def parts(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows into parts whose gathered keys are of limited size; one part where gradients are wanted.
+    """Cut rows into parts whose gathered keys are of limited size; one part where gradients are wanted, or exported.
 
     Args:
         rows: how many there are: segments, or queries.
         width: numbers that are gathered for one of them.
     """
+    if torch.compiler.is_exporting():  # for any number of rows
+        yield slice(None)
+        return
     size = max(1, rows) if torch.is_grad_enabled() else max(1, GATHER_LIMIT // max(1, width))
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
@@ -71,7 +74,7 @@ def gather(sources: Sources, pieces: Sequence[Piece], rows: slice = slice(None))
         else:
             index = row[rows]
             read = sources[source].index_select(0, index.flatten())
-            found.append(read.view(len(index), -1, *read.shape[2:]))
+            found.append(read.view(index.shape[0], -1, *read.shape[2:]))
     return torch.cat(found, dim=1) if len(found) > 1 else found[0]
 
 
@@ -104,7 +107,7 @@ def gathered_attention(
     # Asked first whether it is compiling, since a graph cannot hold the answer to the next question.
     fused = not torch.compiler.is_compiling() and q.device.type == "cpu" and torch.backends.cuda.flash_sdp_enabled()
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if not (fused and wanted and len(q) == len(keys[0])):
+    if not (fused and wanted and q.shape[0] == len(keys[0])):
         return fused_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), mask, added)
     if torch.is_autocast_enabled("cpu"):  # which knows torch's attention, but not ours
         tensors = tuple(tensor.to(torch.get_autocast_dtype("cpu")) for tensor in tensors)
@@ -138,13 +141,13 @@ class _GatheredAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         keys, values = _halves(sources)
         out, norm = torch.empty_like(q), None
-        for rows in parts(len(q), _width(mask, q)):
+        for rows in parts(q.shape[0], _width(mask, q)):
             k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
             part, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 *_by_head(q[rows], k, v), attn_mask=score_bias(mask[rows], q.dtype, q.shape[1], _of(added, rows))
             )
             out[rows] = part.transpose(1, 2)
-            norm = sums.new_empty(len(q), *sums.shape[1:]) if norm is None else norm
+            norm = sums.new_empty(q.shape[0], *sums.shape[1:]) if norm is None else norm
             norm[rows] = sums
         assert norm is not None
         return out, norm
@@ -166,7 +169,7 @@ class _GatheredAttention(torch.autograd.Function):
         grads = [torch.zeros_like(source, dtype=wide) for source in sources]
         grad_keys, grad_values = _halves(grads)
         grad_q = torch.empty_like(q)
-        for rows in parts(len(q), _width(mask, q)):
+        for rows in parts(q.shape[0], _width(mask, q)):
             k, v = gather(keys, ctx.pieces, rows), gather(values, ctx.pieces, rows)
             part, grad_k, grad_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 *(tensor.to(wide) for tensor in _by_head(grad_out[rows], q[rows], k, v, out[rows])),

@@ -81,7 +81,7 @@ def find_continuations(
         For n-grams of 1, 2, ... O tokens that end with this token: the continuations of the newest K of their bucket,
         the newest first, and -1 where there is none, or where it is that of another n-gram.
     """
-    batch, ahead, device = len(ids), 0, ids.device
+    batch, ahead, device = ids.shape[0], 0, ids.device
     if table is not None:
         ids, real = ids.cpu(), None if real is None else real.cpu()
     ids = torch.where(ids < 0, UNKNOWN, ids)
@@ -169,8 +169,8 @@ def _of_one_length(
     group, bucket, check, entry = (tensor[order] for tensor in (group, bucket, check, entry))
     kept, alike = [], []
     for step in range(1, KEPT + 1):
-        same = group == F.pad(group, (step, 0), value=NONE)[: len(group)]
-        kept.append(F.pad(entry, (step, 0), value=NONE)[: len(group)].masked_fill(~same, NONE))
+        same = group == F.pad(group, (step, 0), value=NONE)[: group.shape[0]]
+        kept.append(F.pad(entry, (step, 0), value=NONE)[: group.shape[0]].masked_fill(~same, NONE))
         alike.append(same)
     before = torch.stack(kept, 1)
     if table is not None:
@@ -217,4 +217,4 @@ def _at(values: Shaped[Tensor, " T"], place: Int[Tensor, " T"]) -> Shaped[Tensor
 
 def _put(values: Shaped[Tensor, " T"], place: Int[Tensor, " T"], new: Shaped[Tensor, " T"]) -> Shaped[Tensor, " T"]:
     """Return the values with new ones at these places, of which none is told twice; -1 puts nothing anywhere."""
-    return F.pad(values, (0, 1)).index_copy(0, place.masked_fill(place < 0, len(values)), new)[:-1]
+    return F.pad(values, (0, 1)).index_copy(0, place.masked_fill(place < 0, values.shape[0]), new)[:-1]

@@ -10,7 +10,26 @@ from torch import Tensor
 
 from simmim.ops.segments import SegmentLayout, first_rows
 
-__all__ = ["CarriedPyramid", "Carrying", "Pairing", "StatePyramid", "pair_up"]
+__all__ = ["CarriedPyramid", "Carrying", "Pairing", "StatePyramid", "pair_up", "pyramid_height"]
+
+MOST = 1 << 16
+"""How many segments an exported program allows for where nobody says a maximum; more of them are refused as it runs."""
+
+
+def pyramid_height(segments: int) -> int:
+    """Return how many levels stand above so many segments, until there is one node.
+
+    While a program for documents of any length is exported, the number stands for all that it can be, and the answer is
+    right for the largest: a level above the top is the top once more.
+    """
+    if isinstance(segments, torch.SymInt):
+        upper = segments.node.shape_env.bound_sympy(segments.node.expr).upper
+        if not upper.is_Integer or upper > MOST:
+            message = f"expected documents of at most {MOST} segments; export with a maximum length (Dim) for longer ones"
+            torch._assert_async(torch.full((), segments) <= MOST, message)
+            upper = MOST
+        segments = int(upper)
+    return max(segments - 1, 0).bit_length()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +62,18 @@ def pair_up(counts: Int[Tensor, " B"], rows: int | None = None) -> Pairing:
     if rows is None:
         above = (counts + 1) // 2
         before = counts.cumsum(0) - counts
-        document = torch.arange(len(counts), device=counts.device).repeat_interleave(above)
-        number = torch.arange(len(document), device=counts.device) - (above.cumsum(0) - above)[document]
+        document = torch.arange(counts.shape[0], device=counts.device).repeat_interleave(above)
+        number = torch.arange(document.shape[0], device=counts.device) - (above.cumsum(0) - above)[document]
         left = before[document] + 2 * number
         paired = 2 * number + 1 < counts[document]
         return Pairing(left, left + paired.long(), paired, above, None)
-    number = torch.arange((rows + 1) // 2, device=counts.device).expand(len(counts), -1)
-    left = torch.arange(len(counts), device=counts.device)[:, None] * rows + 2 * number
+    # Where a layout has an empty row more, so that no size is one, so has every level.
+    above = (rows + 2) // 2 if torch.compiler.is_exporting() else (rows + 1) // 2
+    number = torch.arange(above, device=counts.device).expand(counts.shape[0], -1)
+    left = torch.arange(counts.shape[0], device=counts.device)[:, None] * rows + (2 * number).clamp(max=rows - 1)
     paired = 2 * number + 1 < counts[:, None]
     right = left + paired.long()
-    return Pairing(left.flatten(), right.flatten(), paired.flatten(), (counts + 1) // 2, (rows + 1) // 2)
+    return Pairing(left.flatten(), right.flatten(), paired.flatten(), (counts + 1) // 2, above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +97,15 @@ class StatePyramid:
     def of(cls, layout: SegmentLayout) -> StatePyramid:
         """Build the pyramid of a layout's segments."""
         pairings: list[Pairing] = []
-        counts, rows, width, total = layout.counts, layout.rows, layout.max_segments, layout.segments
+        counts, rows, total = layout.counts, layout.rows, layout.segments
         all_counts, starts = [counts], [layout.first]
-        while width > 1:
+        for _ in range(pyramid_height(layout.max_segments)):
             pairing = pair_up(counts, rows)
-            counts, rows, width = pairing.counts, pairing.rows, (width + 1) // 2
+            counts, rows = pairing.counts, pairing.rows
             pairings.append(pairing)
             all_counts.append(counts)
             starts.append(first_rows(counts, rows) + total)
-            total += len(pairing.left)
+            total += pairing.left.shape[0]
         return cls(tuple(pairings), torch.stack(all_counts), torch.stack(starts))
 
     def cover(self, layout: SegmentLayout, causal: bool) -> tuple[Int[Tensor, "S P"], Bool[Tensor, "S P"]]:
@@ -158,13 +179,13 @@ class CarriedPyramid:
             held = carried + made
             start, made_start = held.cumsum(0) - held, made.cumsum(0) - made
             document = documents.repeat_interleave(held)
-            place = torch.arange(len(document), device=number.device) - start[document]
+            place = torch.arange(document.shape[0], device=number.device) - start[document]
             new = len(number) + (made_start - carried)[document] + place
             nodes = torch.where(place < carried[document], document, new)
             first.append(number - carried)
             starts.append(start + total)
             all_counts.append(held)
-            total += len(document)
+            total += document.shape[0]
             made = held // 2
             parent = documents.repeat_interleave(made)
             left = start[parent] + 2 * (

@@ -75,14 +75,18 @@ class EverySegment(Reach):
 
     def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
         """Multiply document by document: one matrix product each."""
-        scores = torch.einsum("bihd,bjhd->bihj", self.layout.by_document(q), self.arrange(k))
-        return scores.flatten(0, 1).index_select(0, self._row_in_table)
+        return self._rows(torch.einsum("bihd,bjhd->bhij", self.layout.by_document(q), self.arrange(k)))
 
     def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
         """Multiply document by document: one matrix product each."""
         table = self.layout.by_document(weights)
-        mixed = torch.einsum("bihj,bjhd->bihd", table, self.arrange(v))
-        return mixed.flatten(0, 1).index_select(0, self._row_in_table)
+        return self._rows(torch.einsum("bihj,bjhd->bhid", table, self.arrange(v)))
+
+    def _rows(self, found: Float[Tensor, "B H I X"]) -> Float[Tensor, "S H X"]:
+        """Return what was found for each segment."""
+        if torch.compiler.is_exporting():  # to flatten, torch would ask how many segments there are
+            return found[self.layout.document, :, self.layout.rank]
+        return found.transpose(1, 2).flatten(0, 1).index_select(0, self._row_in_table)
 
 
 class PyramidNodes(Reach):

@@ -60,7 +60,7 @@ def first_rows(counts: Int[Tensor, " B"], rows: int | None) -> Int[Tensor, " B"]
     """Return the row of each document's first segment or node, where all take ``rows`` rows, or each its count."""
     if rows is None:
         return counts.cumsum(0) - counts
-    return torch.arange(len(counts), device=counts.device) * rows
+    return torch.arange(counts.shape[0], device=counts.device) * rows
 
 
 def _origins(lengths: Tensor, segment_length: int, shifted: int, causal: bool) -> Tensor:
@@ -127,10 +127,13 @@ class SegmentLayout:
 
         A bidirectional document of at most one segment is never shifted: it stays one segment. A causal one is, because
         its tokens must not depend on how many come after. Under ``torch.compile`` no shape may depend on the mask, and
-        every document takes the rows of the longest that there could be.
+        every document takes the rows of the longest that there could be. Under ``torch.export`` nothing may depend on
+        the number of tokens, either, which can be that of any batch: segments are as long as is asked for.
         """
         shifted = segment_origin(segment_length, segment_shift)
-        static = torch.compiler.is_compiling()
+        static, exported = torch.compiler.is_compiling(), torch.compiler.is_exporting()
+        if exported and attention_mask is None:
+            attention_mask = torch.ones(batch, tokens, dtype=torch.bool, device=device)
         if attention_mask is None or (not static and bool(attention_mask.all())):
             origin = shifted if causal or tokens > segment_length else 0
             device = device if attention_mask is None else attention_mask.device
@@ -138,7 +141,7 @@ class SegmentLayout:
         lengths = attention_mask.sum(1)
         origins = _origins(lengths, segment_length, shifted, causal)
         position = attention_mask.cumsum(1) - 1 + origins[:, None]
-        longest = tokens + (shifted if causal or tokens > segment_length else 0) if static else None
+        longest = tokens + (shifted if causal or exported or tokens > segment_length else 0) if static else None
         return cls._ragged(lengths, origins, position, attention_mask, segment_length, longest)
 
     @classmethod
@@ -235,13 +238,15 @@ class SegmentLayout:
         static = longest is not None
         if longest is None:
             longest = int((lengths + origins).max()) if batch else 0
-        length = segment_length if before is not None else max(1, min(segment_length, longest))
+        whole = before is not None or torch.compiler.is_exporting()
+        length = segment_length if whole else max(1, min(segment_length, longest))
         counts = (lengths + origins + length - 1) // length
         if before is None:
             counts = torch.where(lengths > 0, counts, torch.zeros_like(counts))
         documents = torch.arange(batch, device=device)
         if static:
-            rows = -(-longest // length)
+            # torch takes a size that is one for another kind of program: an empty row more makes it two at least.
+            rows = (longest + length - 1) // length + torch.compiler.is_exporting()
             total, first, max_segments = batch * rows, documents * rows, rows
             document = documents[:, None].expand(-1, rows).flatten()
         else:
@@ -296,6 +301,11 @@ class SegmentLayout:
         segments = self.before + self.counts
         longest: int = self.memo("longest", lambda: int(segments.max()) if len(segments) else 0)
         return longest
+
+    @property
+    def single(self) -> bool:
+        """No document has a second segment; false where a program for documents of any length is exported."""
+        return not torch.compiler.is_exporting() and self.longest < 2
 
     @property
     def held(self) -> Bool[Tensor, "S L"]:

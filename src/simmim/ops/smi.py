@@ -70,7 +70,7 @@ def segment_attention(
     """
     if not q.shape[0]:
         return torch.zeros_like(q)
-    if layout.longest < 2:
+    if layout.single:
         neighbours, reach = 0, None
     if (
         neighbours == 0
@@ -83,7 +83,7 @@ def segment_attention(
         return fused_attention(q, k[rows], v[rows], None, is_causal=causal)
     steps = [-d for d in range(1, neighbours + 1)]
     steps += [] if causal else list(range(1, neighbours + 1))
-    if len(q) == layout.segments:
+    if q.shape[0] == layout.segments:
         # Layers that share a layout share the mask; a part's is not worth its memory.
         kind = ("key mask", causal, neighbours, type(reach), null is not None)
         key_mask = layout.memo(kind, lambda: _key_mask(layout, rows, causal, steps, reach, null is not None))
@@ -192,7 +192,7 @@ def _key_mask(
         slots = torch.arange(layout.segment_length, device=own.device)
         own = own & (slots <= slots[:, None])
         # An empty slot before the first token of a shifted segment could read nothing: let it read itself.
-        own = own | (~held[:, :, None] & torch.eye(len(slots), dtype=torch.bool, device=own.device))
+        own = own | (~held[:, :, None] & torch.eye(slots.shape[0], dtype=torch.bool, device=own.device))
     elif layout.rows is not None:
         # So with a segment of nothing, which stands where a document has fewer than another.
         own = own | ~held.any(1)[:, None, None]

@@ -1,0 +1,24 @@
+"""Gives transformers the classes of the installed package simmim; it lies beside every saved model.
+
+With ``trust_remote_code=True`` a model is then loaded where nobody has imported simmim: ``pip install simmim`` is enough.
+"""
+
+from simmim.models import (
+    SimMIMConfig,
+    SimMIMForCausalLM,
+    SimMIMForConditionalGeneration,
+    SimMIMForMaskedLM,
+    SimMIMForSequenceClassification,
+    SimMIMForTokenClassification,
+    SimMIMModel,
+)
+
+__all__ = [
+    "SimMIMConfig",
+    "SimMIMForCausalLM",
+    "SimMIMForConditionalGeneration",
+    "SimMIMForMaskedLM",
+    "SimMIMForSequenceClassification",
+    "SimMIMForTokenClassification",
+    "SimMIMModel",
+]
