@@ -10,8 +10,11 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 FILES ?= $(wildcard examples/*.txt)
 RECIPE ?= configs/debian-synopsis.yaml
 
+# transformers' own tests, which its source distribution holds: of exactly the version that is installed.
+SDIST := $(VENV)/transformers-sdist/transformers-$(shell sed -n 's/^transformers==//p' constraints.txt)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train bench test test-all test-contract check lint types imports format clean
+.PHONY: help setup demo train bench test test-all test-contract test-transformers check lint types imports format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -43,6 +46,15 @@ test-all: $(STAMP)  ## run every test, the slow ones too
 
 test-contract: $(STAMP)  ## run the contracts that are marked slow
 	$(PYTEST) -m "slow and contract"
+
+$(SDIST): $(STAMP)
+	@rm -rf $(@D) && mkdir -p $(@D)
+	$(BIN)/python -m pip download --quiet --no-deps --no-build-isolation --no-binary transformers --dest $(@D) $(subst transformers-,transformers==,$(@F))
+	tar --extract --gzip --file $@.tar.gz --directory $(@D)
+	@touch $@
+
+test-transformers: $(SDIST)  ## run the common tests of transformers on every class
+	TRANSFORMERS_SDIST=$(SDIST) $(PYTEST) -m "" -W ignore --confcutdir tests/transformers_suite tests/transformers_suite
 
 check: lint types imports  ## format, lint, types and the layers' import rule
 

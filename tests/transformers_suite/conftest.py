@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny models are slower with more, and several processes share the cores
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import pytest
+import torch
 
 from transformers_suite.known_failures import KNOWN_FAILURES
 
-MARKERS = "accelerate_tests torch_compile_test flash_attn_test flash_attn_2_test flash_attn_3_test".split()
-MARKERS += "flash_attn_4_test order is_pipeline_test all_kernels_test generate is_training_test is_fsdp_test is_tensor_parallel_test".split()
+MARKERS = (
+    *("accelerate_tests", "all_kernels_test", "flash_attn_test", "flash_attn_2_test", "flash_attn_3_test"),
+    *("flash_attn_4_test", "generate", "is_fsdp_test", "is_pipeline_test", "is_tensor_parallel_test"),
+    *("is_training_test", "order", "torch_compile_test"),
+)
+
+
+torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,5 +40,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if re.fullmatch(pattern, test):
                 used.add(pattern)
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
-    if len(items) > 500:  # all of them
-        assert used == set(KNOWN_FAILURES), f"no such test: {sorted(set(KNOWN_FAILURES) - used)}"
+    wrong = set(KNOWN_FAILURES) - used
+    assert not wrong or len(items) < 500, f"no such test: {sorted(wrong)}"

@@ -23,7 +23,6 @@ VARIABLE = "TRANSFORMERS_SDIST"
 ABSENT: dict[str, tuple[str, object]] = {
     "exporters.test_export": ("ExportTesterMixin", type("ExportTesterMixin", (), {})),
     "generation.test_utils": ("GenerationTesterMixin", type("GenerationTesterMixin", (), {})),
-    "utils.test_configuration_utils": ("config_common_kwargs", {}),
 }
 """What the common tests import, and the distribution lacks."""
 

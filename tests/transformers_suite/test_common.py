@@ -24,7 +24,6 @@ from transformers_suite.sdist import common_tests
 pytestmark = pytest.mark.slow
 
 modeling = common_tests("test_modeling_common")
-configuration = common_tests("test_configuration_common")
 training = common_tests("test_training_mixin")
 generation = sys.modules["transformers_tests.generation.test_utils"]
 
@@ -65,7 +64,7 @@ class Tester:
         return self.get_config(), inputs
 
 
-class Common(modeling.ModelTesterMixin, training.TrainingTesterMixin):
+class Common(modeling.ModelTesterMixin):
     """What the tests of all classes share."""
 
     model_class: type[Any]
@@ -73,20 +72,21 @@ class Common(modeling.ModelTesterMixin, training.TrainingTesterMixin):
 
     def setUp(self) -> None:
         self.model_tester = Tester(self, self.model_class is SimMIMForConditionalGeneration)
-        self.config_tester = configuration.ConfigTester(self, config_class=SimMIMConfig, hidden_size=16)
         self.all_model_classes = (self.model_class,)
         self.is_encoder_decoder = self.model_tester.is_encoder_decoder
 
-    def test_config(self) -> None:
-        self.config_tester.run_common_tests()
+
+class Overfitting(training.TrainingTesterMixin):
+    """The test of training, which knows no labels but those of tokens."""
+
+    training_overfit_learning_rate = 5e-3
 
 
 class TestModel(Common, unittest.TestCase):
     model_class = SimMIMModel
-    all_model_classes = (SimMIMModel,)
 
 
-class TestMaskedLM(Common, unittest.TestCase):
+class TestMaskedLM(Common, Overfitting, unittest.TestCase):
     model_class = SimMIMForMaskedLM
 
 
@@ -98,12 +98,12 @@ class TestTokenClassification(Common, unittest.TestCase):
     model_class = SimMIMForTokenClassification
 
 
-class TestConditionalGeneration(Common, generation.GenerationTesterMixin, unittest.TestCase):
+class TestConditionalGeneration(Common, Overfitting, generation.GenerationTesterMixin, unittest.TestCase):
     model_class = SimMIMForConditionalGeneration
 
 
-class TestCausalLM(Common, generation.GenerationTesterMixin, unittest.TestCase):
+class TestCausalLM(Common, Overfitting, generation.GenerationTesterMixin, unittest.TestCase):
     model_class = SimMIMForCausalLM
 
 
-del Common
+del Common, Overfitting

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from simmim.nn.block import DecoderBlock, EncoderBlock
@@ -22,11 +22,8 @@ class SimMIMEncoderLayer(GradientCheckpointingLayer, EncoderBlock):
 class SimMIMDecoderLayer(GradientCheckpointingLayer, DecoderBlock):
     """One layer of ``SimMIMDecoder``."""
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        *memory: Tensor,
-        **others: Any,
+    def forward(  # type: ignore[override]
+        self, hidden_states: Tensor, *memory: Tensor, **others: Any
     ) -> tuple[Tensor, SegmentCache | None]:
         """Apply the block, as ``DecoderBlock`` does.
 
@@ -41,8 +38,9 @@ class SimMIMDecoderLayer(GradientCheckpointingLayer, DecoderBlock):
 
 
 @contextmanager
-def called_once(layer: GradientCheckpointingLayer) -> Iterator[None]:
+def called_once(layer: nn.Module) -> Iterator[None]:
     """Keep what a layer computes for a while, rather than compute it again: it fills a cache, or shows its maps."""
+    assert isinstance(layer, GradientCheckpointingLayer)
     before = layer.gradient_checkpointing
     layer.gradient_checkpointing = False
     try:

@@ -189,27 +189,27 @@ def _part(weight: Tensor) -> int:
     return max(1, (_PART_ON_CPU if weight.device.type == "cpu" else _PART) // max(1, len(weight)))
 
 
-def check_labels(labels: Tensor, shape: Sequence[int], classes: int, name: str = "labels") -> None:
+def check_labels(labels: Tensor, shape: Sequence[int], classes: int, prefix: str = "") -> None:
     """Refuse labels of another shape than that, or that are no classes; a device would only say that it failed.
 
     Args:
         labels: ``shape``, whole numbers.
         shape: one label for each prediction.
         classes: how many there are.
-        name: of the argument.
+        prefix: what the argument's name has before ``labels``.
 
     Raises:
         ShapeError: shape, dtype or a value is not as expected.
     """
     if list(labels.shape) != list(shape):
-        raise ShapeError(f"{name}: expected one for each prediction, {list(shape)}, got {list(labels.shape)}")
+        raise ShapeError(f"{prefix}labels: expected one for each prediction, {list(shape)}, got {list(labels.shape)}")
     if labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8):  # the others do not hold -100
-        raise ShapeError(f"{name}: expected whole numbers, got {labels.dtype}; use labels.long()")
+        raise ShapeError(f"{prefix}labels: expected whole numbers, got {labels.dtype}; use labels.long()")
     if torch.compiler.is_compiling():  # what a compiled graph does must not depend on values
         return
     wrong = labels[((labels < 0) | (labels >= classes)) & (labels != IGNORED)]
     if len(wrong):
         raise ShapeError(
-            f"{name}: expected classes from 0 to {classes - 1}, or {IGNORED} for no loss, got {int(wrong[0])}; "
+            f"{prefix}labels: expected classes from 0 to {classes - 1}, or {IGNORED} for no loss, got {int(wrong[0])}; "
             "give the model as many classes as the labels have (num_labels, or vocab_size for tokens)"
         )

@@ -87,22 +87,27 @@ class SimMIMPreTrainedModel(PreTrainedModel):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._known[cls.__name__] = cls._stacks
+        if cls._stacks:
+            cls._known[cls.__name__] = cls._stacks
 
     def __init__(self, config: SimMIMConfig) -> None:
         config.check()  # what was changed after it was made, too
         super().__init__(config)
 
     @classmethod
-    def from_pretrained(cls, source: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
         """Load a model as ``PreTrainedModel`` does; see there.
 
         Raises:
             CheckpointError: the weights are of a class without an encoder, or decoder, that this one has.
         """
-        model, report = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
+        load: Any = super().from_pretrained  # whose type says that it returns a model alone
+        model, report = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         weights, named = model.state_dict().keys(), model.config.architectures or ()
-        check_stacks(source, cls.__name__, cls._stacks, named, cls._known, weights, report["missing_keys"])
+        saved = pretrained_model_name_or_path or "state_dict"
+        check_stacks(saved, cls.__name__, cls._stacks, named, cls._known, weights, report["missing_keys"])
         return (model, report) if output_loading_info else model
 
     @classmethod

@@ -290,7 +290,7 @@ def _next_labels(
     assert given is not None
     # an accelerator would have to wait twice
     if documents is not None or moved is not None or given.device.type == "cpu":
-        check_labels(given, sizes[:2], sizes[2], "labels" if moved is None else "shift_labels")
+        check_labels(given, sizes[:2], sizes[2], "" if moved is None else "shift_")
     if moved is None:
         given = F.pad(given, (0, 1), value=IGNORED)[:, 1:]
     return given if documents is None else given.masked_fill(F.pad(documents.begins, (0, 1))[:, 1:], IGNORED)

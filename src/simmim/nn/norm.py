@@ -55,4 +55,4 @@ def _keep_constants(eps: float, width: int) -> None:
 
 def _is_traced(x: Tensor) -> bool:
     """Tell whether a graph is being made, which is to hold one norm and no trick of ours (ONNX has no ``hypot``)."""
-    return type(x) is not Tensor or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return type(x) is not Tensor or torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined]

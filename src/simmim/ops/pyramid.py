@@ -25,7 +25,9 @@ def pyramid_height(segments: int) -> int:
     if isinstance(segments, torch.SymInt):
         upper = segments.node.shape_env.bound_sympy(segments.node.expr).upper
         if not upper.is_Integer or upper > MOST:
-            message = f"expected documents of at most {MOST} segments; export with a maximum length (Dim) for longer ones"
+            message = (
+                f"expected documents of at most {MOST} segments; export with a maximum length (Dim) for longer ones"
+            )
             torch._assert_async(torch.full((), segments) <= MOST, message)
             upper = MOST
         segments = int(upper)
@@ -68,12 +70,12 @@ def pair_up(counts: Int[Tensor, " B"], rows: int | None = None) -> Pairing:
         paired = 2 * number + 1 < counts[document]
         return Pairing(left, left + paired.long(), paired, above, None)
     # Where a layout has an empty row more, so that no size is one, so has every level.
-    above = (rows + 2) // 2 if torch.compiler.is_exporting() else (rows + 1) // 2
-    number = torch.arange(above, device=counts.device).expand(counts.shape[0], -1)
+    higher = (rows + 2) // 2 if torch.compiler.is_exporting() else (rows + 1) // 2
+    number = torch.arange(higher, device=counts.device).expand(counts.shape[0], -1)
     left = torch.arange(counts.shape[0], device=counts.device)[:, None] * rows + (2 * number).clamp(max=rows - 1)
     paired = 2 * number + 1 < counts[:, None]
     right = left + paired.long()
-    return Pairing(left.flatten(), right.flatten(), paired.flatten(), (counts + 1) // 2, above)
+    return Pairing(left.flatten(), right.flatten(), paired.flatten(), (counts + 1) // 2, higher)
 
 
 @dataclass(frozen=True, eq=False)

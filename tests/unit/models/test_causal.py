@@ -351,7 +351,12 @@ def test_a_saved_model_comes_back(tmp_path: Path, ids: Tensor) -> None:
         torch.testing.assert_close(again(ids).logits, model(ids).logits, rtol=0, atol=0)
         assert (again.lm_head.weight is again.decoder.embed_tokens.weight) == tied
         assert not again.config.is_encoder_decoder
-    assert {p.name for p in folder.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "simmim_auto.py",
+    }
     again.resize_token_embeddings(60)
     assert again(ids).logits.shape[-1] == again.get_input_embeddings().num_embeddings == 60
 

@@ -167,7 +167,7 @@ def test_saved_models_come_back_and_give_their_encoder(
     model = model_of(head, id2label=names)
     expected = model(*texts)
     model.save_pretrained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "simmim_auto.py"}
     again = head.from_pretrained(tmp_path).eval()
     assert again.config.id2label == names
     torch.testing.assert_close(again(*texts).logits, expected.logits, rtol=0, atol=0)

@@ -103,7 +103,7 @@ def test_saved_models_come_back(tied: bool, tmp_path: Path, texts: tuple[Tensor,
     model = model_of(tie_word_embeddings=tied)
     assert (model.lm_head.weight is model.encoder.embed_tokens.weight) is tied
     model.save_pretrained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "simmim_auto.py"}
     again = SimMIMForMaskedLM.from_pretrained(tmp_path).eval()
     assert (again.lm_head.weight is again.encoder.embed_tokens.weight) is tied
     torch.testing.assert_close(again(*texts).logits, model(*texts).logits, rtol=0, atol=0)

@@ -123,7 +123,12 @@ def test_saved_models_come_back_through_the_auto_classes(tmp_path: Path, texts: 
     model = model_of().float()
     ids, mask = texts
     model.save_pretrained(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "simmim_auto.py",
+    }
     again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
     assert type(again) is SimMIMForConditionalGeneration
     expected = model(ids, mask, labels=ids)
