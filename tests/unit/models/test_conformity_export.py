@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from simmim import SimMIMForCausalLM, SimMIMForConditionalGeneration, SimMIMModel
+from simmim import (
+    SimMIMForCausalLM,
+    SimMIMForConditionalGeneration,
+    SimMIMForSequenceClassification,
+    SimMIMModel,
+)
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from support import MODELS, family, family_model, predicted
 
@@ -80,6 +85,43 @@ def test_what_cannot_be_exported_for_every_length_says_so() -> None:
     two_level = family_model(head, "two-level-copying", torch.float32, use_cache=False)
     with pytest.raises(Exception, match="Constraints violated"):
         exported(two_level, head)
+
+
+class _Prediction(nn.Module):
+    """ONNX has no dictionaries: what a model says, of ids and a mask."""
+
+    def __init__(self, model: SimMIMPreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return predicted(self.model(input_ids=input_ids, attention_mask=attention_mask))
+
+
+@pytest.mark.slow
+@pytest.mark.contract
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("head", [SimMIMModel, SimMIMForSequenceClassification])
+def test_onnx_says_the_same_for_every_batch_and_length(head: Head) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    model = family_model(head, dtype=torch.float32)
+    ids, mask = inputs_of(head, 3, 37, 0).values()
+    shape = {0: Dim("batch"), 1: Dim("length", max=256)}
+    with torch.no_grad():
+        program = torch.onnx.export(
+            *(_Prediction(model).eval(), (ids, mask)),
+            dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    runner = ReferenceEvaluator(program.model_proto)
+    for size in SIZES:
+        inputs = inputs_of(head, *size)
+        [found] = runner.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        torch.testing.assert_close(torch.from_numpy(found), predicted(model(**inputs)), rtol=1e-4, atol=1e-4)
 
 
 def _export(model: SimMIMPreTrainedModel, inputs: dict[str, Tensor]) -> None:
