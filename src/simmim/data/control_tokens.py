@@ -36,6 +36,7 @@ def encode_plain_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], 
 
     A call of the tokenizer either splits every special token in a text or none. Here `</s>` in a text is four
     characters, and `<ORG>` is one token, whether it was added by `add_tokens` or by `add_special_tokens`.
+    A Unigram tokenizer (T5) whose own vocabulary has `</s>` as a piece still finds it in a text.
 
     Args:
         tokenizer: Any tokenizer; of one that is not fast, special tokens of one's own are split, too.
