@@ -9,12 +9,14 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 FILES ?= $(wildcard examples/*.txt)
 RECIPE ?= configs/debian-synopsis.yaml
+INPUTS ?= 480
+TIME_LIMIT ?= 10
 
 # transformers' own tests, which its source distribution holds: of exactly the version that is installed.
 SDIST := $(VENV)/transformers-sdist/transformers-$(shell sed -n 's/^transformers==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train bench test test-all test-contract test-transformers check lint types imports format clean
+.PHONY: help setup demo train bench test test-all test-contract test-transformers fuzz check lint types imports format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -55,6 +57,9 @@ $(SDIST): $(STAMP)
 
 test-transformers: $(SDIST)  ## run the common tests of transformers on every class
 	TRANSFORMERS_SDIST=$(SDIST) $(PYTEST) -m "" -W ignore --confcutdir tests/transformers_suite tests/transformers_suite
+
+fuzz: $(STAMP)  ## try generated bad inputs of every kind; more: make fuzz INPUTS=5000
+	$(BIN)/python -m lab.fuzz --inputs $(INPUTS) --time-limit $(TIME_LIMIT)
 
 check: lint types imports  ## format, lint, types and the layers' import rule
 

@@ -1,0 +1,156 @@
+"""The command `python -m lab.fuzz`: tries generated bad inputs and says what the library did wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+
+# One thread a process: the processes share the cores.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from lab.fuzz.cases import Case, Kind, Result, run_cases
+from lab.fuzz.good import make_good
+from lab.fuzz.kinds.chats import caches, chats
+from lab.fuzz.kinds.data_files import data_files
+from lab.fuzz.kinds.documents import documents
+from lab.fuzz.kinds.folders import folders
+from lab.fuzz.kinds.recipes import recipes
+from lab.fuzz.kinds.requests import requests
+from lab.fuzz.kinds.runs import runs
+
+__all__ = ["main"]
+
+KINDS: dict[str, Kind] = {
+    "documents": documents,
+    "model folders": folders,
+    "recipes": recipes,
+    "runs": runs,
+    "chats": chats,
+    "caches": caches,
+    "data files": data_files,
+    "server requests": requests,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return 1 if a fault was found."""
+    parser = argparse.ArgumentParser(prog="python -m lab.fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=5_000, help="how many to try, shared by the kinds")
+    parser.add_argument("--kind", action="append", choices=list(KINDS), help="only this one; may be repeated")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same inputs")
+    parser.add_argument("--number", type=int, help="only the input of this number, to look at a fault again")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="inputs at a time")
+    parser.add_argument("--time-limit", type=float, default=10.0, help="seconds after which an input is a hang")
+    parser.add_argument("-o", "--output", type=Path, help="write the counts and the faults into this JSON file")
+    options = parser.parse_args(arguments)
+    _import_libraries()
+    kinds = {name: KINDS[name] for name in options.kind or KINDS}
+    began, results = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="simmim-good-") as folder:
+        good = Path(folder)
+        _make_good(good)
+        count = options.inputs if options.number is None else len(kinds)
+        console = Console(stderr=True)
+        found = run_cases(
+            _cases(list(kinds), options.seed, count, options.number),
+            kinds,
+            good,
+            jobs=options.jobs,
+            time_limit=options.time_limit,
+        )
+        for result in track(found, "trying", total=count, console=console, disable=not console.is_terminal):
+            results.append(result)
+            if result.verdict.fault:
+                case = result.case
+                print(f"{case.kind} {case.number}: {result.verdict.fault}: {result.verdict.detail}", flush=True)
+    _show(kinds, results, time.monotonic() - began)
+    if options.output is not None:
+        options.output.write_text(json.dumps(_record(kinds, results, options.seed), indent=2) + "\n", encoding="utf-8")
+    return int(any(result.verdict.fault for result in results))
+
+
+def _cases(kinds: list[str], seed: int, count: int, number: int | None) -> Iterator[Case]:
+    """Go through the kinds in turn, so that a part of a campaign has tried all of them."""
+    for turn in range(count):
+        place, kind = divmod(turn, len(kinds))
+        yield Case(kinds[kind], place if number is None else number, seed)
+
+
+def _import_libraries() -> None:
+    """Import what the cases need before they are forked, and keep this process to one thread."""
+    import datasets
+    import torch
+    from transformers.utils import logging
+
+    import simmim.cli.main
+    import simmim.serve.app
+    import simmim.tasks.generation
+    import simmim.train.trainer  # noqa: F401
+
+    torch.set_num_threads(1)
+    datasets.disable_progress_bars()
+    logging.set_verbosity_error()
+
+
+def _make_good(good: Path) -> None:
+    """Make the good inputs in a process of their own: threads that it starts would not live in forked ones."""
+    process = get_context("fork").Process(target=make_good, args=(good,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit("the good inputs could not be made")
+
+
+def _counts(results: list[Result]) -> dict[str, int]:
+    faults = Counter(result.verdict.fault for result in results if result.verdict.fault)
+    accepted = sum(result.verdict.accepted and not result.verdict.fault for result in results)
+    return {
+        "inputs": len(results),
+        "accepted": accepted,
+        "refused": len(results) - accepted - faults.total(),
+        "tracebacks": faults.pop("traceback", 0) + faults.pop("crash", 0),
+        "hangs": faults.pop("hang", 0),
+        "half-written": faults.pop("half-written", 0),
+        "other faults": faults.total(),
+    }
+
+
+def _show(kinds: dict[str, Kind], results: list[Result], seconds: float) -> None:
+    table = Table(box=None, pad_edge=False)
+    rows = {name: _counts([result for result in results if result.case.kind == name]) for name in kinds}
+    rows["all"] = _counts(results)
+    for place, heading in enumerate(("kind", *rows["all"], "slowest, s")):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for name, counts in rows.items():
+        slowest = max((r.seconds for r in results if name in ("all", r.case.kind)), default=0.0)
+        table.add_row(name, *(f"{count:,}" for count in counts.values()), f"{slowest:.1f}")
+    Console(width=120).print(table)
+    print(f"{len(results):,} inputs in {seconds:.0f} s")
+
+
+def _record(kinds: dict[str, Kind], results: list[Result], seed: int) -> dict[str, object]:
+    """Return what a file says of a campaign."""
+    faults = [
+        {"kind": result.case.kind, "number": result.case.number, "fault": result.verdict.fault}
+        | {"detail": result.verdict.detail[-4_000:]}
+        for result in results
+        if result.verdict.fault
+    ]
+    counts = {name: _counts([result for result in results if result.case.kind == name]) for name in kinds}
+    return {"seed": seed, "counts": counts, "faults": faults}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Runs: a stopped training whose folder was damaged goes on to the same weights, or is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import yaml
+
+from lab.fuzz.cases import Verdict
+from lab.fuzz.commands import judge, run
+from lab.fuzz.good import recipe
+from lab.fuzz.mutations import copy_folder, damage_file
+
+__all__ = ["runs"]
+
+
+def runs(rng: Random, good: Path, place: Path) -> Verdict:
+    """Resume a run one or two of whose files were damaged; weights that differ from the undisturbed ones are a lie."""
+    from safetensors.numpy import load_file
+
+    stopped = copy_folder(good / "stopped", place / "run")
+    for _ in range(rng.choice((1, 1, 2))):
+        files = [path for path in sorted(stopped.rglob("*")) if path.is_file() and not path.is_symlink()]
+        newest = [path for path in files if path.parent.name == "checkpoint-2"]
+        damage_file(rng, rng.choice(newest if newest and rng.random() < 0.6 else files))
+    entries = recipe(good) | {"output_dir": str(stopped)}
+    (place / "recipe.yaml").write_text(yaml.safe_dump(entries), encoding="utf-8")
+    result = run(place, "train", place / "recipe.yaml", "--resume")
+    verdict = judge(result)
+    if verdict.fault or not verdict.accepted:
+        return verdict
+    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (stopped, good / "run"))
+    if ours.keys() != theirs.keys() or any((ours[name] != theirs[name]).any() for name in ours):
+        return Verdict(True, "lie", f"it went on to other weights: {result.stderr}")
+    return verdict
