@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from simmim.atomic import replaced_file
 from simmim.data.unicode import check_text
@@ -23,11 +23,11 @@ class SavedChat:
 
     Attributes:
         messages: the conversation.
-        ids: its tokens, where its cache was saved beside it; else none.
+        ids: what it gives as its tokens, where its cache was saved beside it; else none. `Chat.resume` checks them.
     """
 
     messages: list[dict[str, Any]]
-    ids: list[int]
+    ids: list[Any]
 
 
 def cache_file(path: Path) -> Path:
@@ -73,21 +73,31 @@ def read_chat(path: Path) -> SavedChat:
     expected = f"{path}: expected a saved chat, one JSON object with `messages`"
     if path.exists() and not path.is_file():  # a pipe would never end
         raise DataError(f"{expected}; this is no file")
-    if path.stat().st_size > _LARGEST:
-        raise DataError(f"{expected}, of at most {_LARGEST:,} bytes; got {path.stat().st_size:,}")
+    with path.open("rb") as stream:
+        content = _read(stream, expected)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{expected}; got no JSON ({error})") from error
     messages = saved.get("messages") if isinstance(saved, dict) else None
     if not isinstance(messages, list):
         raise DataError(f"{expected}; got {type(saved).__name__ if messages is None else type(messages).__name__}")
     ids = saved.get("ids", [])
-    whole = isinstance(ids, list) and all(type(token) is int for token in ids)
     return SavedChat(
         [_message(message, f"{expected}; message {place}") for place, message in enumerate(messages, start=1)],
-        ids if whole else [],
+        ids if isinstance(ids, list) else [ids],
     )
+
+
+def _read(stream: BinaryIO, expected: str) -> bytes:
+    """Return what a file holds, which the system may not let one read and whose size it may not tell."""
+    try:
+        content = stream.read(_LARGEST + 1)
+    except OSError as error:
+        raise DataError(f"{expected}; cannot read it: {error.strerror}") from error
+    if len(content) > _LARGEST:
+        raise DataError(f"{expected}, of at most {_LARGEST:,} bytes; got more")
+    return content
 
 
 def _message(message: object, name: str) -> dict[str, Any]:

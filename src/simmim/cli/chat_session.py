@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -174,7 +175,14 @@ def _stoppable() -> Iterator[_Stop]:
 def _file(command: str, rest: str) -> Path:
     if not rest:
         raise DataError(f"/{command}: expected the name of a file: /{command} talk.json")
-    return Path(rest).expanduser()
+    try:
+        path = Path(rest).expanduser()
+        fault = "a NUL character" if "\0" in rest else os.fsencode(path) and ""
+    except (RuntimeError, UnicodeEncodeError) as error:  # there is no such user; half a character
+        fault = str(error)
+    if fault:
+        raise DataError(f"/{command}: expected the name of a file, got {rest!a}: {fault}")
+    return path
 
 
 def _status(reply: Reply) -> str:

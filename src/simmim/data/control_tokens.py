@@ -9,7 +9,10 @@ from weakref import WeakKeyDictionary
 from tokenizers import Tokenizer
 from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-__all__ = ["control_tokens", "encode_plain_text"]
+from simmim.data.unicode import check_text
+from simmim.errors import DataError
+
+__all__ = ["check_no_control_token", "control_tokens", "encode_plain_text"]
 
 _NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 # Of each tokenizer with special tokens that belong to texts: its copy without them, and what it was made from.
@@ -43,8 +46,31 @@ def encode_plain_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], 
         texts: The texts.
         **settings: What a call of the tokenizer takes. What the tokenizer puts around a text is added unless
             `add_special_tokens=False`.
+
+    Raises:
+        DataError: One of the texts is no string, or no valid Unicode.
     """
+    for place, text in enumerate(texts, start=1):
+        check_text(f"text {place}", text)
     return _plain_reader(tokenizer)(list(texts), split_special_tokens=True, **settings)
+
+
+def check_no_control_token(name: str, text: str, refused: Sequence[str]) -> None:
+    """Refuse a control token in a text that a chat template writes: nothing tells it from those of the template.
+
+    Args:
+        name: What the error calls the text.
+        text: The text.
+        refused: What `control_tokens` returns.
+
+    Raises:
+        DataError: There is one.
+    """
+    found = next((token for token in refused if token in text), None)
+    if found is not None:
+        raise DataError(
+            f"{name}: expected no control token of the tokenizer in the text, got {found!r}; write it in another way"
+        )
 
 
 def _plain_reader(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

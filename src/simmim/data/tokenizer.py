@@ -1,11 +1,12 @@
 """Train a byte-level tokenizer, which gives back every text exactly, and choose what a tokenizer puts around a text."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from simmim.data.unicode import check_text
 from simmim.errors import ConfigError
 
 __all__ = ["SPECIAL_TOKENS", "begin_with_start_token", "end_with_end_token", "train_tokenizer"]
@@ -37,6 +38,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         The tokenizer; `save_pretrained` writes it and `AutoTokenizer.from_pretrained` reads it.
 
     Raises:
+        DataError: One of the texts is no string, or no valid Unicode.
         ConfigError: `vocab_size` does not hold the bytes and the special tokens.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -52,7 +54,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, initial_alphabet=alphabet, show_progress=False
     )
-    backend.train_from_iterator(texts, trainer=trainer)
+    backend.train_from_iterator(_checked(texts), trainer=trainer)
     if backend.get_vocab_size() < vocab_size:
         logger.warning("vocab_size=%d: the texts give %d tokens only", vocab_size, backend.get_vocab_size())
     tokenizer = PreTrainedTokenizerFast(
@@ -67,6 +69,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     end_with_end_token(tokenizer)
     return tokenizer
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    for place, text in enumerate(texts, start=1):
+        check_text(f"text {place}", text)
+        yield text
 
 
 def end_with_end_token(tokenizer: PreTrainedTokenizerBase) -> None:

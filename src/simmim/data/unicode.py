@@ -26,16 +26,18 @@ def unicode_fault(text: str) -> str:
     return ""
 
 
-def check_text(name: str, text: str) -> None:
-    """Refuse a string that no tokenizer can encode.
+def check_text(name: str, text: object) -> None:
+    """Refuse what no tokenizer can encode.
 
     Args:
         name: what the error calls it.
-        text: the string.
+        text: what should be a text.
 
     Raises:
-        DataError: it holds a lone surrogate.
+        DataError: it is no string, or holds a lone surrogate.
     """
+    if not isinstance(text, str):
+        raise DataError(f"{name}: expected a text (str), got {type(text).__name__}")
     fault = unicode_fault(text)
     if fault:
         raise DataError(f"{name}: expected valid Unicode text, {fault}; remove it, or convert its source to UTF-8")

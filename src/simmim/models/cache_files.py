@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from simmim.atomic import replaced_path
-from simmim.errors import CheckpointError
+from simmim.errors import CheckpointError, ConfigError
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.nn.segment_cache import SegmentCache
 from simmim.ops.ngrams import NgramTable
@@ -38,12 +39,13 @@ def write_pasts(
     Args:
         pasts: of every layer.
         continuations: of the copy head, if there is one.
-        path: the file to make or replace; its folder must exist.
+        path: the file to make or replace; folders above it are made.
         model: the model that made them.
         made_from: what the model read, as JSON has it; None is not kept.
 
     Raises:
         CheckpointError: the file cannot be written.
+        ConfigError: JSON cannot hold `made_from`.
     """
     tensors: dict[str, Tensor] = {}
     numbers = []
@@ -74,7 +76,8 @@ def read_pasts(path: Path, model: PreTrainedModel, made_from: Any) -> tuple[list
             from something else.
     """
     if not path.is_file():
-        raise CheckpointError(f"path: expected the file of a cache, got {path}, which is not there")
+        what = "is no file" if path.exists() else "is not there"
+        raise CheckpointError(f"path: expected the file of a cache, got {path}, which {what}")
     try:
         with safe_open(path, framework="pt") as stored:
             about = stored.metadata() or {}
@@ -135,7 +138,22 @@ def _fingerprint(model: PreTrainedModel) -> str:
 
 def _digest(made_from: Any) -> str:
     """Return the SHA-256 of a value as JSON; empty for None."""
-    return "" if made_from is None else hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    if made_from is None:
+        return ""
+    try:
+        written = json.dumps(made_from, sort_keys=True, default=_as_list)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"made_from: expected token ids, or what JSON can hold, got another value: {error}"
+        ) from error
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def _as_list(value: object) -> object:
+    """Return what JSON makes of a tensor or an array, that of PyTorch or NumPy, or of a number of theirs."""
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:

@@ -280,14 +280,15 @@ class SimMIMCache(_LayerCache):
         """Write the cache into a file (safetensors), which ``load`` reads for the same model only.
 
         Args:
-            path: the file to make or replace; its folder must exist.
+            path: the file to make or replace; folders above it are made.
             model: the model that filled the cache.
-            made_from: the token ids that the model read, or any other value that JSON has. The file keeps its SHA-256,
-                so that ``load`` can tell whether the cache is of a given text.
+            made_from: the token ids that the model read (a list or a tensor), or any other value that JSON can hold.
+                The file keeps its SHA-256, so that ``load`` can tell whether the cache is of a given text.
 
         Raises:
             ShapeError: the cache is empty, or not of this model.
             CheckpointError: the file cannot be written.
+            ConfigError: JSON cannot hold ``made_from``.
         """
         layers = model.config.num_hidden_layers
         if len(self.pasts) != layers:

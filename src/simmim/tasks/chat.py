@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from simmim.data.chat_template import turn_end_ids
+from simmim.data.control_tokens import check_no_control_token, control_tokens
 from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.models import SimMIMCache
@@ -68,7 +69,8 @@ class Chat:
 
     Raises:
         ConfigError: the tokenizer has no chat template.
-        DataError: a name or the system message is no valid Unicode, or the chat template refuses it.
+        DataError: a name is no line of text, a name or the system message holds a control token or is no valid
+            Unicode, or the chat template refuses it.
     """
 
     messages: list[dict[str, Any]]
@@ -92,6 +94,9 @@ class Chat:
         for name, text in (("system", system), ("user_name", user_name), ("assistant_name", assistant_name)):
             if text is not None:
                 check_text(name, text)
+                check_no_control_token(name, text, control_tokens(tokenizer))
+                if name != "system" and (not text.strip() or text.splitlines() != [text]):
+                    raise DataError(f"{name}: expected a name in one line, got {text!a}; leave it out to have none")
         self._model, self._tokenizer = model, tokenizer
         self._system = [] if system is None else [{"role": "system", "content": system}]
         self.user_name, self.assistant_name = user_name, assistant_name
@@ -111,14 +116,19 @@ class Chat:
 
         Raises:
             DataError: the chat template refuses a message.
-            CheckpointError: the cache is damaged, of another model, or of other messages or tokens.
+            CheckpointError: the cache is damaged, or of another model, tokenizer or chat template, or of other messages
+                or tokens.
                 After any error the present conversation stays.
         """
         self._render([*messages, _STAND_IN[0]])
         kept = None
         if cache is not None:
-            kept = SimMIMCache.load(cache, self._model, made_from=_conversation(messages, ids))
-            self._check_ids(ids, kept, cache)
+            self._check_ids(ids, cache)
+            kept = SimMIMCache.load(cache, self._model, made_from=self._made_from(messages, ids))
+            if len(ids) - kept.get_seq_length() not in (0, 1):  # the last may not have been read yet
+                raise CheckpointError(
+                    f"{cache}: expected the cache of {len(ids)} tokens, got that of {kept.get_seq_length()}"
+                )
         self.messages = [dict(message) for message in messages]
         self._ids, self._cache = ([], None) if kept is None else (list(ids), kept)
 
@@ -137,18 +147,27 @@ class Chat:
         """
         if not isinstance(self._cache, SimMIMCache):
             return []
-        self._cache.save(path, self._model, made_from=_conversation(self.messages, self._ids))
+        self._cache.save(path, self._model, made_from=self._made_from(self.messages, self._ids))
         return list(self._ids)
 
-    def _check_ids(self, ids: Sequence[int], cache: SimMIMCache, path: Path) -> None:
-        """Refuse tokens that the model does not have, or more or fewer than the cache stands for."""
+    def _check_ids(self, ids: Sequence[Any], path: Path) -> None:
+        """Refuse what is no token of the model."""
         size = len(self._tokenizer)
-        if not all(0 <= token < size for token in ids):
-            raise CheckpointError(f"{path}: expected tokens from 0 to {size - 1:,}, got others")
-        if len(ids) - cache.get_seq_length() not in (0, 1):  # the last may not have been read yet
-            raise CheckpointError(
-                f"{path}: expected the cache of {len(ids)} tokens, got that of {cache.get_seq_length()}"
-            )
+        if not all(type(token) is int and 0 <= token < size for token in ids):
+            raise CheckpointError(f"{path}: expected the cache of tokens from 0 to {size - 1:,}, got others as ids")
+
+    def _made_from(self, messages: Sequence[Mapping[str, Any]], ids: Sequence[int]) -> dict[str, Any]:
+        """Return what a cache is made from: tokens, the messages that they say, and what turns one into the other.
+
+        Tokens alone do not settle the messages, nor messages the tokens: a model may write a text in other tokens than
+        the tokenizer would.
+        """
+        return {
+            "ids": list(ids),
+            "messages": [dict(message) for message in messages],
+            "chat_template": self._tokenizer.chat_template,
+            "vocabulary": self._tokenizer.get_vocab(),
+        }
 
     @torch.inference_mode()
     def reply(self, text: str, **settings: Any) -> Reply:
@@ -223,7 +242,8 @@ class Chat:
                 self._forget()
                 return self._read(question)
             rendered = rendered[end:]
-        encoded: list[int] = self._tokenizer(rendered, add_special_tokens=False)["input_ids"]
+        settings: dict[str, Any] = {"add_special_tokens": False, "split_special_tokens": False}
+        encoded: list[int] = self._tokenizer(rendered, **settings)["input_ids"]
         return encoded
 
     def _render(self, messages: Sequence[Mapping[str, Any]], *, asks: bool = True) -> str:
@@ -239,14 +259,6 @@ class Chat:
         configured = config.eos_token_id if config is not None else None
         known = configured if isinstance(configured, list) else [] if configured is None else [configured]
         return list(dict.fromkeys([*turn_end_ids(self._tokenizer), *known]))
-
-
-def _conversation(messages: Sequence[Mapping[str, Any]], ids: Sequence[int]) -> dict[str, Any]:
-    """Return what a cache is made from: its tokens, and the messages, which tokens alone do not settle.
-
-    A model may write a text in other tokens than the tokenizer would.
-    """
-    return {"ids": list(ids), "messages": [dict(message) for message in messages]}
 
 
 def cache_bytes(cache: Cache | None) -> int:

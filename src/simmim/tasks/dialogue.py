@@ -9,7 +9,6 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from simmim.data.control_tokens import control_tokens
 from simmim.data.conversations import Message, replies_by
 from simmim.errors import ConfigError, DataError
 from simmim.models.losses import IGNORED
@@ -94,7 +93,6 @@ def encode_conversation(
             "tokenizer: expected one with a chat template, this one has none; give it ours with "
             "simmim.data.chat_template.add_chat_template"
         )
-    _refuse_control_tokens(messages, tokenizer, row)
     try:
         encoded = apply_template(tokenizer, messages, return_dict=True, return_assistant_tokens_mask=True)
     except DataError as error:
@@ -108,19 +106,6 @@ def encode_conversation(
             )
         raise DataError(f"row {row}: expected a message with the role assistant, got none to learn from")
     return encoded["input_ids"], encoded["assistant_masks"]
-
-
-def _refuse_control_tokens(messages: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, row: int) -> None:
-    """Refuse control tokens in what is said: nothing would tell them from those that the template writes."""
-    refused = control_tokens(tokenizer)
-    for number, message in enumerate(messages, start=1):
-        for text in (message.get("content"), message.get("name")):
-            found = next((token for token in refused if isinstance(text, str) and token in text), None)
-            if found is not None:
-                raise DataError(
-                    f"row {row}: messages: message {number}: expected no control token of the tokenizer in the text, "
-                    f"got {found!r}; write it in another way"
-                )
 
 
 def _versions(messages: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:

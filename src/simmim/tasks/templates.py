@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, TemplateError, nodes
 from transformers import PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import check_no_control_token, control_tokens
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
 
@@ -42,16 +43,11 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappin
         What `apply_chat_template` returns.
 
     Raises:
-        DataError: the template refuses a message, fails, or takes more than 3 seconds or 1 GiB of memory.
+        DataError: a text holds a control token or is no valid Unicode, or the template refuses a message, fails, or
+            takes more than 3 seconds or 1 GiB of memory.
     """
     _check_powers(tokenizer.chat_template)
-    for place, message in enumerate(messages, start=1):
-        for key, text in message.items():
-            if isinstance(text, str):
-                check_text(f"messages: message {place}: {key}", text)
-    for key, text in options.items():
-        if isinstance(text, str):
-            check_text(key, text)
+    _check_texts(tokenizer, messages, options)
     try:
         with _limited():
             rendered = tokenizer.apply_chat_template([dict(message) for message in messages], **options)
@@ -74,6 +70,22 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappin
             raise DataError(f"chat template: expected at most {_LONGEST:,} characters, got {len(rendered):,}")
         check_text("chat template", rendered)
     return rendered
+
+
+def _check_texts(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> None:
+    """Refuse texts that no tokenizer can encode, or that a model would take for more than a text."""
+    refused = control_tokens(tokenizer)
+    for place, message in enumerate(messages, start=1):
+        for key, text in message.items():
+            if isinstance(text, str):
+                check_text(f"messages: message {place}: {key}", text)
+                check_no_control_token(f"chat template: messages: message {place}", text, refused)
+    for key, text in options.items():
+        if isinstance(text, str):
+            check_text(key, text)
+            check_no_control_token(f"chat template: {key}", text, refused)
 
 
 def _check_powers(template: object) -> None:

@@ -140,6 +140,11 @@ def _changed(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         lambda saved: saved | {"ids": [10**30] * len(saved["ids"])},
         lambda saved: saved | {"ids": [-1] * len(saved["ids"])},
         lambda saved: saved | {"ids": saved["ids"][:-1]},
+        lambda saved: saved | {"ids": [float(token) for token in saved["ids"]]},
+        lambda saved: saved | {"ids": [True] * len(saved["ids"])},
+        lambda saved: saved | {"ids": [saved["ids"]]},
+        lambda saved: saved | {"ids": None},
+        lambda saved: saved | {"ids": "ids"},
     ],
 )
 def test_kind_5_a_cache_of_other_messages_or_tokens_is_never_used(
@@ -236,6 +241,9 @@ def test_help_lists_every_command(talk: Talk) -> None:
         ("/save notes.txt/talk.json", "notes.txt/talk.json: cannot write here: Not a directory"),
         ("/save notes.txt", "notes.txt: expected a new file or a saved chat, this one holds something else; choose"),
         ("/load", "/load: expected the name of a file: /load talk.json"),
+        ("/load talk\0.json", r"/load: expected the name of a file, got 'talk\x00.json': a NUL character"),
+        ("/save talk\0.json", r"/save: expected the name of a file, got 'talk\x00.json': a NUL character"),
+        ("/load ~nobody-of-this-name/talk.json", "/load: expected the name of a file, got '~nobody-of-this-name/"),
         ("/load nothing.json", "nothing.json: No such file or directory"),
         ("/load notes.txt", "notes.txt: expected a saved chat, one JSON object with `messages`; got no JSON"),
         ("/load list.json", "list.json: expected a saved chat, one JSON object with `messages`; got list"),

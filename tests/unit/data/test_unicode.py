@@ -14,13 +14,17 @@ from transformers import AutoModelForCausalLM
 
 from simmim import pipeline
 from simmim.data.columns import Column
+from simmim.data.tokenizer import train_tokenizer
 from simmim.data.unicode import check_text, unicode_fault
 from simmim.errors import DataError
+from simmim.tasks.bits_per_byte import score_texts
 from simmim.tasks.chat import Chat
 from simmim.tasks.checkpoints import load_model
 from simmim.tasks.continuation import continuations
+from simmim.tasks.generation import summaries
 
-any_string = st.text(st.characters(), max_size=12)  # lone surrogates included
+lone_surrogate = st.integers(0xD800, 0xDFFF).map(chr)
+any_string = st.lists(st.text(max_size=3) | lone_surrogate, max_size=4).map("".join)
 
 
 @given(any_string)
@@ -40,18 +44,22 @@ def ways(tiny_chat_model: Path, tiny_run: Path) -> dict[str, Callable[[str], Any
     """Return the ways that a text takes to a tokenizer."""
     model, tokenizer = load_model(tiny_chat_model, "cpu", auto_class=AutoModelForCausalLM)
     summarize = pipeline("summarization", tiny_run / "model", device="cpu")
+    summariser: Any = (summarize.model, summarize.tokenizer)
     limit: dict[str, Any] = {"max_new_tokens": 1, "do_sample": False}
     return {
         "turn": lambda text: Chat(model, tokenizer).reply(text, **limit),
         "history": lambda text: Chat(model, tokenizer).resume([{"role": "user", "content": text}]),
         "prompt": lambda text: list(continuations(model, tokenizer, text, **limit)),
         "document": lambda text: summarize(text, max_new_tokens=1),
+        "documents": lambda text: list(summaries(*summariser, [text], beams=1, max_new_tokens=1)),
+        "evaluation": lambda text: list(score_texts(model, tokenizer, [text])),
+        "vocabulary": lambda text: train_tokenizer([text], 260),
     }
 
 
 @settings(max_examples=12, deadline=None)
 @given(text=any_string.map("a{}b".format))
-@pytest.mark.parametrize("way", ["turn", "history", "prompt", "document"])
+@pytest.mark.parametrize("way", ["turn", "history", "prompt", "document", "documents", "evaluation", "vocabulary"])
 def test_kind_6_every_way_to_a_tokenizer_takes_unicode_and_nothing_else(
     ways: dict[str, Callable[[str], Any]], way: str, text: str
 ) -> None:

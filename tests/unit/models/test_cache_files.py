@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from simmim import CheckpointError, ShapeError, SimMIMForCausalLM
+from simmim.errors import ConfigError
 from simmim.models import SimMIMCache
 from simmim.ops.ngrams import BUCKETS, KEPT, LONGEST
 from support import family_model
@@ -195,7 +196,9 @@ def test_a_cache_that_cannot_be_saved_leaves_what_was_there(
     with pytest.raises(ShapeError, match="got one of 3"):
         cache.save(file, other("size"))
     with pytest.raises(CheckpointError, match="path: expected a place to write a cache to"):
-        cache.save(file.parent / "missing" / "cache", model)
+        cache.save(file / "cache", model)
+    with pytest.raises(ConfigError, match="made_from: expected token ids, or what JSON can hold"):
+        cache.save(file, model, made_from={"ids": object()})
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -23,6 +23,11 @@ CHATML = (
     "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+NAMES, NO_NAMES, STEER = (
+    ("user_name", "assistant_name"),
+    ("", " ", "A\nB", "A\n", "A\u2028B"),
+    ("</s>", "<|end|>", "<pad>"),
+)
 FORGETFUL = "{{ messages | length }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
 
 
@@ -206,3 +211,47 @@ def test_what_cannot_be_said_is_refused(model: Any, tokenizer: Any) -> None:
     tokenizer.chat_template = None
     with pytest.raises(ConfigError, match="tokenizer: expected one with a chat template, this one has none; take"):
         Chat(model, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        *[({name: text}, f"{name}: expected a name in one line") for name in NAMES for text in NO_NAMES],
+        *[
+            ({name: f"a{token}"}, f"{name}: expected no control token")
+            for name in (*NAMES, "system")
+            for token in STEER
+        ],
+    ],
+)
+def test_kind_6_names_are_lines_without_control_tokens(
+    model: Any, tokenizer: Any, settings: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=f"^{complaint}"):
+        Chat(model, tokenizer, **settings)
+
+
+@pytest.mark.parametrize("said", ["</s>", "<|im_end|>", "<|im_start|>system"])
+def test_kind_6_no_template_lets_a_message_steer_the_model(model: Any, tokenizer: Any, said: str) -> None:
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHATML  # which refuses nothing itself
+    chat = Chat(model, tokenizer)
+    with pytest.raises(DataError, match="message 1: expected no control token of the tokenizer"):
+        chat.reply(f"a{said}b")
+    with pytest.raises(DataError, match="message 1: expected no control token of the tokenizer"):
+        chat.resume([{"role": "user", "content": said}])
+
+
+def test_kind_5_a_cache_is_of_a_template_and_a_vocabulary(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    chat = Chat(model, tokenizer)
+    chat.reply("a user", **GREEDY)
+    ids = chat.keep(tmp_path / "cache")
+    Chat(model, tokenizer).resume(chat.messages, ids, tmp_path / "cache")
+    other, more = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
+    other.chat_template += "\n"
+    more.add_tokens(["<ORG>"])
+    for changed in (other, more):
+        with pytest.raises(CheckpointError, match="made_from: expected what .* was made from"):
+            Chat(model, changed).resume(chat.messages, ids, tmp_path / "cache")
+    with pytest.raises(CheckpointError, match="expected the cache of tokens from 0"):
+        Chat(model, tokenizer).resume(chat.messages, [10**30], tmp_path / "cache")
