@@ -163,12 +163,21 @@ def read_dataset(dataset: datasets.Dataset, columns: Sequence[str], name: str) -
         DataError: A column is missing.
     """
     _want_columns(name, dataset.column_names, columns)
-    number = 0
-    for table in dataset.select_columns(list(columns)).with_format("arrow").iter(_ROWS_AT_A_TIME):
-        values = [_values(table.column(column).combine_chunks()) for column in columns]
-        for row in zip(*values, strict=True):
-            number += 1
+    for start in range(0, len(dataset), _ROWS_AT_A_TIME):
+        rows = range(start, min(start + _ROWS_AT_A_TIME, len(dataset)))
+        values = [_dataset_values(dataset.select_columns([column]).select(rows), column) for column in columns]
+        for number, row in enumerate(zip(*values, strict=True), start=start + 1):
             yield Row(f"row {number}", dict(zip(columns, row, strict=True)))
+
+
+def _dataset_values(rows: datasets.Dataset, column: str) -> list[Any]:
+    """Return the values of a column: texts by way of bytes, the rest as `datasets` decodes it."""
+    if getattr(rows.features[column], "dtype", None) not in ("string", "large_string"):
+        try:
+            return list(rows[column])
+        except UnicodeDecodeError:  # within a value; the row counts as broken below
+            pass
+    return _values(rows.with_format("arrow")[:].column(column).combine_chunks())
 
 
 def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:

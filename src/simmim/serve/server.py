@@ -6,11 +6,11 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import logging.config
 import os
 import socket
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
             ws="none",
             lifespan="off",
             loop="asyncio",
-            log_config=_LOGGING,
+            log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -53,6 +53,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
         super().__init__(config)
+        _set_up_logs()
         self._engine, self._tell_started = engine, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -112,16 +113,27 @@ class _SafeFormatter(logging.Formatter):
         return terminal_safe(super().format(record))
 
 
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"safe": {"()": _SafeFormatter, "format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "safe"}},
-    "loggers": {
-        "simmim.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-    },
-}
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def _set_up_logs() -> None:
+    """Have the server's log and uvicorn's warnings on standard error.
+
+    By hand: `logging.config` closes every handler that the process has, and some close a standard error that is not
+    theirs.
+    """
+    handler = _StderrHandler(sys.stderr)
+    handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("simmim.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+        chosen = logging.getLogger(name)
+        chosen.handlers, chosen.propagate = [handler], False
+        chosen.setLevel(level)
 
 
 def is_loopback(host: str) -> bool:
