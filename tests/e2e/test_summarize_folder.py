@@ -28,7 +28,7 @@ BAD = {
     "binary.txt": b"\x7fELF\x02\x01\x01\0\0\0",
     "nul.txt": b"some text\0and more",
     "latin.txt": b"caf\xe9 au lait",
-    "utf16.txt": "text".encode("utf-16"),
+    "utf16.txt": "text".encode("utf-16")[:-1],
     "cut.txt": "漢字".encode()[:-1],
     "nonsense.pdf": b"%PDF-1.7\nnonsense",
     "nothing.html": b"<html><head><title>t</title></head><body></body></html>",
