@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from simmim.errors import CheckpointError
-from simmim.files import open_regular
+from simmim.files import open_regular, read_regular_text
 
 __all__ = ["check_files", "count_weights", "read_settings"]
 
@@ -63,8 +63,7 @@ def read_settings(folder: Path, name: str) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     try:
-        with open_regular(path) as stream:
-            found = json.loads(stream.read().decode("utf-8"))
+        found = json.loads(read_regular_text(path))
     except (ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path}: expected JSON, cannot read it: {error}") from error
     if not isinstance(found, dict):

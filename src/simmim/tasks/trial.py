@@ -49,13 +49,12 @@ def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
 
     Args:
         model: a model with `generate`, where and in the dtype in which it is used.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer, which `try_tokenizer` has tried.
         folder: what both were loaded from.
 
     Raises:
         CheckpointError: the tokenizer has more entries than the model, or the model cannot write, or not in numbers.
     """
-    try_tokenizer(tokenizer, folder)
     embedding: Any = model.get_input_embeddings()
     rows: int = embedding.weight.shape[0]
     entries = 1 + max(tokenizer.get_vocab().values(), default=0)
