@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 from pathlib import Path
@@ -147,6 +148,8 @@ def _start(good: Path) -> int:
     app = create_app(Service(writer, engine, [_MODEL], "causal@0"))
     [listening] = open_sockets("127.0.0.1", 0)
     server = Server(Guard(app, Access([], [], None)), engine)
+    for name in ("simmim.serve", "uvicorn"):  # a line for each request or bad request would mix with the results
+        logging.getLogger(name).setLevel(logging.ERROR)
     threading.Thread(target=server.run, args=([listening],), daemon=True).start()
     port: int = listening.getsockname()[1]
     return port

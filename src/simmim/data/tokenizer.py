@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from simmim.data.unicode import check_text
 from simmim.errors import ConfigError
 
-__all__ = ["SPECIAL_TOKENS", "begin_with_start_token", "end_with_end_token", "train_tokenizer"]
+__all__ = ["SPECIAL_TOKENS", "begin_with_start_token", "end_with_end_token", "train_tokenizer", "vocabulary_size"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
     end_with_end_token(tokenizer)
     return tokenizer
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the rows that an embedding needs for a tokenizer: its largest id and one.
+
+    `len(tokenizer)` counts the tokens, which are fewer if ids are missing between them.
+
+    Args:
+        tokenizer: Any tokenizer.
+    """
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:

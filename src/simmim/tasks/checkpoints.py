@@ -28,8 +28,8 @@ from simmim.tasks.trial import try_model, try_tokenizer
 __all__ = ["fetch_model", "fingerprint", "load_model", "load_tokenizer", "part_digests", "reads_source"]
 
 _PARTS = ("*.json", "*.jinja", "*.safetensors")
-_CLOSED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""What every load is told: fetch nothing, run nothing. Left to itself, transformers asks on standard input."""
+_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options of every `from_pretrained`: no download, no remote code. By default transformers asks on standard input."""
 
 
 def fetch_model(name: str) -> Path:
@@ -113,7 +113,7 @@ def load_model(
     with _quiet():
         config = _config(folder, **settings)
         _check_kind(folder, config, auto_class)
-        tokenizer = load_tokenizer(folder)
+        tokenizer = _read_tokenizer(folder)
         _check_size(folder, config, auto_class)
         try:
             model, report = auto_class.from_pretrained(
@@ -122,7 +122,7 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are in the report, which we refuse in our own words
-                **_CLOSED,
+                **_LOCAL,
             )
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
@@ -143,14 +143,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         CheckpointError: the folder or a part of it is missing or damaged, or its settings make no sense.
     """
     check_files(folder, "tokenizer.json")
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **_CLOSED)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library in Rust panics, which is no Exception
-        raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
-    try_tokenizer(tokenizer, folder)
-    return tokenizer
+    return _read_tokenizer(folder)
 
 
 def reads_source(folder: Path) -> bool:
@@ -167,9 +160,21 @@ def reads_source(folder: Path) -> bool:
     return bool(_config(folder).is_encoder_decoder)
 
 
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load and try the tokenizer of a folder that `check_files` has accepted."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the Rust library is not an Exception
+        raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot load the tokenizer: {_root(error)}") from error
+    try_tokenizer(tokenizer, folder)
+    return tokenizer
+
+
 def _config(folder: Path, **settings: Any) -> PreTrainedConfig:
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_CLOSED, **settings)
+        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_LOCAL, **settings)
     except Exception as error:  # transformers raises errors of many kinds
         raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
     return found

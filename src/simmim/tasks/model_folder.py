@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -20,6 +21,7 @@ _TEMPLATES = "additional_chat_templates"
 _SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 _LARGEST = {"tokenizer.json": 2**30, ".json": 2**26, ".jinja": 2**20}  # bytes, by name or ending
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def check_files(folder: Path, *wanted: str) -> None:
@@ -124,8 +126,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _check_file(path: Path, folder: Path) -> None:
     home, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
-    blobs = [home.parent.parent / "blobs"] if home.parent.name == "snapshots" else []
-    if not any(real.is_relative_to(place) for place in (home, *blobs)):
+    if not real.is_relative_to(home) and not _is_blob(real, home):
         raise CheckpointError(f"{path}: expected a file in the folder, it is a link to {real}; copy that file here")
     try:
         with open_regular(path) as stream:
@@ -135,3 +136,14 @@ def _check_file(path: Path, folder: Path) -> None:
     largest = _LARGEST.get(path.name, _LARGEST.get(path.suffix))
     if largest is not None and size > largest:
         raise CheckpointError(f"{path}: expected at most {largest:,} bytes, got {size:,}")
+
+
+def _is_blob(real: Path, home: Path) -> bool:
+    """Tell whether a file is a blob of the hub cache that holds the model folder; both paths are resolved.
+
+    If `blobs` is itself a link, its files must have hashes as names, as the hub names them: any folder could be linked.
+    """
+    blobs = home.parent.parent / "blobs"
+    if home.parent.name != "snapshots" or not real.is_relative_to(os.path.realpath(blobs)):
+        return False
+    return not blobs.is_symlink() or _HASH.fullmatch(real.name) is not None

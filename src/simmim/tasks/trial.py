@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from simmim.data.tokenizer import vocabulary_size
 from simmim.errors import CheckpointError
 
 __all__ = ["try_model", "try_tokenizer"]
@@ -57,7 +58,7 @@ def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
     """
     embedding: Any = model.get_input_embeddings()
     rows: int = embedding.weight.shape[0]
-    entries = 1 + max(tokenizer.get_vocab().values(), default=0)
+    entries = vocabulary_size(tokenizer)
     if entries > rows:
         raise CheckpointError(
             f"{folder}: expected a tokenizer of at most {rows:,} entries, as many as the model has, got {entries:,}; "

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.data.chat_template import add_chat_template, turn_end_ids
 from simmim.data.columns import Column, ConversationColumn
+from simmim.data.tokenizer import vocabulary_size
 from simmim.tasks.dialogue import each_speaker_replies, tokenize_conversations
 from simmim.tasks.language_modelling import tokenize_texts
 from simmim.train.language_modelling import CausalTask, texts_of
@@ -64,8 +65,9 @@ class Dialogue(CausalTask):
     def new_model(self, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         """Return a model that knows the template's tokens and stops at the end of a turn."""
         model = super().new_model(tokenizer)
-        if len(tokenizer) > model.config.vocab_size:
-            model.resize_token_embeddings(len(tokenizer))
+        rows = vocabulary_size(tokenizer)
+        if rows > model.config.vocab_size:
+            model.resize_token_embeddings(rows)
         model.config.eos_token_id = turn_end_ids(tokenizer)
         assert model.generation_config is not None
         model.generation_config.eos_token_id = turn_end_ids(tokenizer)

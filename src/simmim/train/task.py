@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from simmim.data.columns import Column
 from simmim.data.corpora import load_corpus
 from simmim.data.examples import read_table
+from simmim.data.tokenizer import vocabulary_size
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig
 from simmim.nn.registry import Registry
@@ -155,7 +156,7 @@ class TrainingTask(ABC):
         start = tokenizer.pad_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         return self.model_class(
             SimMIMConfig(
-                vocab_size=len(tokenizer),
+                vocab_size=vocabulary_size(tokenizer),
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,

@@ -87,7 +87,8 @@ def test_replies_in_a_file_are_measured(tiny_chat_model, tmp_path):
     assert (record["documents"], record["rows"], record["bytes"]) == (2, 2, len(replies.encode()))
     assert list(record["bits_per_byte"]) == ["model", "context 16"]
     assert sum(row["bytes"] for row in record["by_position"]) == record["bytes"]
-    assert f"2 conversations, {record['bytes']:,} bytes of replies" in result.stdout
+    unwrapped = " ".join(result.stdout.split())  # the line may wrap, as it holds the path
+    assert f"2 conversations, {record['bytes']:,} bytes of replies" in unwrapped
     page = report.read_text()
     for shown in (
         "what the assistant says in all conversations",

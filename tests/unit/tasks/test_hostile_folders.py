@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from simmim.cli.main import app
 from simmim.errors import CheckpointError, ConfigError, SimMIMError
 from simmim.tasks.checkpoints import fingerprint, load_model, load_tokenizer
+from simmim.tasks.model_folder import check_files
 from simmim.train.run_config import load_recipe
 from simmim.train.trainer import train
 
@@ -124,6 +125,36 @@ def test_kind_1_links_inside_and_those_of_the_hubs_cache_are_followed(copy: Path
         load(snapshot)
 
 
+@pytest.mark.parametrize("linked", ["hub", "hub/models--a--b", "hub/models--a--b/blobs"])
+def test_a_cache_of_the_hub_on_another_disk_loads(copy: Path, tmp_path: Path, linked: str) -> None:
+    repository, disk = tmp_path / "hub" / "models--a--b", tmp_path / "disk"
+    snapshot, blobs = repository / "snapshots" / "c0ffee", repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, path in enumerate(sorted(copy.iterdir())):
+        shutil.copy(path, blobs / f"{number:040x}")
+        (snapshot / path.name).symlink_to(Path("..", "..", "blobs", f"{number:040x}"))
+    (tmp_path / linked).rename(disk)
+    (tmp_path / linked).symlink_to(disk)
+    load(snapshot)
+    (snapshot / "generation_config.json").unlink()
+    (snapshot / "generation_config.json").symlink_to(copy / "generation_config.json")
+    with pytest.raises(CheckpointError, match=r"generation_config.json: expected a file in the folder"):
+        load(snapshot)
+
+
+def test_kind_1_linked_blobs_open_no_other_folder(copy: Path, tmp_path: Path) -> None:
+    snapshot, secrets = tmp_path / "m" / "snapshots" / "a", tmp_path / "secrets"
+    shutil.copytree(copy, snapshot)
+    secrets.mkdir()
+    (secrets / "config.json").write_bytes((snapshot / "config.json").read_bytes())
+    (tmp_path / "m" / "blobs").symlink_to(secrets)
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to("../../blobs/config.json")
+    with pytest.raises(CheckpointError, match=r"config.json: expected a file in the folder"):
+        load(snapshot)
+
+
 @pytest.mark.parametrize("shard", ["../model.safetensors", "{parent}/model.safetensors", "a/../../model.safetensors"])
 def test_kind_1_shards_lie_in_the_folder(copy: Path, shard: str) -> None:
     (copy / "model.safetensors").rename(copy.parent / "model.safetensors")
@@ -210,6 +241,18 @@ def test_kind_6_a_tokenizer_larger_than_the_model_is_refused(copy: Path) -> None
     with pytest.raises(CheckpointError, match=rf"at most {rows} entries.*got {rows + 2}; .*resize_token_embeddings"):
         load(copy)
     load_tokenizer(copy)  # which a new model may be made for
+
+
+def test_loading_checks_the_files_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        "simmim.tasks.checkpoints.check_files",
+        lambda folder, *wanted: (checked.append(wanted), check_files(folder, *wanted)),
+    )
+    load(copy)
+    assert checked == [("config.json", "tokenizer.json")]
+    load_tokenizer(copy)
+    assert checked[1:] == [("tokenizer.json",)]
 
 
 def test_loading_draws_no_random_number(copy: Path) -> None:

@@ -19,6 +19,7 @@ from simmim.cli.main import app
 from simmim.data.corpora import register_corpus
 from simmim.data.splits import Pair
 from simmim.errors import CheckpointError, ConfigError
+from simmim.tasks.checkpoints import load_model
 from simmim.train.run_config import load_recipe
 from simmim.train.sections import DataSection
 from simmim.train.trainer import train
@@ -118,6 +119,20 @@ def test_a_tokenizer_of_ones_own_is_used(recipe, tiny_run):
     model = train(run)
     ours, theirs = (AutoTokenizer.from_pretrained(folder) for folder in (model, tiny_run / "model"))
     assert ours.get_vocab() == theirs.get_vocab()
+
+
+def test_a_model_has_a_row_for_the_largest_id_of_a_tokenizer_with_gaps(recipe, tiny_run, tmp_path):
+    AutoTokenizer.from_pretrained(tiny_run / "model").save_pretrained(tmp_path / "tokenizer")
+    file = tmp_path / "tokenizer" / "tokenizer.json"
+    entries = json.loads(file.read_text())
+    vocabulary = entries["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.get)
+    vocabulary[last] += 7
+    file.write_text(json.dumps(entries))
+    section = dataclasses.replace(recipe.tokenizer, vocab_size=None, path=str(tmp_path / "tokenizer"))
+    run = dataclasses.replace(recipe, tokenizer=section, training=recipe.training | {"max_steps": 1})
+    model, tokenizer = load_model(train(run), "cpu")
+    assert len(tokenizer) + 7 == model.config.vocab_size == vocabulary[last] + 1
 
 
 def test_a_missing_tokenizer_is_named(recipe, tmp_path):
