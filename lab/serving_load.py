@@ -1,16 +1,16 @@
-"""Puts `simmim serve` under load on this machine: many clients, a thousand requests, requests that are dropped.
+"""Measures `simmim serve` under load on this machine: many clients, a thousand requests, dropped requests.
 
-Starts the real server in a process of its own, on a free port of the loopback address, and asks it over HTTP:
+Starts the server in a subprocess, on a free port of the loopback address, and sends requests over HTTP:
 
     python -m lab.serving_load MODEL --clients 64 --seconds 60
 
-- alone: one client, one request after the other; the median is what the others are compared with
-- together: all clients at once, each waiting as long as ``Retry-After`` says when there is no place
-- memory: resident memory of the server over a thousand requests, after a hundred to warm up
-- dropped: seconds from closing a connection in the middle of its request until another request is taken
-- alive: the longest answer of /health while requests of the largest size come in
+- alone: one client with sequential requests; its median is the baseline
+- together: all clients at once; a refused client waits for the seconds in ``Retry-After``
+- memory: resident memory of the server over a thousand requests, after a warm-up of a hundred
+- dropped: seconds from closing the connection of a running request until the server takes another request
+- alive: the longest response time of /health during requests of the maximum size
 
-Every request has the same prompt and temperature 0, so all have the same work. Times are those that a client sees.
+All requests have the same prompt, length and temperature 0. Times are measured at the client.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ __all__ = ["main"]
 
 PROMPT = "Who is there, and what news from the court?"
 PATH = "/v1/completions"
-LONG = PROMPT * 4000  # some 50,000 tokens: it takes long to read
+LONG = PROMPT * 4000  # some 50,000 tokens, for a long prefill
 
 
 class Client:
-    """Asks one server over one connection, which is opened again where it was closed."""
+    """Sends requests to a server over one connection, and reconnects if it was closed."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
 
     def get(self, path: str) -> Any:
-        """Return what the server says at a path."""
+        """Return the JSON response to a GET request."""
         self._connection.request("GET", path)
         return json.loads(self._connection.getresponse().read())
 
     def post(self, body: dict[str, Any]) -> tuple[int, float, float]:
-        """Send a request; return its status, its seconds and how many to wait before the next."""
+        """Send a request; return its status, its duration and the seconds to wait before the next."""
         began = time.perf_counter()
         self.send(body)
         response = self._connection.getresponse()
@@ -69,13 +69,13 @@ class Client:
         self._connection.request("POST", PATH, json.dumps(body), {"Content-Type": "application/json"})
 
     def close(self) -> None:
-        """Close the connection, whatever is going on."""
+        """Close the connection, even during a request."""
         self._connection.close()
 
 
 @contextmanager
 def served(model: Path, options: Sequence[str]) -> Iterator[tuple[psutil.Process, int]]:
-    """Run the server; yields its process and port."""
+    """Run the server; yield its process and port."""
     command = [sys.executable, "-m", "simmim", "serve", str(model), "--host", "127.0.0.1", "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
@@ -83,7 +83,7 @@ def served(model: Path, options: Sequence[str]) -> Iterator[tuple[psutil.Process
             line = server.stderr.readline()
             if "serving" not in line:
                 raise SystemExit(line + server.stderr.read())
-            drain = threading.Thread(target=server.stderr.read, daemon=True)  # else a full pipe would stop the server
+            drain = threading.Thread(target=server.stderr.read, daemon=True)  # a full pipe would block the server
             drain.start()
             yield psutil.Process(server.pid), int(line.split("http://127.0.0.1:")[1].split("/")[0])
         finally:
@@ -91,7 +91,7 @@ def served(model: Path, options: Sequence[str]) -> Iterator[tuple[psutil.Process
 
 
 def alone(port: int, body: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Return the times of one client."""
+    """Return the response times of one client."""
     client, times, until = Client(port), [], time.monotonic() + seconds
     while time.monotonic() < until:
         status, took, _ = client.post(body)
@@ -101,7 +101,7 @@ def alone(port: int, body: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def together(port: int, body: dict[str, Any], clients: int, seconds: float) -> dict[str, Any]:
-    """Return the statuses that many clients get, and the times of those that were served."""
+    """Return the statuses for many clients, and the response times of successful requests."""
     statuses: Counter[str] = Counter()
     times: list[float] = []
     until, lock = time.monotonic() + seconds, threading.Lock()
@@ -130,27 +130,27 @@ def together(port: int, body: dict[str, Any], clients: int, seconds: float) -> d
 
 
 def memory(server: psutil.Process, port: int, body: dict[str, Any], requests: int) -> dict[str, Any]:
-    """Return the server's resident memory at the beginning, along and at the end of so many requests, in bytes."""
+    """Return the server's resident memory in bytes before, during and after a number of requests."""
     client = Client(port)
     for _ in range(100):
         client.post(body)
-    along = [server.memory_info().rss]
+    rss = [server.memory_info().rss]
     for number in range(requests):
         client.post(body)
         if (number + 1) % 100 == 0:
-            along.append(server.memory_info().rss)
-    return {"requests": requests, "rss": along, "growth": along[-1] - along[0]}
+            rss.append(server.memory_info().rss)
+    return {"requests": requests, "rss": rss, "growth": rss[-1] - rss[0]}
 
 
 def dropped(port: int, body: dict[str, Any], times: int) -> list[float]:
-    """Return how long a dropped request keeps its place, several times."""
+    """Return how long a dropped request occupies the server, several times."""
     watch, found = Client(port), []
     for number in range(times):
         client = Client(port)
         client.send(body)
         while watch.get("/health")["running"] == 0:
             time.sleep(0.001)
-        time.sleep(0.2 + 0.1 * number)  # somewhere in its work
+        time.sleep(0.2 + 0.1 * number)  # at several points of its work
         client.close()
         began = time.perf_counter()
         while True:
@@ -163,7 +163,7 @@ def dropped(port: int, body: dict[str, Any], times: int) -> list[float]:
 
 
 def alive(port: int, body: dict[str, Any], seconds: float) -> dict[str, float]:
-    """Return how long /health takes while requests come in that are as large as may be."""
+    """Return the response times of /health during requests of the maximum size."""
     large = {**body, "prompt": "word " * 390_000}
     until = time.monotonic() + seconds
     statuses: Counter[str] = Counter()
@@ -186,13 +186,15 @@ def alive(port: int, body: dict[str, Any], seconds: float) -> dict[str, float]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return all that is measured."""
+    """Return all measurements."""
     folder: Path = arguments.model
     generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     given = generation.get("eos_token_id")
     ends = given if isinstance(given, list) else [] if given is None else [given]
     work = {"model": str(folder), "prompt": PROMPT, "max_tokens": arguments.max_tokens, "temperature": 0}
-    work["logit_bias"] = endless = {str(token): -100 for token in ends}  # all replies are of the same length
+    work["logit_bias"] = endless = {
+        str(token): -100 for token in ends
+    }  # no end tokens: all replies have the same length
     writing = {"model": str(folder), "prompt": PROMPT, "max_tokens": 4096, "logit_bias": endless}
     with served(folder, arguments.option or []) as (server, port):
         alone(port, work, 2)  # to warm up
@@ -213,16 +215,18 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(record: dict[str, Any], clients: int) -> Table:
-    """Return what was measured, for people."""
+    """Return a table of the measurements."""
     found = Table("what", "figure")
-    one, many, held = record["alone"], record["together"], record["memory"]
+    one, many, usage = record["alone"], record["together"], record["memory"]
     found.add_row("one client alone", f"p50 {one['p50']:.3f} s, p95 {one['p95']:.3f} s, {one['requests']} requests")
     found.add_row(f"{clients} clients, served", f"p50 {many['p50']:.3f} s, p95 {many['p95']:.3f} s")
     found.add_row("ratio of the medians", f"{record['ratio']:.2f}")
     found.add_row("statuses", ", ".join(f"{status}: {count:,}" for status, count in sorted(many["statuses"].items())))
     found.add_row("errors other than 503", str(record["errors"]))
-    rss = [f"{held['rss'][place] / 2**20:.1f}" for place in (0, len(held["rss"]) // 2, -1)]
-    found.add_row(f"memory over {held['requests']:,} requests", f"{rss[0]}, half-way {rss[1]}, {rss[2]} MiB at the end")
+    rss = [f"{usage['rss'][index] / 2**20:.1f}" for index in (0, len(usage["rss"]) // 2, -1)]
+    found.add_row(
+        f"memory over {usage['requests']:,} requests", f"{rss[0]}, half-way {rss[1]}, {rss[2]} MiB at the end"
+    )
     for name, times in record["dropped"].items():
         found.add_row(f"dropped while {name}", f"free after at most {max(times):.3f} s")
     found.add_row("/health beside requests of 2 MB", f"at most {record['alive']['longest']:.3f} s")

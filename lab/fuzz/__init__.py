@@ -1,1 +1,1 @@
-"""Generates bad inputs of every kind that the library takes, and judges what it makes of them."""
+"""Fuzzes the library: generates bad inputs of every kind and judges the outcome."""

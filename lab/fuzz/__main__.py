@@ -1,4 +1,4 @@
-"""The command `python -m lab.fuzz`: tries generated bad inputs and says what the library did wrong with them."""
+"""The command `python -m lab.fuzz`: tries generated bad inputs and reports the faults of the library."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cases(kinds: list[str], seed: int, count: int, number: int | None) -> Iterator[Case]:
-    """Go through the kinds in turn, so that a part of a campaign has tried all of them."""
-    for turn in range(count):
-        place, kind = divmod(turn, len(kinds))
-        yield Case(kinds[kind], place if number is None else number, seed)
+    """Alternate the kinds, so that a campaign that is interrupted has tried all of them."""
+    for index in range(count):
+        row, kind = divmod(index, len(kinds))
+        yield Case(kinds[kind], row if number is None else number, seed)
 
 
 def _import_libraries() -> None:
-    """Import what the cases need before they are forked, and keep this process to one thread."""
+    """Import the libraries before cases are forked, and limit this process to one thread."""
     import datasets
     import torch
     from transformers.utils import logging
@@ -105,7 +105,7 @@ def _import_libraries() -> None:
 
 
 def _make_good(good: Path) -> None:
-    """Make the good inputs in a process of their own: threads that it starts would not live in forked ones."""
+    """Make the good inputs in a subprocess: its threads would not survive a fork."""
     process = get_context("fork").Process(target=make_good, args=(good,))
     process.start()
     process.join()
@@ -131,8 +131,8 @@ def _show(kinds: dict[str, Kind], results: list[Result], seconds: float) -> None
     table = Table(box=None, pad_edge=False)
     rows = {name: _counts([result for result in results if result.case.kind == name]) for name in kinds}
     rows["all"] = _counts(results)
-    for place, heading in enumerate(("kind", *rows["all"], "slowest, s")):
-        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for column, heading in enumerate(("kind", *rows["all"], "slowest, s")):
+        table.add_column(heading, justify="right" if column else "left", no_wrap=True)
     for name, counts in rows.items():
         slowest = max((r.seconds for r in results if name in ("all", r.case.kind)), default=0.0)
         table.add_row(name, *(f"{count:,}" for count in counts.values()), f"{slowest:.1f}")
@@ -141,7 +141,7 @@ def _show(kinds: dict[str, Kind], results: list[Result], seconds: float) -> None
 
 
 def _record(kinds: dict[str, Kind], results: list[Result], seed: int) -> dict[str, object]:
-    """Return what a file says of a campaign."""
+    """Return the counts and faults of a campaign."""
     faults = [
         {"kind": result.case.kind, "number": result.case.number, "fault": result.verdict.fault}
         | {"detail": result.verdict.detail[-4_000:]}

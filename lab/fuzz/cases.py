@@ -1,4 +1,4 @@
-"""Runs one case after another, each in a process of its own that is killed when its time is over."""
+"""Runs cases, each in a process of its own with a time limit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from random import Random
 __all__ = ["Case", "Kind", "Result", "Verdict", "run_cases"]
 
 _STACK = ".stack"
-_MEMORY = 12 * 2**30  # of address space, so that a case that takes it all fails and not the machine
+_MEMORY = 12 * 2**30  # address space of a case, so that the case fails and not the machine
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Says what became of an input.
+    """The outcome of an input.
 
     Attributes:
-        accepted: whether it was taken as good; else it was refused.
-        fault: what the library did wrong, `traceback` for instance; empty if nothing.
-        detail: more of the fault, for whoever mends it.
+        accepted: whether the library accepted it; otherwise it was refused.
+        fault: the kind of fault of the library, such as `traceback`; empty if there is none.
+        detail: details of the fault.
     """
 
     accepted: bool
@@ -38,25 +38,25 @@ class Verdict:
 
 
 Kind = Callable[[Random, Path, Path], Verdict]
-"""Takes a source of chance, the folder of good inputs and an empty folder to work in; makes an input and judges it."""
+"""Makes and judges an input; takes a random generator, the folder of good inputs and an empty working folder."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Names one input: the same seed, kind and number give the same one."""
+    """Identifies one input: the same seed, kind and number give the same input."""
 
     kind: str
     number: int
     seed: int
 
     def rng(self) -> Random:
-        """Return the source of all chance in the case."""
+        """Return the random generator of the case."""
         return Random(f"{self.seed}/{self.kind}/{self.number}")
 
 
 @dataclass(frozen=True)
 class Result:
-    """Holds the verdict on a case, and its seconds."""
+    """The verdict on a case, and its duration."""
 
     case: Case
     verdict: Verdict
@@ -68,7 +68,7 @@ class _Running:
     case: Case
     process: multiprocessing.process.BaseProcess
     receiver: Connection
-    place: Path
+    workdir: Path
     began: float
 
 
@@ -78,27 +78,27 @@ def run_cases(
     """Run cases, several at a time.
 
     Args:
-        cases: what to run; taken as processes become free.
+        cases: the cases; each starts when a process is free.
         kinds: the functions that make and judge inputs.
-        good: the folder of good inputs, which no case changes.
-        jobs: processes at a time.
+        good: the folder of good inputs, which cases only read.
+        jobs: number of processes.
         time_limit: seconds after which a case counts as a hang.
 
     Yields:
-        The results, in the order in which they come.
+        The results, in order of completion.
     """
-    context = multiprocessing.get_context("fork")  # the libraries are imported once, here
+    context = multiprocessing.get_context("fork")  # processes share the libraries that are imported here
     running: dict[Connection, _Running] = {}
     with tempfile.TemporaryDirectory(prefix="simmim-fuzz-", ignore_cleanup_errors=True) as folder:
         while True:
             while len(running) < jobs and (case := next(cases, None)) is not None:
-                place = Path(folder, f"{case.kind}-{case.number}")
-                place.mkdir()
+                workdir = Path(folder, f"{case.kind}-{case.number}")
+                workdir.mkdir()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_run, args=(case, kinds[case.kind], good, place, sender, time_limit))
+                process = context.Process(target=_run, args=(case, kinds[case.kind], good, workdir, sender, time_limit))
                 process.start()
                 sender.close()
-                running[receiver] = _Running(case, process, receiver, place, time.monotonic())
+                running[receiver] = _Running(case, process, receiver, workdir, time.monotonic())
             if not running:
                 return
             deadline = min(entry.began for entry in running.values()) + time_limit
@@ -108,17 +108,17 @@ def run_cases(
                 entry = running.pop(receiver)
                 seconds = time.monotonic() - entry.began
                 verdict = _collect(entry, hang=receiver not in ready)
-                shutil.rmtree(entry.place, ignore_errors=True)
+                shutil.rmtree(entry.workdir, ignore_errors=True)
                 yield Result(entry.case, verdict, seconds)
 
 
 def _collect(entry: _Running, *, hang: bool) -> Verdict:
-    """Take what a process says at its end, or say how it ended without a word."""
+    """Return the verdict that a process sent, or one on its hang or crash."""
     if hang:
         entry.process.kill()
         entry.process.join()
         entry.receiver.close()
-        stack = entry.place / _STACK
+        stack = entry.workdir / _STACK
         return Verdict(False, "hang", stack.read_text(encoding="utf-8", errors="replace") if stack.exists() else "")
     try:
         verdict: Verdict = entry.receiver.recv()
@@ -127,27 +127,27 @@ def _collect(entry: _Running, *, hang: bool) -> Verdict:
         verdict = Verdict(False, "crash", f"the process ended with {entry.process.exitcode}")
     entry.receiver.close()
     entry.process.join(timeout=5)
-    if entry.process.is_alive():  # a thread that never ends
+    if entry.process.is_alive():  # for instance a thread that never ends
         entry.process.kill()
         verdict = Verdict(verdict.accepted, verdict.fault or "hang", verdict.detail or "the process did not end")
     entry.process.join()
     return verdict
 
 
-def _run(case: Case, kind: Kind, good: Path, place: Path, sender: Connection, time_limit: float) -> None:
-    """Run a case in its process; shortly before its time is over, write down where it is."""
+def _run(case: Case, kind: Kind, good: Path, workdir: Path, sender: Connection, time_limit: float) -> None:
+    """Run a case in its process; dump its stack shortly before the time limit."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    os.chdir(place)  # for whatever writes beside itself
-    with (place / _STACK).open("w", encoding="utf-8") as stack:
+    os.chdir(workdir)  # for files with relative paths
+    with (workdir / _STACK).open("w", encoding="utf-8") as stack:
         faulthandler.dump_traceback_later(0.9 * time_limit, file=stack)
         try:
-            verdict = kind(case.rng(), good, place)
-        except Exception:  # whatever a case lets through is what it looks for
+            verdict = kind(case.rng(), good, workdir)
+        except Exception:  # an unexpected exception is a fault
             verdict = Verdict(False, "traceback", traceback.format_exc())
         faulthandler.cancel_dump_traceback_later()
     if not verdict.fault:
-        leftovers = [str(path.relative_to(place)) for path in place.rglob(".*.draft")]
-        executed = [str(path) for path in (*place.rglob("executed"), Path("executed")) if path.exists()]
+        leftovers = [str(path.relative_to(workdir)) for path in workdir.rglob(".*.draft")]
+        executed = [str(path) for path in (*workdir.rglob("executed"), Path("executed")) if path.exists()]
         if executed:
             verdict = Verdict(verdict.accepted, "executed", f"something in the input ran: {executed}")
         elif leftovers:

@@ -1,4 +1,4 @@
-"""Runs a `simmim` command in this process and judges how it ended."""
+"""Runs a `simmim` command in this process and judges its outcome."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["judge", "run"]
 _CONTROLS = {chr(code) for code in (*range(32), 127, *range(128, 160))} - set("\n\t")
 
 
-def run(place: Path, *arguments: object, typed: str | bytes | None = None) -> Result:
+def run(workdir: Path, *arguments: object, typed: str | bytes | None = None) -> Result:
     """Run a command.
 
     Args:
-        place: a folder for what the library caches.
-        arguments: as on the command line.
+        workdir: a folder for the caches of the library.
+        arguments: the arguments of the command.
         typed: standard input.
     """
     from simmim.cli.main import app
 
-    environment = {"SIMMIM_CACHE": str(place / "cache"), "HF_HOME": str(place / "cache"), "COLUMNS": "120"}
+    environment = {"SIMMIM_CACHE": str(workdir / "cache"), "HF_HOME": str(workdir / "cache"), "COLUMNS": "120"}
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed, env=environment)
 
 
 def judge(result: Result) -> Verdict:
-    """Say whether a command took its input or refused it as a command should: in words, with exit code 1 or 2."""
+    """Judge whether a command accepted its input, or refused it properly: with a message and exit code 1 or 2."""
     accepted = result.exit_code == 0
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         return Verdict(False, "traceback", "".join(traceback.format_exception(result.exception)))

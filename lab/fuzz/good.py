@@ -26,7 +26,7 @@ _RECIPE: dict[str, Any] = {
     "seed": 1,
 }
 GOOD_SUMMARY = "good.summary.json"
-"""What the tiny summarizer makes of the good document; a bad one beside it must not change that."""
+"""The summary of the good document by the tiny model; a bad document beside it must not change it."""
 
 
 def summarizer(good: Path) -> Path:
@@ -46,10 +46,10 @@ def recipe(folder: Path) -> dict[str, Any]:
 
 
 def make_good(good: Path) -> None:
-    """Make everything in an empty folder; about ten seconds."""
-    drawn = random.Random(0)
+    """Make all good inputs in an empty folder; takes about ten seconds."""
+    rng = random.Random(0)
     for split, count in (("train", 24), ("validation", 6)):
-        documents = [" ".join(drawn.choices(_WORDS, k=drawn.randint(5, 40))) for _ in range(count)]
+        documents = [" ".join(rng.choices(_WORDS, k=rng.randint(5, 40))) for _ in range(count)]
         rows = [{"document": text, "summary": " ".join(text.split()[:4])} for text in documents]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (good / f"{split}.jsonl").write_text(lines, encoding="utf-8")
@@ -65,7 +65,7 @@ def make_good(good: Path) -> None:
 
 
 def _train(good: Path) -> None:
-    """Train the summarizer; beside its finished run, keep the same one as it stood before its last step."""
+    """Train the summarizer; copy the run as of the step before the last, to resume from."""
     from simmim.train.run_config import load_recipe
     from simmim.train.trainer import train
 
@@ -125,7 +125,7 @@ def _summarize(good: Path, document: Path) -> None:
 
 
 def pdf(text: str) -> bytes:
-    """Write a PDF of one page by hand, small enough that damage hits something."""
+    """Return a minimal PDF of one page, so small that damage has an effect."""
     stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
     page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R "
     objects = (
@@ -135,13 +135,13 @@ def pdf(text: str) -> bytes:
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     )
-    written, offsets = bytearray(b"%PDF-1.4\n"), []
+    content, offsets = bytearray(b"%PDF-1.4\n"), []
     for number, entry in enumerate(objects, 1):
-        offsets.append(len(written))
-        written += b"%d 0 obj\n%s\nendobj\n" % (number, entry)
-    table = len(written)
-    written += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+        offsets.append(len(content))
+        content += b"%d 0 obj\n%s\nendobj\n" % (number, entry)
+    table = len(content)
+    content += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
     for offset in offsets:
-        written += b"%010d 00000 n \n" % offset
-    written += b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
-    return bytes(written)
+        content += b"%010d 00000 n \n" % offset
+    content += b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
+    return bytes(content)

@@ -1,4 +1,4 @@
-"""Damages bytes, JSON values and files: the steps that every kind of bad input is made of."""
+"""Damages bytes, JSON values and files: the mutations that all kinds of bad inputs use."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _PIECES = (
 
 
 def odd_value(rng: Random) -> Any:
-    """Draw a value that hardly any setting expects, deeply nested ones included."""
+    """Draw a value that hardly any setting expects, sometimes a deeply nested one."""
     if rng.random() < 0.05:
         value: Any = 0
         for _ in range(rng.choice((10, 200, 3_000))):
@@ -107,8 +107,8 @@ def mutate_json(rng: Random, value: Any, times: int = 1) -> Any:
 
     Args:
         rng: draws the changes.
-        value: what `json.loads` gives.
-        times: how many changes are made.
+        value: a JSON value.
+        times: number of changes.
     """
     changed = json.loads(json.dumps(value))
     for _ in range(times):
@@ -137,7 +137,7 @@ def _mutate_once(rng: Random, value: Any) -> Any:
 
 
 def to_json(value: Any) -> bytes:
-    """Write a value as JSON, not-a-number and lone surrogates included; nested too deep for `json`, by hand."""
+    """Return a value as JSON, including NaN and lone surrogates; replace values that are too deep for `json`."""
     try:
         return json.dumps(value).encode()
     except RecursionError:
@@ -145,7 +145,7 @@ def to_json(value: Any) -> bytes:
 
 
 def damage_bytes(rng: Random, content: bytes) -> bytes:
-    """Return bytes that were cut, flipped, doubled, or had others put between."""
+    """Return bytes with parts cut, flipped, repeated or inserted."""
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 5))):
         at, action = rng.randrange(len(changed) + 1), rng.randrange(6)
@@ -165,7 +165,7 @@ def damage_bytes(rng: Random, content: bytes) -> bytes:
 
 
 def damage_file(rng: Random, path: Path) -> str:
-    """Damage a file, or put something else in its place; return what was done."""
+    """Damage a file, or replace it by something else; return a description of the damage."""
     action = rng.choice("bytes bytes bytes empty missing folder fifo dangling loop outside unreadable".split())
     if action == "bytes":
         content = path.read_bytes()
@@ -187,12 +187,12 @@ def damage_file(rng: Random, path: Path) -> str:
         outside = path.parent.parent / f"outside-{path.name}"
         outside.write_bytes(content)
         path.symlink_to(outside)
-    elif action == "unreadable":  # which root reads all the same
+    elif action == "unreadable":  # has no effect for root
         path.write_bytes(content)
         path.chmod(0)
     return f"{path.name}: {action}"
 
 
 def copy_folder(folder: Path, to: Path) -> Path:
-    """Copy a folder that a case may damage."""
+    """Copy a folder for a case to damage."""
     return Path(shutil.copytree(folder, to, symlinks=True))

@@ -1,4 +1,4 @@
-"""Writes files and folders beside their place and renames them: what stands there is always whole."""
+"""Writes files and folders to a temporary path beside the final one and renames them, so that they are always whole."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _SUFFIX = ".draft"
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file that takes its place once the block ends without an error.
+    """Open a text file that is moved to its path once the block ends without an error.
 
-    A path that cannot be written raises on entry, before any work is done for it.
+    A path that cannot be written raises on entry.
 
     Args:
-        path: the file to make or replace; folders above it are made, and removed again if the block fails.
+        path: the file to create or replace; missing parents are created, and removed if the block fails.
 
     Yields:
         A stream of UTF-8 text.
 
     Raises:
-        OSError: the file cannot be made, or not be written, for instance for want of room; it is named.
+        OSError: the file cannot be created or written, for instance on a full disk; the error names it.
     """
     with (
         replaced_path(path) as draft,
@@ -49,16 +49,16 @@ def replaced_file(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def replaced_path(path: Path) -> Iterator[Path]:
-    """Name a file to be made that takes the place of another once the block ends without an error.
+    """Yield a temporary path whose file is moved to `path` once the block ends without an error.
 
     Args:
-        path: the file to make or replace; folders above it are made, and removed again if the block fails.
+        path: the file to create or replace; missing parents are created, and removed if the block fails.
 
     Yields:
         The path to write to.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -70,7 +70,7 @@ def replaced_path(path: Path) -> Iterator[Path]:
 
 
 class _NamedFile(io.FileIO):
-    """A file whose failures to be written name the place that it is for, as those to be opened do."""
+    """A file whose write errors name the final path."""
 
     def __init__(self, draft: Path, path: Path) -> None:
         super().__init__(draft, "w")
@@ -85,16 +85,16 @@ class _NamedFile(io.FileIO):
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Make an empty folder that takes its place, with what the block wrote, once the block ends without an error.
+    """Create an empty folder that is moved to `path` once the block ends without an error.
 
     Args:
-        path: the folder to make or replace; those above it are made, and removed again if the block fails.
+        path: the folder to create or replace; missing parents are created, and removed if the block fails.
 
     Yields:
         The folder to write into.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be created.
     """
     with _workshop(path) as workshop:
         draft = workshop / path.name
@@ -109,7 +109,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that it is gone at once: nobody ever sees half of it.
+    """Remove a folder atomically: rename it, then delete it.
 
     Raises:
         OSError: the folder cannot be moved away.
@@ -119,20 +119,20 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote into a folder have left in it."""
+    """Remove the temporary files of killed processes from a folder."""
     for leftover in folder.glob(f".*{_SUFFIX}"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:
-    """Have the contents of a file on the disk before its name is, should the machine stop."""
+    """Write the contents of a file to disk before it is renamed."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
 @contextmanager
 def _workshop(path: Path) -> Iterator[Path]:
-    """Make a folder of our own beside a path, on the same file system, that goes when the block ends."""
+    """Create a temporary folder beside a path, on the same file system, and remove it when the block ends."""
     made = make_parents(path)
     try:
         with _temporary_folder(path) as name:
@@ -143,17 +143,17 @@ def _workshop(path: Path) -> Iterator[Path]:
 
 
 def make_parents(path: Path) -> list[Path]:
-    """Make the folders above a path that are missing.
+    """Create the missing parents of a path.
 
     Returns:
-        Those that were made, the deepest first, for `remove_empty`.
+        The created folders, deepest first, for `remove_empty`.
 
     Raises:
-        OSError: one cannot be made; it is named.
+        OSError: a folder cannot be created; the error names it.
     """
     missing: list[Path] = []
     for folder in path.parents:
-        if os.path.exists(folder):  # noqa: PTH110  (which raises nothing, whatever the name)
+        if os.path.exists(folder):  # noqa: PTH110  (raises nothing, for any name)
             break
         missing.append(folder)
     made: list[Path] = []
@@ -168,7 +168,7 @@ def make_parents(path: Path) -> list[Path]:
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Remove folders that were made for nothing, the deepest first; one that holds something stays."""
+    """Remove empty folders, deepest first; others stay."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
@@ -180,5 +180,5 @@ def _temporary_folder(path: Path) -> tempfile.TemporaryDirectory[str]:
             prefix=f".{path.name}-", suffix=_SUFFIX, dir=path.parent, ignore_cleanup_errors=True
         )
     except OSError as error:
-        # the temporary name means nothing to the user
+        # name the path of the user instead of the temporary one
         raise OSError(error.errno, f"cannot write here: {error.strerror}", str(path)) from error

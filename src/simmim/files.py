@@ -1,4 +1,4 @@
-"""Opens regular files and nothing else: a pipe or a device in the place of a file is an error, not a wait."""
+"""Opens regular files only: a pipe or a device instead of a file is an error and does not block."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _KINDS = {
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file, or a link to one, to read bytes from.
+    """Open a regular file, or a link to one, for reading bytes.
 
     Args:
         path: the file.
 
     Raises:
-        OSError: there is no such file, it cannot be read, or it is something else, such as a pipe or a device.
+        OSError: the file is missing, cannot be read, or is not regular, such as a pipe or a device.
     """
     try:
-        # without O_NONBLOCK the call would wait until somebody writes into a pipe
+        # without O_NONBLOCK the call would block on a pipe without a writer
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError as error:  # a NUL character, or half a character
+    except ValueError as error:  # a NUL character or a lone surrogate
         raise OSError(errno.EINVAL, "no name of a file", str(path)) from error
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
@@ -46,7 +46,7 @@ def read_regular_text(path: Path) -> str:
     """Read a regular file of UTF-8 text.
 
     Raises:
-        OSError: the file cannot be read, or is no regular file.
+        OSError: the file cannot be read, or is not regular.
         UnicodeDecodeError: it is not UTF-8.
     """
     with open_regular(path) as stream:
@@ -54,10 +54,10 @@ def read_regular_text(path: Path) -> str:
 
 
 def file_digest(path: Path) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of a regular file, which is read in pieces.
+    """Return the size in bytes and the SHA-256 of a regular file, read in chunks.
 
     Raises:
-        OSError: the file cannot be read, or is no regular file.
+        OSError: the file cannot be read, or is not regular.
     """
     with open_regular(path) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

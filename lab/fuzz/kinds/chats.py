@@ -1,4 +1,4 @@
-"""Chats and caches: saved conversations whose messages, ids or cache were damaged, and turns that no text is."""
+"""Chats and caches: saved conversations with damaged messages, ids or cache, and turns of invalid text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["caches", "chats"]
 _OPTIONS = ("--temperature", 0, "--max-new-tokens", 4)
 
 
-def chats(rng: Random, good: Path, place: Path) -> Verdict:
-    """Load a saved conversation that was changed, beside its old cache, and say odd things."""
-    talk = _copy(good, place)
+def chats(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Load a changed conversation with its old cache, and send odd messages."""
+    talk = _copy(good, workdir)
     action = rng.random()
     if action < 0.7:
         talk.write_bytes(to_json(mutate_json(rng, json.loads(talk.read_bytes()), rng.choice((1, 1, 2)))))
@@ -29,12 +29,12 @@ def chats(rng: Random, good: Path, place: Path) -> Verdict:
         damage_file(rng, talk)
     odd = [rng.choice(ODD_TEXTS).encode("utf-8", errors="surrogatepass").replace(b"\n", b" ") for _ in range(2)]
     names = [] if rng.random() < 0.7 else [rng.choice(("--user-name", "--system")), _argument(rng)]
-    return _judge(rng, good, place, talk, odd, names)
+    return _judge(rng, good, workdir, talk, odd, names)
 
 
-def caches(rng: Random, good: Path, place: Path) -> Verdict:
-    """Load a good conversation whose cache was changed; a reply that differs from the one without cache is a lie."""
-    talk = _copy(good, place)
+def caches(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Load a good conversation with a changed cache; replies must equal those without a cache."""
+    talk = _copy(good, workdir)
     cache = talk.with_name(f"{talk.name}.cache")
     action = rng.random()
     if action < 0.5:
@@ -43,16 +43,16 @@ def caches(rng: Random, good: Path, place: Path) -> Verdict:
         _change_metadata(rng, cache)
     else:
         damage_file(rng, cache)
-    return _judge(rng, good, place, talk, [], [])
+    return _judge(rng, good, workdir, talk, [], [])
 
 
-def _judge(rng: Random, good: Path, place: Path, talk: Path, odd: list[bytes], names: list[str]) -> Verdict:
-    """Talk on with the cache and without; the replies have to be the same."""
+def _judge(rng: Random, good: Path, workdir: Path, talk: Path, odd: list[bytes], names: list[str]) -> Verdict:
+    """Continue with the cache and without; the replies have to be the same."""
     turns = b"\n".join(
-        [b"/load " + os.fsencode(talk), *odd, b"a fast server", f"/save {place / 'again.json'}".encode()]
+        [b"/load " + os.fsencode(talk), *odd, b"a fast server", f"/save {workdir / 'again.json'}".encode()]
     )
     command = ("chat", "--model", causal_model(good), *_OPTIONS, *names)
-    result = run(place, *command, typed=turns + b"\n")
+    result = run(workdir, *command, typed=turns + b"\n")
     verdict = judge(result)
     if verdict.fault:
         return verdict
@@ -60,16 +60,16 @@ def _judge(rng: Random, good: Path, place: Path, talk: Path, odd: list[bytes], n
     if cache.is_dir():
         return verdict
     cache.unlink(missing_ok=True)
-    without = run(place, *command, typed=turns + b"\n")
+    without = run(workdir, *command, typed=turns + b"\n")
     if result.stdout != without.stdout:
         return Verdict(True, "lie", f"with its cache {result.stdout!r}, without {without.stdout!r}: {result.stderr}")
     return verdict
 
 
-def _copy(good: Path, place: Path) -> Path:
+def _copy(good: Path, workdir: Path) -> Path:
     for name in ("talk.json", "talk.json.cache"):
-        (place / name).write_bytes((good / name).read_bytes())
-    return place / "talk.json"
+        (workdir / name).write_bytes((good / name).read_bytes())
+    return workdir / "talk.json"
 
 
 def _change_metadata(rng: Random, cache: Path) -> None:
@@ -82,6 +82,6 @@ def _change_metadata(rng: Random, cache: Path) -> None:
 
 
 def _argument(rng: Random) -> str:
-    """Return a text as it may come from a command line: whatever bytes it has, without NUL."""
+    """Return a text as from a command line: any bytes but NUL."""
     text = rng.choice(ODD_TEXTS[4:]).replace("\0", "")
     return os.fsdecode(text.encode("utf-8", errors="surrogatepass"))

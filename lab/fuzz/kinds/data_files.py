@@ -1,4 +1,4 @@
-"""Data files: rows in JSON lines, CSV, TSV and Parquet, plain and in gzip, that are damaged."""
+"""Data files: damaged rows in JSON lines, CSV, TSV and Parquet, plain and in gzip."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["data_files"]
 _NAMES = ("data.jsonl", "data.csv", "data.tsv", "data.parquet", "data.jsonl.gz", "data.csv.gz")
 
 
-def data_files(rng: Random, good: Path, place: Path) -> Verdict:
-    """Check a data file that was changed: its bytes, what is in its gzip, its rows, or the file itself."""
+def data_files(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Check a data file with changes in its bytes, its uncompressed bytes, its rows, or the file itself."""
     name = rng.choice(_NAMES)
-    content, path = (good / name).read_bytes(), place / name
+    content, path = (good / name).read_bytes(), workdir / name
     action = rng.random()
     if action < 0.3 and name.startswith("data.jsonl"):
         rows = [json.loads(line) for line in (good / "data.jsonl").read_bytes().splitlines()]
@@ -33,4 +33,4 @@ def data_files(rng: Random, good: Path, place: Path) -> Verdict:
     if rng.random() < 0.08:
         damage_file(rng, path)
     columns = rng.choice(([], [], ["--text", "document"], ["--messages", "document"], ["--document", "\x1b[31m"]))
-    return judge(run(place, "data", "check", path, *columns))
+    return judge(run(workdir, "data", "check", path, *columns))

@@ -1,4 +1,4 @@
-"""Documents: text, Markdown, HTML and PDF that are damaged or hostile, beside a good one that has to be done."""
+"""Documents: damaged or hostile text, Markdown, HTML and PDF, beside a good one that must be summarized."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ _MARKDOWN = ("# a\n", "> ", "* ", "[a](b)", "![", "```\n", "| a | b |\n|---|---|
 _GOOD = "good.txt"
 
 
-def documents(rng: Random, good: Path, place: Path) -> Verdict:
-    """Summarize a folder with one good document and up to three bad ones, printed or into a file."""
-    folder = place / "texts"
+def documents(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Summarize a folder with one good document and up to three bad ones, to standard output or a file."""
+    folder = workdir / "texts"
     folder.mkdir()
     shutil.copyfile(good / "good.txt", folder / _GOOD)
     for number in range(rng.randint(1, 3)):
@@ -59,29 +59,29 @@ def documents(rng: Random, good: Path, place: Path) -> Verdict:
         (folder / f"{number}{_name(rng)}{suffix}").write_bytes(content)
     if rng.random() < 0.1:
         damage_file(rng, rng.choice([path for path in folder.iterdir() if path.name != _GOOD]))
-    into_file = rng.random() < 0.3
-    output = place / "out" / "summaries.jsonl"
-    options = ["--output", output] if into_file else ["--json"]
+    to_file = rng.random() < 0.3
+    output = workdir / "out" / "summaries.jsonl"
+    options = ["--output", output] if to_file else ["--json"]
     encoding = rng.random() < 0.15
     if encoding:
         options += ["--encoding", rng.choice(_CHARSETS).replace("\0", "")]
-    result = run(place, "summarize", folder, *options, "--max-new-tokens", 3, "--model", summarizer(good))
+    result = run(workdir, "summarize", folder, *options, "--max-new-tokens", 3, "--model", summarizer(good))
     verdict = judge(result)
     if verdict.fault or (encoding and not result.stdout and not output.exists()):  # refused before any document
         return verdict
-    if into_file and not output.exists():
+    if to_file and not output.exists():
         return Verdict(False, "lost", f"no file was written: {result.output}")
-    lines = (output.read_text(encoding="utf-8") if into_file else result.stdout).splitlines()
+    lines = (output.read_text(encoding="utf-8") if to_file else result.stdout).splitlines()
     records = [json.loads(line) for line in lines]
     if encoding and not any("summary" in record for record in records):
-        return verdict  # an encoding in which the good one cannot be read
+        return verdict  # the good document is not valid in this encoding
     return _judge_others(records, result.stderr, folder, good, verdict, same=not encoding)
 
 
 def _judge_others(
     records: list[dict[str, object]], stderr: str, folder: Path, good: Path, verdict: Verdict, *, same: bool
 ) -> Verdict:
-    """Say whether the good document was done as if it were alone, and every other one was either done or named."""
+    """Judge whether the good document has the same summary as alone, and each other one a summary or an error."""
     done = {Path(str(record["name"])).name: record for record in records}
     if _GOOD not in done:
         return Verdict(False, "lost", f"the good document was not done: {stderr}")
@@ -100,7 +100,7 @@ def _name(rng: Random) -> str:
 
 
 def _document(rng: Random) -> tuple[str, bytes]:
-    """Make a document: the ending of its name and its content."""
+    """Return the extension and the content of a document."""
     suffix = rng.choice((".txt", ".md", ".html", ".html", ".htm", ".xhtml", ".pdf", ".rst", ".TXT"))
     if suffix == ".pdf":
         content = pdf(rng.choice(("A page.", "x" * 500, "\\377\\000")))

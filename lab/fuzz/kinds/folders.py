@@ -1,4 +1,4 @@
-"""Model folders: settings, templates, tokenizers and weights that are damaged, make no sense or carry code."""
+"""Model folders: damaged or invalid settings, templates, tokenizers and weights, and folders with code."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ _SETTINGS = (
 )
 
 
-def folders(rng: Random, good: Path, place: Path) -> Verdict:
-    """Use a model whose folder was changed in one to three ways, with `y` and `Yes` waiting on standard input."""
+def folders(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Use a model with one to three changes to its folder; standard input confirms any question with yes."""
     causal = rng.random() < 0.6
-    folder = copy_folder(causal_model(good) if causal else summarizer(good), place / "model")
+    folder = copy_folder(causal_model(good) if causal else summarizer(good), workdir / "model")
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         rng.choice((_change_settings, _change_settings, _change_settings, _damage, _add_code, _change_template))(
-            rng, folder, place
+            rng, folder, workdir
         )
     document = good / "good.txt"
     if not causal:
-        return judge(run(place, "summarize", document, "--max-new-tokens", 3, "--model", folder, typed="y\n" * 9))
+        return judge(run(workdir, "summarize", document, "--max-new-tokens", 3, "--model", folder, typed="y\n" * 9))
     if rng.random() < 0.4:
-        return judge(run(place, "generate", "a text", "--max-new-tokens", 3, "--model", folder, typed="y\n" * 9))
-    return judge(run(place, "chat", "--max-new-tokens", 3, "--model", folder, typed="Yes\ny\nyes\n"))
+        return judge(run(workdir, "generate", "a text", "--max-new-tokens", 3, "--model", folder, typed="y\n" * 9))
+    return judge(run(workdir, "chat", "--max-new-tokens", 3, "--model", folder, typed="Yes\ny\nyes\n"))
 
 
-def _change_settings(rng: Random, folder: Path, place: Path) -> None:
-    """Change values in a file of settings, or add one that means something to transformers."""
+def _change_settings(rng: Random, folder: Path, workdir: Path) -> None:
+    """Change values in a settings file, or add a setting of transformers."""
     path = rng.choice([path for path in sorted(folder.glob("*.json")) if path.is_file()] or [folder / "config.json"])
     settings = _read(path)
     if rng.random() < 0.3 and isinstance(settings, dict):
@@ -69,15 +69,15 @@ def _change_settings(rng: Random, folder: Path, place: Path) -> None:
     path.write_bytes(to_json(settings))
 
 
-def _damage(rng: Random, folder: Path, place: Path) -> None:
+def _damage(rng: Random, folder: Path, workdir: Path) -> None:
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink()]
     if files:
         damage_file(rng, rng.choice(files))
 
 
-def _add_code(rng: Random, folder: Path, place: Path) -> None:
-    """Put Python beside the model that leaves a trace if anything runs it."""
-    code = _CODE.format(path=str(place / "executed"), name="Custom")
+def _add_code(rng: Random, folder: Path, workdir: Path) -> None:
+    """Add Python code to the folder that leaves a trace if it runs."""
+    code = _CODE.format(path=str(workdir / "executed"), name="Custom")
     (folder / "custom.py").write_text(code, encoding="utf-8")
     for name in rng.sample(("config.json", "tokenizer_config.json", "generation_config.json"), 2):
         path = folder / name
@@ -98,7 +98,7 @@ def _add_code(rng: Random, folder: Path, place: Path) -> None:
             weights.rename(folder / rng.choice(("pytorch_model.bin", "model.ckpt", "other.safetensors")))
 
 
-def _change_template(rng: Random, folder: Path, place: Path) -> None:
+def _change_template(rng: Random, folder: Path, workdir: Path) -> None:
     path = folder / "chat_template.jinja"
     if not path.is_dir() and not path.is_fifo():
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Recipes: YAML that is damaged, and settings that make no sense."""
+"""Recipes: damaged YAML and invalid settings."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ _WORDS = (
 )
 
 
-def recipes(rng: Random, good: Path, place: Path) -> Verdict:
-    """Train from a recipe that was changed; one that is still good trains for a step."""
+def recipes(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Train from a changed recipe, for one step if it is still valid."""
     for split in ("train", "validation"):
-        shutil.copyfile(good / f"{split}.jsonl", place / f"{split}.jsonl")
-    entries = recipe(place)
+        shutil.copyfile(good / f"{split}.jsonl", workdir / f"{split}.jsonl")
+    entries = recipe(workdir)
     entries["training"] = entries["training"] | {"max_steps": 1}
-    path, overrides = place / "recipe.yaml", []
+    path, overrides = workdir / "recipe.yaml", []
     action = rng.random()
     if action < 0.35:
         entries = mutate_json(rng, entries, rng.choice((1, 1, 2)))
@@ -76,8 +76,8 @@ def recipes(rng: Random, good: Path, place: Path) -> Verdict:
             path.write_bytes(_dump(entries))
             scalar = rng.choice(_SCALARS).replace("\0", "")
             overrides = ["--set", f"{rng.choice(('training.learning_rate', 'model.hidden_size', 'seed'))}={scalar}"]
-    limited = [] if overrides else ["--set", "training.max_steps=1"]  # a damaged number of steps may be a billion
-    return judge(run(place, "train", path, *overrides, *limited))
+    limited = [] if overrides else ["--set", "training.max_steps=1"]  # a changed recipe may ask for a billion steps
+    return judge(run(workdir, "train", path, *overrides, *limited))
 
 
 def _dump(entries: Any) -> bytes:

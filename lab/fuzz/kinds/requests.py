@@ -1,4 +1,4 @@
-"""Server requests: HTTP whose body, headers or very bytes are no request that the server takes."""
+"""Server requests: HTTP with invalid bodies, headers or bytes."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ _PATHS = (
 )
 
 
-def requests(rng: Random, good: Path, place: Path) -> Verdict:
-    """Send a request to a server of this process; then it has to answer a good one."""
+def requests(rng: Random, good: Path, workdir: Path) -> Verdict:
+    """Send a bad request to a server in this process; it must then still answer a good one."""
     port = _start(good)
     path = rng.choice(list(_BODIES))
     body: Any = _BODIES[path]
@@ -83,15 +83,15 @@ def requests(rng: Random, good: Path, place: Path) -> Verdict:
     headers = [rng.choice(_HEADERS)] if rng.random() < 0.2 else []
     content, patience = _request(method, path, body, headers), _PATIENCE
     damaged = rng.random() < 0.1
-    if damaged or headers:  # the server may wait for more than there is
+    if damaged or headers:  # the server may wait for more bytes
         content, patience = damage_bytes(rng, content) if damaged else content, 1.0
     verdict = _judge(_send(port, content, patience))
     if verdict.fault:
         return verdict
     good_one = _request("POST", "/v1/completions", to_json(_BODIES["/v1/completions"]), [])
-    status, said = _send(port, good_one, _PATIENCE)
+    status, answer = _send(port, good_one, _PATIENCE)
     if status != 200:
-        return Verdict(verdict.accepted, "server down", f"a good request then got {status}: {said[:500]!r}")
+        return Verdict(verdict.accepted, "server down", f"a good request then got {status}: {answer[:500]!r}")
     return verdict
 
 
@@ -103,7 +103,7 @@ def _request(method: str, path: str, body: bytes, headers: list[str]) -> bytes:
 
 
 def _send(port: int, content: bytes, patience: float) -> tuple[int, bytes]:
-    """Send bytes and read to the end; status 0 if there was no answer, for so many seconds."""
+    """Send bytes and read the response to its end; return status 0 if none came within `patience` seconds."""
     answer = bytearray()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(patience)
@@ -116,13 +116,13 @@ def _send(port: int, content: bytes, patience: float) -> tuple[int, bytes]:
 
 
 def _judge(answer: tuple[int, bytes]) -> Verdict:
-    """A mistake of the client's is a 4xx that says why."""
+    """Judge a response: a client error must be a 4xx with a message."""
     status, body = answer
     if status >= 500:
         return Verdict(False, "status 5xx", f"{status}: {body[:2_000]!r}")
     if b"Traceback" in body:
         return Verdict(False, "traceback", repr(body[:2_000]))
-    if status in (0, 499) or body.startswith(b"Invalid HTTP request"):  # bytes that are no HTTP, or end too early
+    if status in (0, 499) or body.startswith(b"Invalid HTTP request"):  # invalid or incomplete HTTP
         return Verdict(False)
     if status >= 400:
         try:
@@ -133,7 +133,7 @@ def _judge(answer: tuple[int, bytes]) -> Verdict:
 
 
 def _start(good: Path) -> int:
-    """Run the server in a thread that ends with the process; return its port."""
+    """Run the server in a daemon thread; return its port."""
     from transformers import AutoModelForCausalLM
 
     from simmim.serve.app import Service, create_app

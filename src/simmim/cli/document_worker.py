@@ -1,4 +1,4 @@
-"""Reads documents in a process of its own: one that never ends, takes all memory or crashes stops no other."""
+"""Reads documents in a subprocess, so that a document that hangs, fills the memory or crashes stops no other."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from simmim.errors import DataError, SimMIMError
 
 __all__ = ["DocumentReader", "serve"]
 
-_SECONDS, _SECONDS_PER_MIB = 7.0, 30.0  # that a document may take; pages of a PDF take some hundredths each
-_BYTES, _BYTES_PER_BYTE = 2**31, 16  # of memory, likewise
+_SECONDS, _SECONDS_PER_MIB = 7.0, 30.0  # time limit of a document; a page of a PDF takes some hundredths
+_BYTES, _BYTES_PER_BYTE = 2**31, 16  # memory limit
 
-# `import simmim` imports torch, which takes seconds and which no document needs
+# without `import simmim`, which imports torch and takes seconds
 _PROGRAM = """
 import sys, types
 package = sys.modules["simmim"] = types.ModuleType("simmim")
@@ -32,12 +32,12 @@ serve()
 
 
 class DocumentReader:
-    """Takes the text out of documents, those that need a parser in another process.
+    """Extracts the text of documents; those that need a parser in a subprocess.
 
-    The process starts with the first of them, and again after one that it did not survive.
+    The subprocess starts with the first of them, and restarts after a failure.
 
     Args:
-        seconds: what a document may take, beside a share for its size.
+        seconds: time limit of a document, to which its size adds.
     """
 
     def __init__(self, seconds: float = _SECONDS) -> None:
@@ -45,16 +45,16 @@ class DocumentReader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def extract(self, name: str, content: bytes, encoding: str | None = None) -> Extracted:
-        """Do what `simmim.cli.documents.extract` does, within a time.
+        """Call `simmim.cli.documents.extract` with a time limit.
 
         Args:
-            name: the name of its file.
-            content: what is in it.
-            encoding: as there.
+            name: its file name.
+            content: its bytes.
+            encoding: as for `extract`.
 
         Raises:
-            DataError: as there; or the document takes too long, or the process crashes over it.
-            ConfigError: as there.
+            DataError: as for `extract`, or the document takes too long or crashes the subprocess.
+            ConfigError: as for `extract`.
         """
         if kind_of(name, content) == "text":
             return extract(name, content, encoding)
@@ -80,7 +80,7 @@ class DocumentReader:
         answer = b""
         try:
             timer.start()
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the subprocess has ended
                 process.stdin.write(json.dumps(request).encode() + b"\n" + content)
                 process.stdin.flush()
                 answer = process.stdout.readline()
@@ -95,7 +95,7 @@ class DocumentReader:
         raise DataError(f"{request['name']}: expected a document that can be read, this one {what}; convert it to text")
 
     def close(self) -> None:
-        """End the process, if there is one."""
+        """Kill the subprocess, if it runs."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -113,7 +113,7 @@ class DocumentReader:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """Start the process; -P keeps modules that lie among the documents from being imported."""
+    """Start the subprocess; -P prevents imports from the current folder."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1])],
         stdin=subprocess.PIPE,
@@ -121,23 +121,23 @@ def _start() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
     )
     assert process.stdout is not None
-    process.stdout.readline()  # it is ready: its start is no document's time
+    process.stdout.readline()  # it is ready: the time limits exclude its start
     return process
 
 
 def serve() -> None:
-    """Read documents from standard input until that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    """Read documents from standard input until its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     requests = sys.stdin.buffer
-    with os.fdopen(os.dup(1), "wb") as answers, Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)  # a library that prints must not answer
+    with os.fdopen(os.dup(1), "wb") as answers, Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), 1)  # output of libraries must not reach the parent process
         answers.write(b"\n")
         answers.flush()
         while line := requests.readline():
             request = json.loads(line)
             content = requests.read(request["size"])
             _limit_memory(_BYTES + _BYTES_PER_BYTE * len(content))
-            if hasattr(signal, "alarm"):  # should the process that asks be gone by then
+            if hasattr(signal, "alarm"):  # in case the parent process has gone
                 signal.alarm(int(request["seconds"]) + 5)
             try:
                 found = extract(request["name"], content, request["encoding"])
@@ -154,5 +154,5 @@ def _limit_memory(size: int) -> None:
     except ImportError:  # on Windows
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    with contextlib.suppress(OSError, ValueError):  # not every system keeps such a limit
+    with contextlib.suppress(OSError, ValueError):  # not every system supports this limit
         resource.setrlimit(resource.RLIMIT_AS, (size if hard < 0 else min(size, hard), hard))

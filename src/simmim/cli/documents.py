@@ -1,4 +1,4 @@
-"""Takes the text out of documents: plain text, Markdown, HTML and PDF."""
+"""Extracts the text of documents: plain text, Markdown, HTML and PDF."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKDOWN = (".md", ".markdown")
 _HTML = (".html", ".htm", ".xhtml")
 _PDF = (".pdf",)
 SUFFIXES = (*_PLAIN, *_MARKDOWN, *_HTML, *_PDF)
-"""Ends of the names of the files that are read where a folder is named."""
+"""File name extensions that are read from a folder."""
 
 _LIBRARIES = {"Markdown": "pyromark", "HTML": "turbohtml", "PDF": "pypdf"}
 _INLINE = frozenset("Emphasis Strong Strikethrough Superscript Subscript Link Image".split())
@@ -32,7 +32,7 @@ class Extracted:
 
     Attributes:
         text: the whole text.
-        note: what of the document is not in the text; empty if nothing is missing.
+        note: what is missing from the text; empty if nothing is.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Extracted:
 
 
 def kind_of(name: str, content: bytes) -> str:
-    """Return what a document is read as, by the ending of its name: `text`, `Markdown`, `HTML` or `PDF`."""
+    """Return the format of a document, by its extension or a PDF header: `text`, `Markdown`, `HTML` or `PDF`."""
     suffix = PurePath(name).suffix.lower()
     if suffix in _PDF or content.startswith(b"%PDF-"):
         return "PDF"
@@ -48,10 +48,10 @@ def kind_of(name: str, content: bytes) -> str:
 
 
 def check_library(name: str, content: bytes) -> None:
-    """Refuse a document that needs a library which is not installed.
+    """Refuse a document whose library is not installed.
 
     Raises:
-        DataError: the library is missing; it is named, with the command that installs it.
+        DataError: the library is missing; the error has the command that installs it.
     """
     kind = kind_of(name, content)
     library = _LIBRARIES.get(kind)
@@ -60,20 +60,20 @@ def check_library(name: str, content: bytes) -> None:
 
 
 def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted:
-    """Take the text out of a document, whose kind is that of its name's ending.
+    """Extract the text of a document.
 
     Args:
-        name: the name of its file.
-        content: what is in it.
-        encoding: of text, Markdown and HTML, where no byte order mark tells it; None is UTF-8, or what an HTML
-            document says of itself.
+        name: its file name.
+        content: its bytes.
+        encoding: encoding of text, Markdown and HTML without a byte order mark; None takes the one that an HTML
+            document declares, or UTF-8.
 
     Returns:
-        The whole text, with newlines at the ends of lines.
+        The whole text, with newlines as line ends.
 
     Raises:
-        DataError: it cannot be read as what it was said to be, for whatever reason, or holds no text.
-        ConfigError: there is no such encoding.
+        DataError: the document cannot be read in its format, or has no text.
+        ConfigError: the encoding does not exist.
     """
     if not content:
         raise DataError(f"{name}: expected a text, the file is empty")
@@ -85,7 +85,7 @@ def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted
         raise
     except MemoryError as error:
         raise DataError(f"{name}: expected a document that fits into memory, not enough to read it") from error
-    except Exception as error:  # readers fail in many ways on damaged documents: the others are to be read all the same
+    except Exception as error:  # damaged documents raise errors of many types, which must not stop the others
         reason = str(error) or type(error).__name__
         expected = "a PDF" if kind == "PDF" else kind
         raise DataError(f"{name}: expected {expected}, cannot read it: {reason}") from error
@@ -104,7 +104,7 @@ def _read(kind: str, name: str, content: bytes, encoding: str | None) -> Extract
 
 
 def _markdown(text: str) -> Iterator[str]:
-    """Give the words of each block of Markdown; code and embedded HTML stay as they are."""
+    """Yield the text of each block of Markdown; code and embedded HTML stay as they are."""
     import pyromark
 
     block: list[str] = []
@@ -124,11 +124,11 @@ def _markdown(text: str) -> Iterator[str]:
 
 
 def _pdf(name: str, content: bytes) -> Extracted:
-    """Return the text of all pages, and which of them have none."""
+    """Return the text of all pages, and a note on pages without text."""
     from pypdf import PasswordType, PdfReader
     from pypdf.errors import DependencyError
 
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it mends silently is its business, the rest we say
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # hide its repairs; we report failures
     try:
         reader = PdfReader(BytesIO(content))
         if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
@@ -147,5 +147,5 @@ def _pdf(name: str, content: bytes) -> Extracted:
 
 
 def _whole_characters(text: str) -> str:
-    """Join the halves of characters that a font of a PDF names one by one; a half alone becomes U+FFFD."""
+    """Join surrogate pairs, which fonts of a PDF map one by one; lone surrogates become U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""Decodes text as the WHATWG Encoding Standard says, a byte order mark first; what is invalid is refused."""
+"""Decodes text by the WHATWG Encoding Standard, with byte order marks; refuses invalid bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simmim.errors import ConfigError, DataError
 __all__ = ["check_encoding", "decode", "standard_encoding"]
 
 _MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # not in the standard; comes before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # not in the standard; precedes UTF-16, whose mark is a prefix of this one
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -19,13 +19,13 @@ _REPLACEMENT = "\ufffd"
 
 
 def check_encoding(label: str) -> str:
-    """Return the encoding that a label of the WHATWG Encoding Standard stands for.
+    """Return the encoding for a label of the WHATWG Encoding Standard.
 
     Args:
-        label: such as `latin1`, `gb2312` or `shift_jis`, in any case, or another name that Python has for one of them.
+        label: such as `latin1`, `gb2312` or `shift_jis`, in upper or lower case, or an alias of Python.
 
     Raises:
-        ConfigError: it stands for none, or for one that must not be read.
+        ConfigError: the label is unknown, or its encoding is unsafe.
     """
     try:
         found = standard_encoding(label) or standard_encoding(codecs.lookup(label).name)  # Python has more aliases
@@ -40,29 +40,30 @@ def check_encoding(label: str) -> str:
 
 
 def standard_encoding(label: str) -> str | None:
-    """Return the encoding that the standard means by a label; None if it has no such label."""
+    """Return the encoding for a label of the standard; None if the label is unknown."""
     import turbohtml
 
     try:
         return turbohtml.parse(b"", encoding=label).encoding
-    except (LookupError, ValueError):  # a lone surrogate is a ValueError
+    except (LookupError, ValueError):  # ValueError for a lone surrogate
         return None
 
 
 def decode(name: str, content: bytes, encoding: str | None, declared: str | None = None) -> str:
-    """Decode a document, or say at which byte it is no text.
+    """Decode a document; an error names the first invalid byte.
 
     Args:
-        name: what an error calls the document.
+        name: the name of the document in an error.
         content: its bytes.
-        encoding: what the user named, as for `check_encoding`; None if nothing.
-        declared: what the document names itself, an encoding of the standard; None if nothing.
+        encoding: the encoding that the user chose, as for `check_encoding`, or None.
+        declared: the encoding that the document declares, one of the standard, or None.
 
     Returns:
-        The text without its byte order mark. A mark goes before both names, and without all three it is UTF-8.
+        The text without its byte order mark. A mark takes precedence over `encoding`, and that over `declared`; the
+        default is UTF-8.
 
     Raises:
-        DataError: a byte is not valid in the encoding, or the text has a NUL character.
+        DataError: a byte is not valid in the encoding, or the text contains a NUL character.
         ConfigError: as for `check_encoding`.
     """
     known = encoding and check_encoding(encoding)
@@ -91,7 +92,7 @@ def _unicode(name: str, content: bytes, codec: str, default: bool) -> str:
     try:
         return content.decode(codec)
     except UnicodeDecodeError as error:
-        # the decoder of utf-8-sig counts from behind the mark
+        # the offset of the utf-8-sig decoder excludes the mark
         offset = error.start + len(content) - len(error.object)
         shown = codec.removesuffix("-sig").upper()
         remedy = "convert the file, or name its encoding with --encoding NAME, for instance latin1"
@@ -102,7 +103,7 @@ def _unicode(name: str, content: bytes, codec: str, default: bool) -> str:
 
 
 def _legacy(name: str, content: bytes, encoding: str) -> str:
-    """Decode an encoding whose errors show as U+FFFD, a character that these encodings do not have."""
+    """Decode a legacy encoding; U+FFFD, which none of them contains, marks an error."""
     import turbohtml.detect  # noqa: F401  (registers the codecs of the standard)
 
     codec = f"whatwg-{encoding.lower()}"
@@ -110,7 +111,7 @@ def _legacy(name: str, content: bytes, encoding: str) -> str:
     valid = text.find(_REPLACEMENT)
     if valid < 0:
         return text
-    # the bytes of the valid characters: the shortest beginning that gives as many, found by bisection
+    # find the shortest prefix that decodes to all valid characters, by bisection
     low, high = 0, len(content) - 1
     while low < high:
         middle = (low + high) // 2
@@ -120,7 +121,7 @@ def _legacy(name: str, content: bytes, encoding: str) -> str:
             low = middle + 1
         else:
             high = middle
-    # an escape sequence of ISO-2022-JP is valid, too, and no character
+    # skip an escape sequence of ISO-2022-JP, which is valid but gives no character
     low = max(end for end in range(low, min(low + 4, len(content))) if content[:end].decode(codec) == text[:valid])
     raise DataError(
         f"{name}: expected text in {encoding}, got byte 0x{content[low]:02x} at offset {low}; "

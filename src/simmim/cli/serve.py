@@ -93,7 +93,7 @@ def serve(
 
 
 def _load(folder: Path, device: str | None, dtype: str | None, limits: Limits) -> Writer:
-    """Load the model, and refuse one that cannot be served."""
+    """Load the model; refuse one that cannot be served."""
     import torch
     from transformers import AutoModelForCausalLM
 

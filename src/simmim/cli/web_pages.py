@@ -1,4 +1,4 @@
-"""Takes out of an HTML page what a reader sees of it, in time that grows with its length."""
+"""Extracts the visible text of an HTML page in linear time."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _KEEPS_SPACES = frozenset("listing plaintext pre textarea xmp".split())
 _HIDDEN = {("display", "none"), ("visibility", "hidden"), ("visibility", "collapse")}
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.S)
 _XML_ENCODING = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
-# Characters that the parser never gives: white space that stays, where other white space means a space at most.
+# Placeholders for preserved line ends and spaces, which the parser never returns; other white space collapses.
 _LINE_END, _SPACE = "\f", "\0"
 
 
 def page_text(name: str, content: bytes, encoding: str | None) -> str:
-    """Return what a reader of a page sees, a line for each block.
+    """Return the visible text of a page, a line for each block.
 
     Args:
-        name: what an error calls the document.
+        name: the name of the document in an error.
         content: its bytes.
-        encoding: what the user named; None takes what the page declares, or UTF-8.
+        encoding: the encoding that the user chose; None takes the one that the page declares, or UTF-8.
 
     Raises:
         DataError: a byte is not valid in the encoding.
-        ConfigError: there is no such encoding.
+        ConfigError: the encoding does not exist.
     """
     import turbohtml
 
@@ -51,20 +51,20 @@ def page_text(name: str, content: bytes, encoding: str | None) -> str:
 
 
 def _declared(content: bytes) -> str | None:
-    """Return the encoding that a page declares in a `meta` element or an XML declaration, if the standard knows it."""
+    """Return the encoding that a page declares in a `meta` element or an XML declaration, if the standard has it."""
     import turbohtml
 
     page = turbohtml.parse(content, positions=False, scripting=True)
     if page.encoding != "windows-1252" or page.encoding_confidence == "certain":
         return page.encoding
-    declaration = _XML_ENCODING.match(content[:1024])  # browsers do not look for it
+    declaration = _XML_ENCODING.match(content[:1024])  # browsers ignore it
     found = standard_encoding(declaration[1].decode("latin-1")) if declaration is not None else None
-    # whose declaration can be read byte by byte is not UTF-16
+    # an ASCII declaration contradicts UTF-16
     return "UTF-8" if found is not None and found.startswith("UTF-16") else found
 
 
 def _pieces(page: Node) -> Iterator[str]:
-    """Walk through the nodes in their order, without recursion: a page may nest as deeply as it is long."""
+    """Yield the text of the nodes in order, without recursion, since pages may nest deeply."""
     from turbohtml import Element, Text
 
     open_nodes: list[tuple[Iterator[Node], str, bool]] = [(iter(page.children), "", False)]
@@ -75,10 +75,10 @@ def _pieces(page: Node) -> Iterator[str]:
             open_nodes.pop()
             yield closing
         elif isinstance(node, Text):
-            written = node.data.replace(_LINE_END, " ")
+            text = node.data.replace(_LINE_END, " ")
             if keeps_spaces:
-                written = written.expandtabs().replace(" ", _SPACE).replace("\n", _LINE_END)
-            yield written
+                text = text.expandtabs().replace(" ", _SPACE).replace("\n", _LINE_END)
+            yield text
         elif isinstance(node, Element) and not _is_unseen(node):
             edge = _LINE_END if node.tag in _BLOCKS else ""
             yield edge
@@ -86,11 +86,11 @@ def _pieces(page: Node) -> Iterator[str]:
 
 
 def _is_unseen(element: Element) -> bool:
-    """Tell whether an element is not shown; `aria-hidden` is, to those who see."""
+    """Tell whether an element is invisible; `aria-hidden` elements are visible."""
     if element.tag in _UNSEEN:
         return element.tag != "dialog" or element.attr("open") is None
     hidden, role, style = element.attr("hidden"), element.attr("role"), element.attr("style")
-    if hidden is not None and hidden.lower() != "until-found":  # such a section is folded, as `details`
+    if hidden is not None and hidden.lower() != "until-found":  # `until-found` is a collapsed section, like `details`
         return True
     if role and "navigation" in role.lower().split():
         return True
@@ -98,7 +98,7 @@ def _is_unseen(element: Element) -> bool:
 
 
 def _declarations(style: str) -> list[tuple[str, str]]:
-    """Return the declarations of a style that count: the last one of each property."""
+    """Return the effective declarations of a style: the last one of each property."""
     pairs = (part.partition(":") for part in _COMMENT.sub("", style).lower().split(";"))
     last = {key.strip(): value.partition("!")[0].strip() for key, _, value in pairs}
     return list(last.items())

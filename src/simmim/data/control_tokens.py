@@ -1,4 +1,4 @@
-"""Tells the tokens that steer a model from those that belong to texts, and encodes texts without the former."""
+"""Finds the control tokens of a tokenizer, and encodes texts without them."""
 
 import copy
 import json
@@ -15,56 +15,55 @@ from simmim.errors import DataError
 __all__ = ["check_no_control_token", "control_tokens", "encode_plain_text"]
 
 _NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
-# Of each tokenizer with special tokens that belong to texts: its copy without them, and what it was made from.
+# For each tokenizer with special tokens for use in texts: the state of its copy, and the copy, where these are normal.
 _readers: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, PreTrainedTokenizerBase]] = WeakKeyDictionary()
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return the tokens that steer a model: start, end, padding and such, and the special ones of the chat template.
+    """Return the control tokens: start, end, padding and such, and the special tokens of the chat template.
 
-    Every other special token was added by somebody for use in texts.
+    All other special tokens are meant for use in texts.
 
     Args:
         tokenizer: Any tokenizer.
     """
     named = [str(token) for name in _NAMES if (token := getattr(tokenizer, f"{name}_token", None)) is not None]
     templates = tokenizer.chat_template or ""
-    written = templates if isinstance(templates, str) else "".join(templates.values())
-    turns = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return list(dict.fromkeys([*named, *(token for token in turns if token in written)]))
+    template_text = templates if isinstance(templates, str) else "".join(templates.values())
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return list(dict.fromkeys([*named, *(token for token in special if token in template_text)]))
 
 
 def encode_plain_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **settings: Any) -> BatchEncoding:
-    """Encode texts so that nothing in them is read as a control token, while added tokens are.
+    """Encode texts with their added tokens, but with control tokens as plain characters.
 
     A call of the tokenizer either splits every special token in a text or none. Here `</s>` in a text is four
     characters, and `<ORG>` is one token, whether it was added by `add_tokens` or by `add_special_tokens`.
     A Unigram tokenizer (T5) whose own vocabulary has `</s>` as a piece still finds it in a text.
 
     Args:
-        tokenizer: Any tokenizer; of one that is not fast, special tokens of one's own are split, too.
+        tokenizer: Any tokenizer; one that is not fast splits added special tokens, too.
         texts: The texts.
-        **settings: What a call of the tokenizer takes. What the tokenizer puts around a text is added unless
-            `add_special_tokens=False`.
+        **settings: Arguments of a call of the tokenizer, such as `add_special_tokens=False`.
 
     Raises:
-        DataError: One of the texts is no string, or no valid Unicode.
+        DataError: A text is not a string, or not valid Unicode.
     """
-    for place, text in enumerate(texts, start=1):
-        check_text(f"text {place}", text)
+    for number, text in enumerate(texts, start=1):
+        check_text(f"text {number}", text)
     return _plain_reader(tokenizer)(list(texts), split_special_tokens=True, **settings)
 
 
 def check_no_control_token(name: str, text: str, refused: Sequence[str]) -> None:
-    """Refuse a control token in a text that a chat template writes: nothing tells it from those of the template.
+    """Refuse a control token in a text for a chat template, whose own tokens look the same.
 
     Args:
-        name: What the error calls the text.
+        name: The name of the text in an error.
         text: The text.
-        refused: What `control_tokens` returns.
+        refused: The result of `control_tokens`.
 
     Raises:
-        DataError: There is one.
+        DataError: The text contains one.
     """
     found = next((token for token in refused if token in text), None)
     if found is not None:
@@ -74,7 +73,7 @@ def check_no_control_token(name: str, text: str, refused: Sequence[str]) -> None
 
 
 def _plain_reader(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Return a tokenizer whose special tokens are control tokens alone: a copy, where this one has others."""
+    """Return a tokenizer whose only special tokens are control tokens: a copy if this one has others."""
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         return tokenizer
     control, added = set(control_tokens(tokenizer)), tokenizer.added_tokens_decoder.values()
@@ -85,10 +84,10 @@ def _plain_reader(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase
     known = _readers.get(tokenizer)
     if known is not None and known[0] == state:
         return known[1]
-    written = json.loads(tokenizer.backend_tokenizer.to_str())
-    for token in written["added_tokens"]:
+    serialized = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in serialized["added_tokens"]:
         token["special"] = token["content"] in control
     reader = copy.copy(tokenizer)
-    reader._tokenizer = Tokenizer.from_str(json.dumps(written))
+    reader._tokenizer = Tokenizer.from_str(json.dumps(serialized))
     _readers[tokenizer] = (state, reader)
     return reader

@@ -1,4 +1,4 @@
-"""Digests the content of a source of rows: a file, or all files of a folder with their names."""
+"""Computes the digest of a data source: a file, or all files of a folder with their names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["check_files", "source_digest"]
 
 
 def check_files(path: Path, pattern: str) -> list[Path]:
-    """Return the files of a source, in the order of their names, each of which can be opened.
+    """Return the files of a source, sorted by name; refuse those that cannot be opened.
 
     Args:
         path: A file, or a folder.
-        pattern: Which files of a folder, and of those below it, belong to the source.
+        pattern: Glob for the files of a folder, at any depth.
 
     Raises:
-        DataError: One cannot be read, or is no regular file but a pipe or a link to nothing, for instance.
+        DataError: A file cannot be read, or is not regular, such as a pipe or a dangling link.
     """
     try:
         files = sorted(path.rglob(pattern)) if path.is_dir() else [path]
@@ -32,11 +32,11 @@ def check_files(path: Path, pattern: str) -> list[Path]:
 
 
 def source_digest(path: Path, pattern: str = "*.txt") -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of a source; of a folder that of the list of its files' SHA-256.
+    """Return the size in bytes and the SHA-256 of a source; for a folder, the SHA-256 of the list of its digests.
 
     Args:
-        path: As of `check_files`.
-        pattern: As of `check_files`.
+        path: As for `check_files`.
+        pattern: As for `check_files`.
 
     Raises:
         DataError: A file cannot be read.
@@ -48,7 +48,7 @@ def source_digest(path: Path, pattern: str = "*.txt") -> tuple[int, str]:
         raise DataError(f"{path}: expected a file to read, cannot read it ({error}). Check the path.") from error
     if files == [path]:
         return digests[path]
-    # as `sha256sum` lists files
+    # the format of `sha256sum`
     lines = b"".join(
         f"{digest}  ".encode() + bytes(file.relative_to(path)) + b"\n" for file, (_, digest) in digests.items()
     )

@@ -1,4 +1,4 @@
-"""Checks that a string is Unicode text: tokenizers, files and terminals take no half characters."""
+"""Checks that a string is valid Unicode: tokenizers, files and terminals refuse lone surrogates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["check_text", "unicode_fault"]
 
 
 def unicode_fault(text: str) -> str:
-    """Say why a string is no Unicode text; empty where it is.
+    """Return why a string is not valid Unicode; empty if it is.
 
-    Python strings may hold lone surrogates: `json` reads them from a cut escape, and bytes of a file name or an
-    argument that are no UTF-8 become some (PEP 383).
+    Python strings may contain lone surrogates: from escapes in JSON, or from bytes of a file name or an argument that
+    are not UTF-8 (PEP 383).
 
     Args:
         text: any string.
@@ -27,14 +27,14 @@ def unicode_fault(text: str) -> str:
 
 
 def check_text(name: str, text: object) -> None:
-    """Refuse what no tokenizer can encode.
+    """Refuse a value that no tokenizer can encode.
 
     Args:
-        name: what the error calls it.
-        text: what should be a text.
+        name: the name of the value in an error.
+        text: the value.
 
     Raises:
-        DataError: it is no string, or holds a lone surrogate.
+        DataError: it is not a string, or contains a lone surrogate.
     """
     if not isinstance(text, str):
         raise DataError(f"{name}: expected a text (str), got {type(text).__name__}")

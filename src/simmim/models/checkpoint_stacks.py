@@ -1,4 +1,4 @@
-"""Which stacks of layers a checkpoint holds, so that no model is made of weights that were never trained."""
+"""Checks which stacks of layers a checkpoint contains, so that no model uses untrained layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simmim.errors import CheckpointError
 __all__ = ["CAUSAL_DECODER", "DECODER", "ENCODER", "check_stacks"]
 
 ENCODER, DECODER, CAUSAL_DECODER = "an encoder", "a decoder that reads an encoder", "a causal decoder without encoder"
-"""The stacks that there are."""
+"""The kinds of stacks."""
 
 
 def check_stacks(
@@ -21,27 +21,27 @@ def check_stacks(
     weights: Collection[str],
     missing: Collection[str],
 ) -> None:
-    """Refuse a checkpoint of another class without a stack of this one, rather than start its layers at random.
+    """Refuse a checkpoint of another class that lacks a stack of the model, instead of initialising it at random.
 
-    A head may be new, as it is before fine-tuning; transformers says so.
+    A head may be new, as before fine-tuning; transformers warns about it.
 
     Args:
-        path: the checkpoint, for the message.
-        model: the name of the class that was loaded.
-        stacks: what that class consists of.
-        architectures: names of the classes that the checkpoint says it is of.
+        path: the checkpoint, for the error.
+        model: the name of the model's class.
+        stacks: the stacks of that class.
+        architectures: the class names in the configuration of the checkpoint.
         known: the stacks of every class.
-        weights: names of the model's weights.
-        missing: those that the checkpoint did not hold.
+        weights: the names of the model's weights.
+        missing: the names that the checkpoint lacks.
 
     Raises:
-        CheckpointError: it lacks a stack, or a whole layer.
+        CheckpointError: the checkpoint lacks a stack, or a whole layer.
     """
     saved = [name for name in architectures if name in known]
-    if model in saved:  # its own: where weights are missing, transformers reports them
+    if model in saved:  # the same class: transformers reports missing weights
         return
-    held = frozenset[str]().union(*(known[name] for name in saved))
-    lacking = sorted(stacks - held) if saved else []
+    present = frozenset[str]().union(*(known[name] for name in saved))
+    lacking = sorted(stacks - present) if saved else []
     if not lacking and not _layers(weights) <= _layers(set(weights) - set(missing)):
         lacking = ["all of its layers"]
     if lacking:
@@ -53,6 +53,6 @@ def check_stacks(
 
 
 def _layers(weights: Iterable[str]) -> set[str]:
-    """Return the names of the layers that have a weight among these."""
+    """Return the names of the layers that have one of these weights."""
     parts = [name.split(".") for name in weights]
     return {".".join(words[: words.index("layers") + 2]) for words in parts if "layers" in words}

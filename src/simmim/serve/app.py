@@ -1,4 +1,4 @@
-"""The endpoints: OpenAI's chat completions, completions and models, and whether the server is alive."""
+"""The endpoints: OpenAI's chat completions, completions and models, and a health check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Service", "create_app"]
 
 logger = logging.getLogger("simmim.serve")
 
-_GONE = 499  # what servers write into their logs of a client that has gone; nobody reads it
+_GONE = 499  # the usual log entry for a client that closed its connection; no client receives it
 
 Encode = Callable[[Callable[[], None]], list[int]]
 
@@ -38,11 +38,11 @@ class Service:
     """Holds what the endpoints serve.
 
     Attributes:
-        writer: the model.
-        engine: has it write.
-        names: of the model; the first one is its id, by the others it is known, too.
-        fingerprint: what the model is, to the last weight.
-        max_body: bytes that a request may have.
+        writer: generates with the model.
+        engine: runs the requests.
+        names: names of the model; the first is its id, the others are aliases.
+        fingerprint: digest of the model's configuration, tokenizer and weights.
+        max_body: maximum size of a request in bytes.
         created: when the model was loaded.
     """
 
@@ -54,10 +54,10 @@ class Service:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def card(self, name: str) -> dict[str, Any]:
-        """Return what is said of the model.
+        """Return the model object of OpenAI's interface.
 
         Raises:
-            RequestError: it is not called so.
+            RequestError: the model has another name.
         """
         if name not in self.names:
             raise RequestError(
@@ -73,7 +73,7 @@ def create_app(service: Service) -> FastAPI:
     """Return the application, without the guard of ``simmim.serve.security``.
 
     Args:
-        service: what it serves.
+        service: the model and its settings.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
@@ -101,19 +101,19 @@ def create_app(service: Service) -> FastAPI:
     async def completions(request: Request) -> Response:
         asked = parse(await read_body(request, service.max_body), CompletionRequest)
         service.card(asked.model)
-        encode = [_of(service, prompt) for prompt in asked.prompt]
+        encode = [_encoder(service, prompt) for prompt in asked.prompt]
         return await _reply(service, request, asked, _order(asked), encode, TextFormat)
 
     _handle_errors(app)
     return app
 
 
-def _of(service: Service, prompt: str | list[int]) -> Encode:
+def _encoder(service: Service, prompt: str | list[int]) -> Encode:
     return lambda check: service.writer.prompts.prompt(prompt, check)
 
 
 def _order(asked: GenerationRequest) -> Order:
-    """Return what a request asks for, in place of what it leaves out what the reference says."""
+    """Return what a request asks for, with the defaults of the API reference for missing parameters."""
     sampling = Sampling(
         temperature=1.0 if asked.temperature is None else asked.temperature,
         top_p=1.0 if asked.top_p is None else asked.top_p,
@@ -135,12 +135,12 @@ async def _reply(
     encode: Sequence[Encode],
     kind: type[Format],
 ) -> Response:
-    """Have the engine write, and hand on what it writes for as long as the client is there."""
+    """Have the engine generate and pass its output on while the client stays connected."""
     service.writer.check(order)
     feed = Feed()
 
     def work(job: Job) -> None:
-        prompts = [one(job.check) for one in encode]
+        prompts = [encoder(job.check) for encoder in encode]
         feed.tell(Started(sum(map(len, prompts))))
         for number, ids in enumerate(prompts):
             service.writer.write(ids, order, number * order.choices, job, feed.tell)
@@ -151,8 +151,8 @@ async def _reply(
     try:
         events = feed.events()
         if not asked.stream:
-            return Response(await _while_there(request, form.whole(events)), media_type="application/json")
-        started = await _while_there(request, anext(events))  # an error before it still has a status of its own
+            return Response(await _while_connected(request, form.whole(events)), media_type="application/json")
+        started = await _while_connected(request, anext(events))  # until then an error still sets the status
         assert isinstance(started, Started)
         with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         chunks = form.stream(started, events, order.choices * len(encode), with_usage)
@@ -165,33 +165,33 @@ async def _reply(
 
 
 class _EventStream(StreamingResponse):
-    """A stream that says when it is over, however it ends."""
+    """A stream that calls a function when it ends, for whatever reason."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], over: Callable[[], None]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(chunks, media_type="text/event-stream", headers=headers)
-        self._over = over
+        self._on_end = on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream; it ends early where the client goes."""
+        """Send the stream; it ends early if the client disconnects."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._over()
+            self._on_end()
 
 
-async def _while_there(request: Request, result: Any) -> Any:
-    """Await a result while the client does.
+async def _while_connected(request: Request, result: Any) -> Any:
+    """Await a result while the client stays connected.
 
     Raises:
-        ClientDisconnect: it has gone.
+        ClientDisconnect: the client has closed the connection.
     """
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    leaving, working = asyncio.ensure_future(gone()), asyncio.ensure_future(_awaited(result))
+    leaving, working = asyncio.ensure_future(disconnected()), asyncio.ensure_future(_awaited(result))
     try:
         await asyncio.wait({leaving, working}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

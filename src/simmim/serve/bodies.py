@@ -1,4 +1,4 @@
-"""Reads the body of a request within its bounds of form, size and time."""
+"""Reads the body of a request within limits of type, size and time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["read_body"]
 
 _SECONDS = 30
 _DISCARDED = 64 << 20
-"""Bytes that are read and thrown away, so that who sends too much gets an answer instead of a broken connection."""
+"""Bytes to read and discard beyond the limit, so that the client gets an answer instead of a broken connection."""
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -20,14 +20,14 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Args:
         request: the request.
-        limit: bytes that it may have.
+        limit: maximum size in bytes.
 
     Raises:
-        RequestError: it is not said to be JSON (415), is too long (413) or too slow (408).
-        ClientDisconnect: the client has gone.
+        RequestError: the content type is not JSON (415), or the body is too long (413) or too slow (408).
+        ClientDisconnect: the client has closed the connection.
     """
     kind, _, _ = request.headers.get("content-type", "").partition(";")
-    if kind.strip().lower() != "application/json":  # a page of another site can send other types without being asked
+    if kind.strip().lower() != "application/json":  # browsers send other types across sites without a preflight request
         raise RequestError("Content-Type: expected application/json", status=415, code="unsupported_media_type")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError("Content-Encoding: expected none", status=415, code="unsupported_media_type")

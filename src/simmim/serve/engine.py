@@ -1,4 +1,4 @@
-"""Computes requests one after the other in a thread, few of which may wait, and gives up what nobody awaits."""
+"""Runs requests one at a time in a thread, with a bounded queue, and cancels those whose client has gone."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _LONGEST_RETRY = 60
 
 
 class Cancelled(Exception):
-    """Nobody awaits the work any more."""
+    """The client no longer waits for the work."""
 
 
 class Expired(Exception):
-    """The work has taken all the time that it has."""
+    """The work has reached its time limit."""
 
 
 class Job:
     """Holds one request's work.
 
     Args:
-        work: computes; calls ``check`` of the job every now and then.
-        tell: gets the error that the work ended with, or None; called from the engine's thread.
-        deadline: when it has to end, in seconds of ``time.monotonic``.
+        work: runs the request; it calls ``check`` of the job regularly.
+        tell: receives the error that ended the work, or None; called from the engine's thread.
+        deadline: latest end, in seconds of ``time.monotonic``.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class Job:
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
-        """Have the work end at its next check."""
+        """End the work at its next check."""
         self._cancelled.set()
 
     def check(self) -> None:
-        """Return if the work is to go on.
+        """Return if the work may continue.
 
         Raises:
-            Cancelled: nobody awaits it any more.
-            Expired: its time is over.
+            Cancelled: the client no longer waits for it.
+            Expired: its time limit is reached.
         """
         if self._cancelled.is_set():
             raise Cancelled
@@ -60,13 +60,13 @@ class Job:
 
 
 class Engine:
-    """Works on one job at a time, in the order in which they came.
+    """Runs one job at a time, first come, first served.
 
-    A model takes all cores for one text: a second beside it would make both slower than one after the other.
+    One text occupies all cores: two at once would be slower than one after the other.
 
     Args:
-        max_queue: jobs that may wait at most; more are refused.
-        time_limit: seconds that a job has, waiting included.
+        max_queue: maximum number of waiting jobs; further ones are refused.
+        time_limit: maximum seconds of a job, including its wait.
     """
 
     def __init__(self, *, max_queue: int, time_limit: float) -> None:
@@ -75,25 +75,25 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._stopped = False
-        self._typical = 1.0  # seconds that a job takes, the last ones above all
+        self._typical = 1.0  # seconds of a job: a moving average
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     @property
     def load(self) -> tuple[int, int]:
-        """Return how many jobs are running and how many wait."""
+        """Return the number of running and of waiting jobs."""
         with self._change:
             return int(self._running is not None), len(self._waiting)
 
     def submit(self, work: Callable[[Job], None], tell: Callable[[RequestError | None], None]) -> Job:
-        """Take on a job.
+        """Queue a job.
 
         Args:
             work: as for ``Job``.
             tell: as for ``Job``.
 
         Raises:
-            RequestError: there is no place for it (503), or the server is being stopped.
+            RequestError: the queue is full, or the server is shutting down (503).
         """
         with self._change:
             if self._stopped:
@@ -108,26 +108,26 @@ class Engine:
             return job
 
     def cancel(self, job: Job) -> None:
-        """Give up a job, which frees its place: at once where it waits, else at its next check."""
+        """Cancel a job: at once if it waits, otherwise at its next check."""
         job.cancel()
         with self._change:
             if job in self._waiting:
                 self._waiting.remove(job)
 
     def stop(self) -> None:
-        """Give up all jobs and take on no more; who awaits one is told so."""
+        """Cancel all jobs with an error and accept no more."""
         with self._change:
             self._stopped = True
-            left, running = list(self._waiting), self._running
+            waiting, running = list(self._waiting), self._running
             self._waiting.clear()
             self._change.notify()
         error = busy("the server is shutting down", 10)
-        for job in [*left, *([running] if running else [])]:
+        for job in [*waiting, *([running] if running else [])]:
             job.cancel()
             job.tell(error)
 
     def join(self, timeout: float) -> None:
-        """Wait until the thread has ended, for so many seconds at most."""
+        """Wait until the thread has ended, at most `timeout` seconds."""
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -139,15 +139,15 @@ class Engine:
                 job = self._running = self._waiting.popleft()
             began = time.monotonic()
             error = self._attempt(job)
-            with self._change:  # before anybody hears of the end, so that who heard of it finds the place free
+            with self._change:  # before `tell`: a client that hears of the end may send its next request at once
                 self._running = None
                 if error is None:
                     self._typical += 0.2 * (time.monotonic() - began - self._typical)
             job.tell(error)
-            del job  # with the memory that its work holds
+            del job  # frees the memory of its work
 
     def _attempt(self, job: Job) -> RequestError | None:
-        """Do the work; whatever happens in it is the job's error alone."""
+        """Run the work of a job and return its error; none stops the engine."""
         try:
             job.check()
             job.work(job)

@@ -1,4 +1,4 @@
-"""The errors that a client is told about, in the form that OpenAI clients read."""
+"""The errors that are sent to a client, in the form that OpenAI clients read."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["RequestError", "busy", "error_body"]
 
 
 class RequestError(Exception):
-    """A request is refused, or cannot be finished.
+    """A request was refused or has failed.
 
     Args:
         message: what is wrong, and what to do.
         status: the HTTP status.
-        param: the parameter that is wrong, such as ``messages[0].content``.
-        code: what programs tell errors apart by.
+        param: the wrong parameter, such as ``messages[0].content``.
+        code: machine-readable kind of the error.
         headers: further headers of the response.
     """
 
@@ -34,28 +34,28 @@ class RequestError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """Return the error as OpenAI's interface has it."""
+        """Return the error in the form of OpenAI's interface."""
         return error_body(self.message, self.status, self.param, self.code)
 
 
 def error_body(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """Return an error as OpenAI's interface has it.
+    """Return an error in the form of OpenAI's interface.
 
     Args:
         message: what is wrong.
-        status: the HTTP status, which says whose fault it is.
-        param: the parameter that is wrong.
-        code: what programs tell errors apart by.
+        status: the HTTP status; from 500 it is an error of the server.
+        param: the wrong parameter.
+        code: machine-readable kind of the error.
     """
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def busy(message: str, retry_after: int) -> RequestError:
-    """Return the error of a request that there is no place for at present.
+    """Return the error of a request that the server cannot take at present.
 
     Args:
         message: what is wrong.
-        retry_after: seconds after which it is worth another try.
+        retry_after: seconds after which the client may try again.
     """
     return RequestError(message, status=503, code="server_busy", headers={"Retry-After": str(retry_after)})

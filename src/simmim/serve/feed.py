@@ -1,4 +1,4 @@
-"""Carries what the engine's thread tells to the request that awaits it."""
+"""Passes events from the engine's thread to the request that awaits them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Event", "Feed", "Started"]
 
 @dataclass(frozen=True)
 class Started:
-    """The prompts are encoded and have so many tokens: from here on there is a reply."""
+    """The prompts are encoded; the reply follows."""
 
     prompt_tokens: int
 
@@ -24,22 +24,22 @@ Event = Started | Piece | Ended
 
 
 class Feed:
-    """Holds the events of one job; made in the event loop that reads them."""
+    """Queues the events of one job; created in the event loop that reads them."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event | RequestError | None] = asyncio.Queue()
 
     def tell(self, event: Event | RequestError | None) -> None:
-        """Take the next event, the error that it ended with or None for its end; from any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody reads any more
+        """Queue an event, the error that ended the job, or None at its end; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no request reads the events
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield the events up to the end.
+        """Yield the events until the job ends.
 
         Raises:
-            RequestError: the job ended with it.
+            RequestError: the job failed.
         """
         while (event := await self._events.get()) is not None:
             if isinstance(event, RequestError):

@@ -1,4 +1,4 @@
-"""Writes replies as the OpenAI API reference has them: whole, and as the chunks of a stream."""
+"""Formats replies as in the OpenAI API reference: whole, and as the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ChatFormat", "Format", "TextFormat", "dump"]
 
 
 def dump(content: Any) -> bytes:
-    """Return JSON in ASCII, which holds any text, halves of characters that a client sent among them."""
+    """Return JSON in ASCII, which can represent any string, including lone surrogates from a client."""
     return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
@@ -26,7 +26,7 @@ class Format(ABC):
 
     Args:
         model: the name of the model.
-        fingerprint: what the model is, to the last weight.
+        fingerprint: digest of the model's configuration, tokenizer and weights.
     """
 
     prefix: str
@@ -48,19 +48,19 @@ class Format(ABC):
 
     @abstractmethod
     def part(self, number: int, text: str | None, reason: str | None) -> dict[str, Any]:
-        """Return a part of a choice; without a text and a reason its beginning."""
+        """Return a part of a choice; its beginning if both `text` and `reason` are None."""
 
     begins: bool
-    """Whether a stream says that a choice begins."""
+    """Whether a stream announces the beginning of a choice."""
 
     async def whole(self, events: AsyncIterator[Event]) -> bytes:
         """Return a whole reply.
 
         Args:
-            events: of the job.
+            events: the events of the job.
 
         Raises:
-            RequestError: the job ended with it.
+            RequestError: the job failed.
         """
         prompt_tokens, texts, ends = 0, dict[int, list[str]](), dict[int, Ended]()
         async for event in events:
@@ -77,13 +77,13 @@ class Format(ABC):
     async def stream(
         self, started: Started, events: AsyncIterator[Event], choices: int, with_usage: bool
     ) -> AsyncIterator[bytes]:
-        """Yield a reply as server-sent events; an error takes the place of the rest.
+        """Yield a reply as server-sent events; an error replaces the rest.
 
         Args:
             started: the first event of the job.
-            events: those that follow.
-            choices: how many choices there are.
-            with_usage: end with the numbers of tokens.
+            events: the following events.
+            choices: number of choices.
+            with_usage: whether the last chunk counts the tokens.
         """
         tokens = 0
         if self.begins:
@@ -119,7 +119,7 @@ class ChatFormat(Format):
         return {"index": number, "message": message, "logprobs": None, "finish_reason": reason}
 
     def part(self, number: int, text: str | None, reason: str | None) -> dict[str, Any]:
-        """Return a part of a choice; without a text and a reason its beginning."""
+        """Return a part of a choice; its beginning if both `text` and `reason` are None."""
         begins = {"role": "assistant", "content": ""} if reason is None else {}
         delta = begins if text is None else {"content": text}
         return {"index": number, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -1,4 +1,4 @@
-"""The types of parameters that have several forms, and of those that are known and refused."""
+"""The types of parameters with several forms, and of known parameters that are refused."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def _is_whole(value: Any) -> bool:
 
 
 def _content(value: Any) -> str:
-    """Join the text parts of a message, as those of training data are joined."""
+    """Join the text parts of a message, as in training data."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list) or not value:
         raise ValueError("expected a text or a list of text parts")
     texts = []
-    for place, part in enumerate(value):
+    for index, part in enumerate(value):
         if not isinstance(part, dict) or part.get("type") != "text":
-            raise ValueError(f"part {place}: expected a part of the type 'text'; this model reads nothing else")
+            raise ValueError(f"part {index}: expected a part of the type 'text'; this model reads nothing else")
         if not isinstance(part.get("text"), str):
-            raise ValueError(f"part {place}: expected `text` to be a text")
+            raise ValueError(f"part {index}: expected `text` to be a text")
         if unknown := part.keys() - {"type", "text"}:
-            raise ValueError(f"part {place}: expected `type` and `text` alone, got {ascii(min(unknown))[:60]}")
+            raise ValueError(f"part {index}: expected `type` and `text` alone, got {ascii(min(unknown))[:60]}")
         texts.append(part["text"])
     return "\n".join(texts)
 
@@ -63,7 +63,7 @@ def _bias(value: Any) -> dict[int, float]:
 
 
 def _prompts(value: Any) -> list[Prompt]:
-    """Return one prompt or several, each a text or ids of tokens, as a list of prompts."""
+    """Return a list of prompts, each a text or token ids."""
     prompts = value if isinstance(value, list) and value and not _is_whole(value[0]) else [value]
     if len(prompts) > _MAX_PROMPTS:
         raise ValueError(f"expected at most {_MAX_PROMPTS} prompts")
@@ -77,7 +77,7 @@ def _prompts(value: Any) -> list[Prompt]:
 
 
 def _unserved(value: Any) -> None:
-    """Refuse a parameter that this server does not serve, unless it asks for nothing."""
+    """Refuse a parameter that this server does not support, unless its value is empty."""
     empty = value is None or value is False or (isinstance(value, (str, list, dict)) and not value)
     if not empty and value != "none":
         raise ValueError("not served here; expected it to be left out")
@@ -88,4 +88,4 @@ Stops = Annotated[tuple[str, ...], BeforeValidator(_stops)]
 Bias = Annotated[dict[int, float], BeforeValidator(_bias)]
 Prompts = Annotated[list[Prompt], BeforeValidator(_prompts)]
 Unserved = Annotated[None, BeforeValidator(_unserved)]
-Ignored = Annotated[Any, "changes nothing of what a model writes"]
+Ignored = Annotated[Any, "has no effect on the text"]

@@ -1,4 +1,4 @@
-"""Turns the tokens of one reply into pieces of text, up to where it ends: a token, a stop text or a limit."""
+"""Decodes the tokens of one reply into pieces of text, up to an end token, a stop text or a limit."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Pieces"]
 class Pieces:
     """Follows a reply token by token.
 
-    What may be the beginning of a stop text is kept back until it is known.
+    Text that may begin a stop text is held back until the next tokens decide.
 
     Attributes:
-        tokens: tokens that were written, the one that ended the reply included.
-        reason: why it ended, ``stop`` or ``length``; None while it goes on.
+        tokens: number of generated tokens, including the end token.
+        reason: why the reply ended, ``stop`` or ``length``; None before its end.
 
     Args:
-        tokenizer: a fast one.
+        tokenizer: a fast tokenizer.
         ends: tokens that end a reply.
-        stops: texts that end a reply and do not belong to it.
-        write: gets each piece of the text.
+        stops: texts that end a reply and are not part of it.
+        write: receives each piece of the text.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class Pieces:
         self.tokens, self.reason = 0, None
         self._tokenizer, self._ends, self._stops, self._write = tokenizer, ends, stops, write
         self._stream = TextStream(tokenizer, self._take)
-        self._stream.put(torch.empty(0))  # the prompt, which is no part of it
+        self._stream.put(torch.empty(0))  # the stream skips a prompt; here it is empty
         self._decoded = 0
-        self._kept = ""
+        self._pending = ""
 
     reason: str | None
 
     def put(self, token: int) -> None:
-        """Take the next token; none is taken after the end."""
+        """Add the next token; tokens after the end are ignored."""
         if self.reason is not None:
             return
         self.tokens += 1
@@ -55,37 +55,37 @@ class Pieces:
             self._stream.put(torch.tensor([token]))
 
     def end(self, reason: str) -> None:
-        """End the reply, and write what was kept back."""
+        """End the reply and write the text that was held back."""
         if self.reason is not None:
             return
         self._stream.end()
-        # What is left are the bytes of a character that was cut off: they read as they do in the whole text.
+        # Bytes of an incomplete character are left: decode them as in the whole text.
         whole = self._tokenizer.decode(self._stream.tokens, skip_special_tokens=True)
         assert isinstance(whole, str)
         self._take(whole[self._decoded :])
         if self.reason is None:
             self.reason = reason
-            self._write_if_any(self._kept)
+            self._write_if_any(self._pending)
 
     def _take(self, piece: str) -> None:
         self._decoded += len(piece)
         if self.reason is not None:
             return
-        self._kept += piece
-        found = [place for stop in self._stops if (place := self._kept.find(stop)) >= 0]
+        self._pending += piece
+        found = [start for stop in self._stops if (start := self._pending.find(stop)) >= 0]
         if found:
             self.reason = "stop"
-            self._write_if_any(self._kept[: min(found)])
+            self._write_if_any(self._pending[: min(found)])
             return
-        certain = len(self._kept) - self._beginning()
-        self._write_if_any(self._kept[:certain])
-        self._kept = self._kept[certain:]
+        certain = len(self._pending) - self._partial_stop()
+        self._write_if_any(self._pending[:certain])
+        self._pending = self._pending[certain:]
 
-    def _beginning(self) -> int:
-        """Return how many of the last characters may be the beginning of a stop text."""
-        longest = min(len(self._kept), max(map(len, self._stops), default=1) - 1)
+    def _partial_stop(self) -> int:
+        """Return the number of last characters that may begin a stop text."""
+        longest = min(len(self._pending), max(map(len, self._stops), default=1) - 1)
         for size in range(longest, 0, -1):
-            if any(stop.startswith(self._kept[-size:]) for stop in self._stops):
+            if any(stop.startswith(self._pending[-size:]) for stop in self._stops):
                 return size
         return 0
 

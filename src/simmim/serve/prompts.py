@@ -1,4 +1,4 @@
-"""Turns messages and texts into the tokens that a model reads, no more of them than it can."""
+"""Encodes messages and texts, and refuses those that exceed the context."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from simmim.tasks.templates import apply_template
 
 __all__ = ["PromptEncoder"]
 
-_PROBE = 1 << 16  # characters that are encoded first, to see whether a long text is far too long
-_SLACK = 64  # tokens that a text may have less than its beginning, as its cut is read in another way
+_PROBE = 1 << 16  # characters to encode first, to detect a text that is far too long
+_SLACK = 64  # a text may have fewer tokens than a prefix of it, since a cut changes the merges
 
 
 class PromptEncoder:
-    """Encodes what a request asks.
+    """Encodes the prompts of requests.
 
     Args:
-        tokenizer: of the model.
-        vocabulary: tokens that the model knows.
-        max_context: tokens of a prompt at most.
+        tokenizer: the tokenizer of the model.
+        vocabulary: size of the model's vocabulary.
+        max_context: maximum number of tokens of a prompt and its reply.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, max_context: int) -> None:
@@ -34,18 +34,18 @@ class PromptEncoder:
 
     @property
     def has_template(self) -> bool:
-        """Tell whether the model was made for conversations."""
+        """Tell whether the tokenizer has a chat template."""
         return self._tokenizer.chat_template is not None
 
     def conversation(self, messages: Sequence[Message], check: Callable[[], None]) -> list[int]:
-        """Return the tokens of a conversation, up to where the reply begins.
+        """Return the tokens of a conversation, up to the beginning of the reply.
 
         Args:
             messages: the conversation.
-            check: called now and then; raises to give up.
+            check: called regularly; it raises to cancel.
 
         Raises:
-            RequestError: the template refuses a message, a text holds a control token, or it is too long.
+            RequestError: the template refuses a message, a text contains a control token, or it is too long.
         """
         if not self.has_template:
             raise RequestError(
@@ -54,30 +54,30 @@ class PromptEncoder:
                 param="messages",
             )
         rows = []
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             for key in ("content", "name"):
-                self._check_text(getattr(message, key) or "", f"messages[{place}].{key}")
+                self._check_text(getattr(message, key) or "", f"messages[{index}].{key}")
             role = "system" if message.role == "developer" else message.role
             named = {} if message.name is None else {"name": message.name}
             rows.append({"role": role, "content": message.content, **named})
         return self._encode(self._render(rows), "messages", check, add_special_tokens=False)
 
     def prompt(self, prompt: str | list[int], check: Callable[[], None]) -> list[int]:
-        """Return the tokens of a text to continue; tokens stay as they are.
+        """Return the tokens of a text to continue; a list of tokens stays as it is.
 
         Args:
-            prompt: the text, or ids of tokens.
+            prompt: a text or token ids.
             check: as for ``conversation``.
 
         Raises:
-            RequestError: it is too long, or the model does not know one of its tokens.
+            RequestError: the prompt is too long, or a token is not in the vocabulary.
         """
         if not isinstance(prompt, str):
             return self._checked(prompt, "prompt")
         ids = self._encode(prompt, "prompt", check)
         end = self._tokenizer.eos_token_id
         if ids[-1:] == [end] and not prompt.endswith(self._tokenizer.eos_token or ""):
-            ids = ids[:-1]  # a tokenizer that ends each text: it would have ended before it goes on
+            ids = ids[:-1]  # some tokenizers append an end token; generation continues the text
         if not ids:
             if self._tokenizer.bos_token_id is None:
                 raise RequestError("prompt: expected a text of one token or more, got an empty one", param="prompt")
@@ -85,7 +85,7 @@ class PromptEncoder:
         return ids
 
     def _render(self, rows: list[dict[str, Any]]) -> str:
-        """Write messages as the chat template has it; whatever the template does not take is the client's mistake."""
+        """Apply the chat template; if it refuses the messages, that is a client error."""
         try:
             rendered = apply_template(self._tokenizer, rows, tokenize=False, add_generation_prompt=True)
         except SimMIMError as error:
@@ -103,7 +103,7 @@ class PromptEncoder:
                 )
 
     def _encode(self, text: str, param: str, check: Callable[[], None], **options: Any) -> list[int]:
-        """Encode a text; one that is far too long is refused before all of it is encoded, which takes seconds."""
+        """Encode a text; refuse one that is far too long before all of it is encoded, which takes seconds."""
         size = _PROBE
         while size < len(text):
             check()
@@ -111,7 +111,7 @@ class PromptEncoder:
             if tokens > self._max_context + _SLACK:
                 raise self._too_long(param, f"more than {self._max_context}")
             enough = int(1.1 * size * (self._max_context + _SLACK) / max(1, tokens)) + 1
-            size = min(2 * size, enough)  # so that no step takes long: between two of them a request can be given up
+            size = min(2 * size, enough)  # short steps: a request can be cancelled between them
         check()
         return self._checked(self._ids(text, **options), param)
 

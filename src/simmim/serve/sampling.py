@@ -1,4 +1,4 @@
-"""Chooses tokens as one request asks for it, with random numbers that no other request shares."""
+"""Samples tokens with the parameters of one request and a random generator of its own."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from transformers import LogitsProcessor
 
 __all__ = ["Sampler", "Sampling"]
 
-_GREEDY = 1e-5  # below this temperature logits divided by it are no numbers any more, and the likeliest token has all
+_GREEDY = 1e-5  # below this temperature the division overflows; the likeliest token has all the probability
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Holds how tokens are chosen, in the words of the OpenAI API reference.
+    """Holds the sampling parameters, named as in the OpenAI API reference.
 
     Attributes:
         temperature: 0 takes the likeliest token.
-        top_p: choose among the likeliest tokens that make up this share.
-        seed: the same gives the same text; None draws one.
-        presence_penalty: taken off the logits of tokens that have been written.
-        frequency_penalty: taken off as often as a token has been written.
+        top_p: sample from the likeliest tokens with this total probability.
+        seed: the same seed gives the same text; None draws one.
+        presence_penalty: subtracted from the logits of generated tokens.
+        frequency_penalty: subtracted once for each time that a token was generated.
         logit_bias: added to the logits of these tokens.
     """
 
@@ -37,14 +37,14 @@ class Sampling:
 
 
 class Sampler(LogitsProcessor):
-    """Leaves of the logits only the token that was chosen, so that greedy ``generate`` takes it.
+    """Masks all logits but that of the sampled token, which greedy ``generate`` then takes.
 
-    ``generate`` itself draws from the global random numbers of torch, which every request would move on.
+    ``generate`` itself samples with the global generator of torch, which all requests share.
 
     Args:
-        sampling: how tokens are chosen.
-        rows: texts that are written side by side; each draws for itself.
-        device: where the logits are.
+        sampling: the parameters.
+        rows: batch size; each row has its own generator.
+        device: the device of the logits.
     """
 
     def __init__(self, sampling: Sampling, rows: int, device: torch.device) -> None:
@@ -58,23 +58,23 @@ class Sampler(LogitsProcessor):
         self._bias = torch.tensor([sampling.logit_bias[token] for token in tokens], device=device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Choose the next tokens.
+        """Sample the next tokens.
 
         Args:
-            input_ids: ``[B, N]`` prompt and what has been written so far.
+            input_ids: ``[B, N]`` prompt and generated tokens.
             scores: ``[B, vocab_size]``.
 
         Returns:
-            ``[B, vocab_size]``, 0 for the token that is chosen and -inf for the others.
+            ``[B, vocab_size]``, 0 for the sampled token and -inf for the others.
         """
         scores = self._penalized(input_ids, scores.float())
         if self._sampling.temperature < _GREEDY:
             chosen = scores.argmax(-1, keepdim=True)
         else:
-            shares = torch.softmax(scores / self._sampling.temperature, dim=-1)
+            probabilities = torch.softmax(scores / self._sampling.temperature, dim=-1)
             if self._sampling.top_p < 1:
-                shares = _likeliest(shares, self._sampling.top_p)
-            rows = zip(shares, self._draws, strict=True)
+                probabilities = _likeliest(probabilities, self._sampling.top_p)
+            rows = zip(probabilities, self._draws, strict=True)
             chosen = torch.stack([torch.multinomial(row, 1, generator=draws) for row, draws in rows])
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
@@ -93,8 +93,8 @@ class Sampler(LogitsProcessor):
         return scores
 
 
-def _likeliest(shares: Tensor, top_p: float) -> Tensor:
-    """Set the shares of all but the fewest likeliest tokens that make up ``top_p`` to zero; one is always left."""
-    ordered, places = shares.sort(dim=-1, descending=True)
-    left_out = ordered.cumsum(-1) - ordered >= top_p
-    return torch.zeros_like(shares).scatter(-1, places, ordered.masked_fill(left_out, 0.0))
+def _likeliest(probabilities: Tensor, top_p: float) -> Tensor:
+    """Zero the probabilities outside the smallest set of tokens that reaches ``top_p``; one token always remains."""
+    ordered, indices = probabilities.sort(dim=-1, descending=True)
+    excluded = ordered.cumsum(-1) - ordered >= top_p
+    return torch.zeros_like(probabilities).scatter(-1, indices, ordered.masked_fill(excluded, 0.0))

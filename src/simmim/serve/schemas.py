@@ -1,4 +1,4 @@
-"""The requests that are served, after the OpenAI API reference: what is accepted, and what is refused and why."""
+"""The schemas of the requests, after the OpenAI API reference: which values are accepted and which refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """What a stream carries beside the text."""
+    """The options of a stream."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -45,12 +45,12 @@ class Message(_Strict):
 
 
 class GenerationRequest(_Strict):
-    """The parameters that both endpoints have."""
+    """The parameters of both endpoints."""
 
     limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
-    """The parameters that limit a reply."""
+    """The parameters that limit the length of a reply."""
     default_tokens: ClassVar[int | None] = None
-    """Tokens of a reply whose request does not limit it; None for as many as there may be."""
+    """Maximum tokens of a reply if the request sets no limit; None for the limit of the server."""
 
     model: Short
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -82,7 +82,7 @@ class ChatRequest(GenerationRequest):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
-    # None of these changes the text of a model that calls no tools, keeps nothing and speaks no audio.
+    # None of these changes the text of a model without tools, storage and audio.
     metadata: Annotated[dict[Short, Short], Field(max_length=16)] | None = None
     store: bool | None = None
     service_tier: Short | None = None
@@ -110,7 +110,7 @@ class ChatRequest(GenerationRequest):
 
 
 class ResponseFormat(_Strict):
-    """What form a reply has."""
+    """The format of a reply."""
 
     type: Literal["text"]
 
@@ -141,10 +141,10 @@ def parse(body: bytes, kind: type[Request]) -> Request:
 
     Args:
         body: JSON.
-        kind: the request that it is to be.
+        kind: the schema of the request.
 
     Raises:
-        RequestError: it is no JSON, or a parameter is wrong, which is named.
+        RequestError: the body is not JSON, or a parameter is wrong; the error names it.
     """
     try:
         return kind.model_validate_json(body)
@@ -153,7 +153,7 @@ def parse(body: bytes, kind: type[Request]) -> Request:
 
 
 def _refusal(error: ValidationError) -> RequestError:
-    """Return the first mistake in words that name the parameter."""
+    """Return the first mistake as an error that names the parameter."""
     first = error.errors(include_url=False, include_context=False)[0]
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
     if kind == "json_invalid":
@@ -173,11 +173,11 @@ def _refusal(error: ValidationError) -> RequestError:
     return RequestError(f"{param}: {message}, got {shown}", param=param, code="invalid_value")
 
 
-def _path(places: tuple[int | str, ...]) -> str:
-    """Write where a value stands, such as ``messages[0].content``; keys that are no names come cut and escaped."""
+def _path(keys: tuple[int | str, ...]) -> str:
+    """Return the path of a value, such as ``messages[0].content``; long keys are cut, odd ones escaped."""
     path = ""
-    for place in places:
-        shown = place if isinstance(place, int) or place.isidentifier() else ascii(place)
+    for key in keys:
+        shown = key if isinstance(key, int) or key.isidentifier() else ascii(key)
         shown = str(shown)[:_SHOWN]
-        path += f"[{shown}]" if isinstance(place, int) else f".{shown}" if path else shown
+        path += f"[{shown}]" if isinstance(key, int) else f".{shown}" if path else shown
     return path

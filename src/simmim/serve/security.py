@@ -1,4 +1,4 @@
-"""Lets in only requests for this host, from pages that may ask, with the key; writes a line about each into the log."""
+"""Admits only requests with an allowed host, origin and key, and logs each of them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _PREFLIGHT_SECONDS = "600"
 
 
 class Access:
-    """Holds who may ask.
+    """Holds the allowed hosts and origins and the key.
 
     Args:
-        hosts: names under which the server may be asked, beside ``localhost`` and the address that a connection is to.
-        origins: pages that may ask it, such as ``https://chat.example.org``; ``*`` for all.
-        api_key: what ``Authorization: Bearer …`` has to hold, but for /health; None for nothing.
+        hosts: allowed host names, besides ``localhost`` and the address of the connection.
+        origins: allowed origins of web pages, such as ``https://chat.example.org``; ``*`` for all.
+        api_key: the key in ``Authorization: Bearer …``, required except for /health; None requires none.
 
     Raises:
-        ConfigError: one of them is no host, no origin or no key.
+        ConfigError: a host, an origin or the key is not valid.
     """
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = (), api_key: str | None = None) -> None:
@@ -47,21 +47,21 @@ class Access:
 
 
 class Guard:
-    """Refuses, before anything is read of it, a request that a foreign page or host name brought here.
+    """Refuses requests from foreign web pages and to foreign host names before reading their body.
 
-    A page that somebody opens in a browser on this machine can send requests to it: under its own origin, or under its
-    own host name once that points here. Neither gets in. Without an ``Origin`` comes whatever is no page.
+    A web page in a browser on this machine can send requests to it: across origins, or under its own host name by DNS
+    rebinding. Both are refused. Clients other than web pages send no ``Origin``.
 
     Args:
         app: the application.
-        access: who may ask.
+        access: the allowed hosts and origins and the key.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or refuse it."""
+        """Serve or refuse a request."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
@@ -102,7 +102,7 @@ class Guard:
             )
 
     def _check_origin(self, headers: Headers) -> dict[str, str]:
-        """Return what tells a browser that a page may read the response."""
+        """Return the headers that let a web page read the response."""
         given = headers.getlist("origin")
         if not given:
             return {}
@@ -130,14 +130,14 @@ class Guard:
             )
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        """Write a line: neither query nor headers, which may hold secrets."""
+        """Log a request without its query and headers, which may contain secrets."""
         path = ascii(scope["path"])[1:-1][:100]
         client = (scope.get("client") or ("?",))[0]
         logger.info("%s %s %s %s %.3f s", client, scope["method"], path, status or "-", seconds)
 
 
 def host_name(value: str) -> str | None:
-    """Return the name in a ``Host`` header in lower case, without port and brackets; None where it is none."""
+    """Return the name in a ``Host`` header in lower case, without port and brackets; None if it is not valid."""
     try:
         parts = urlsplit(f"//{value}")
         found, _ = parts.hostname, parts.port
@@ -152,7 +152,7 @@ def origin(value: str) -> str:
     """Return an origin as browsers write it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not an origin.
     """
     try:
         parts = urlsplit(value)
@@ -167,7 +167,7 @@ def origin(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    """Return the name of a host that the server may be asked under."""
+    """Return an allowed host name in lower case, or an address in its normal form."""
     try:
         return str(ipaddress.ip_address(value.strip("[]")))
     except ValueError:
@@ -178,7 +178,7 @@ def _host(value: str) -> str:
 
 
 def _preflight(headers: Headers) -> dict[str, str]:
-    """Return what a browser asks before it lets a page send a request."""
+    """Return the headers of the answer to a preflight request."""
     allowed = {
         "Access-Control-Allow-Methods": "GET, POST",
         "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "authorization, content-type"),

@@ -1,4 +1,4 @@
-"""Runs the application with uvicorn: sockets, time limits of connections, log, and an end that does not wait."""
+"""Runs the application with uvicorn: sockets, connection timeouts, logging, and an immediate shutdown."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SHUTDOWN_SECONDS = 3
 
 
 class Server(uvicorn.Server):
-    """Serves an application until a signal ends it, which gives up what is being computed.
+    """Serves an application until a signal; running requests are then cancelled.
 
     Args:
         app: the application.
-        engine: what computes for it.
-        started: called with the port as soon as requests are taken.
+        engine: runs the requests.
+        started: called with the port as soon as the server accepts requests.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine, started: Callable[[int], None] = lambda port: None) -> None:
@@ -54,16 +54,16 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         _set_up_logs()
-        self._engine, self._tell_started = engine, started
+        self._engine, self._started = engine, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start to listen."""
         await super().startup(sockets)
         if sockets:
-            self._tell_started(sockets[0].getsockname()[1])
+            self._started(sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Give up what is being computed, so that every open request gets its answer at once, and end."""
+        """Cancel running requests, so that each gets its answer at once, and stop."""
         self._engine.stop()
         await super().shutdown(sockets)
         await asyncio.to_thread(self._engine.join, 1)
@@ -75,88 +75,87 @@ class _PatientProtocol(H11Protocol):
     _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin."""
+        """Start the timer."""
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Go on."""
+        """Start the timer if the connection is idle."""
         super().data_received(data)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Cancel the timer."""
         if self._head is not None:
             self._head.cancel()
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
         if self._head is None and self._is_idle():
-            self._head = self.loop.call_later(_HEAD_SECONDS, self._give_up, self.cycle)
+            self._head = self.loop.call_later(_HEAD_SECONDS, self._close_if_idle, self.cycle)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _give_up(self, before: Any) -> None:
+    def _close_if_idle(self, cycle: Any) -> None:
         self._head = None
-        if self.cycle is before and self._is_idle():
+        if self.cycle is cycle and self._is_idle():
             self.transport.close()
         else:
             self._await_head()
 
 
 class _SafeFormatter(logging.Formatter):
-    """Takes out of log lines whatever would steer a terminal."""
+    """Removes control characters from log lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line."""
+        """Return the line of a record."""
         return terminal_safe(super().format(record))
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at that moment."""
+    """Writes to the current `sys.stderr`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
+        """Write the line of a record."""
         self.stream = sys.stderr
         super().emit(record)
 
 
 def _set_up_logs() -> None:
-    """Have the server's log and uvicorn's warnings on standard error.
+    """Send the server's log and uvicorn's warnings to standard error.
 
-    By hand: `logging.config` closes every handler that the process has, and some close a standard error that is not
-    theirs.
+    `logging.config` would close all handlers of the process, some of which close a shared standard error.
     """
     handler = _StderrHandler(sys.stderr)
     handler.setFormatter(_SafeFormatter("%(asctime)s %(levelname)s %(message)s"))
     for name, level in (("simmim.serve", logging.INFO), ("uvicorn", logging.WARNING)):
-        chosen = logging.getLogger(name)
-        chosen.handlers, chosen.propagate = [handler], False
-        chosen.setLevel(level)
+        target = logging.getLogger(name)
+        target.handlers, target.propagate = [handler], False
+        target.setLevel(level)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is reached from this machine alone.
+    """Tell whether a host is reachable from this machine only.
 
     Args:
         host: a name or an address.
 
     Raises:
-        ConfigError: there is no such host.
+        ConfigError: the host does not exist.
     """
     return all(ipaddress.ip_address(address[0].partition("%")[0]).is_loopback for _, address in _addresses(host, 0))
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Take a port on all addresses of a host.
+    """Listen on a port of all addresses of a host.
 
     Args:
         host: a name or an address.
-        port: 0 for one that is free.
+        port: the port; 0 takes a free one.
 
     Raises:
-        ConfigError: there is no such host, or the port is taken.
+        ConfigError: the host does not exist, or the port is in use.
     """
     sockets: list[socket.socket] = []
     for family, address in _addresses(host, port):
@@ -171,7 +170,7 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             opened.close()
             if sockets and error.errno == errno.EADDRNOTAVAIL:
-                continue  # a name of which this machine has only the address of one kind
+                continue  # a name with IPv4 and IPv6 addresses, of which this machine has one
             for other in sockets:
                 other.close()
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Has the model write the replies to one prompt, and tells of each piece as it comes."""
+"""Generates the replies to one prompt and reports each piece of text at once."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from simmim.serve.sampling import Sampler, Sampling
 __all__ = ["Ended", "Limits", "Order", "Piece", "Writer"]
 
 _CHUNK = 2048
-"""Tokens of a prompt that our models read at once: between two chunks, and two layers, a request can be given up."""
+"""Tokens of a prefill chunk: a request can be cancelled between two chunks, and between two layers."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Holds how much one request may ask for.
+    """Holds the limits of one request.
 
     Attributes:
-        max_context: tokens of a prompt and its reply together.
-        max_new_tokens: tokens of a reply.
+        max_context: maximum tokens of a prompt and its reply together.
+        max_new_tokens: maximum tokens of a reply.
     """
 
     max_context: int = 1 << 17
@@ -49,14 +49,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Order:
-    """Holds what is to be written.
+    """Holds the settings of a generation.
 
     Attributes:
-        sampling: how tokens are chosen.
-        choices: how many replies.
-        max_tokens: tokens of a reply; None for as many as there may be.
+        sampling: the sampling parameters.
+        choices: number of replies.
+        max_tokens: maximum tokens of a reply; None for the limit of the server.
         stops: texts that end a reply.
-        limit: the parameter that `max_tokens` came from.
+        limit: the parameter that sets `max_tokens`.
     """
 
     sampling: Sampling
@@ -76,7 +76,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a choice: why, and how many tokens it has."""
+    """The end of a choice: its reason and number of tokens."""
 
     choice: int
     reason: str
@@ -84,20 +84,20 @@ class Ended:
 
 
 class Writer:
-    """Writes with one model, one prompt at a time.
+    """Generates with one model, one prompt at a time.
 
     Attributes:
-        prompts: encodes what is asked.
-        limits: how much one request may ask for, the model's own limit included.
+        prompts: encodes prompts.
+        limits: the limits of one request, including the model's context length.
 
     Args:
-        model: a causal language model with ``generate``, which nothing else uses. Of its saved settings of generation
-            only those count that no request can set: the end tokens and the penalty of repetitions.
+        model: a causal language model with ``generate``, for the sole use of the writer. Of its saved generation
+            settings only those apply that no request can set: special tokens and repetition penalties.
         tokenizer: its tokenizer, a fast one.
-        limits: how much one request may ask for.
+        limits: the limits of one request.
 
     Raises:
-        ConfigError: the tokenizer is no fast one.
+        ConfigError: the tokenizer is not a fast one.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
@@ -116,10 +116,10 @@ class Writer:
             module.register_forward_pre_hook(self._check)
 
     def check(self, order: Order) -> None:
-        """Return if an order can be carried out.
+        """Return if an order is valid.
 
         Raises:
-            RequestError: it asks for too much, or for tokens that the model does not know.
+            RequestError: it exceeds a limit, or has tokens that are not in the vocabulary.
         """
         if order.max_tokens is not None and order.max_tokens > self.limits.max_new_tokens:
             raise RequestError(
@@ -134,28 +134,28 @@ class Writer:
 
     @torch.inference_mode()
     def write(self, ids: list[int], order: Order, first: int, job: Job, tell: Callable[[Piece | Ended], None]) -> None:
-        """Write the choices of one prompt.
+        """Generate the choices of one prompt.
 
         Args:
             ids: the prompt's tokens.
-            order: what is to be written.
+            order: the settings of the generation.
             first: the number of the first choice.
-            job: what it is done for; its checks are kept.
-            tell: gets every piece and every end.
+            job: the job of the request, whose `check` is called regularly.
+            tell: receives every piece and every end.
 
         Raises:
-            RequestError: there is no room for the reply.
-            Cancelled: nobody awaits it any more.
-            Expired: time was over before the prompt was read. A reply that was begun ends there, for its length.
+            RequestError: prompt and reply exceed the context.
+            Cancelled: the client no longer waits for it.
+            Expired: the time limit was reached before the first token. Later, replies end with the reason `length`.
         """
-        room = self._room(len(ids), order)
+        max_new_tokens = self._max_new_tokens(len(ids), order)
 
-        def follow(choice: int) -> Pieces:
+        def pieces(choice: int) -> Pieces:
             return Pieces(self._tokenizer, self._ends, order.stops, lambda text: tell(Piece(choice, text)))
 
-        following = _Following(job, [follow(first + row) for row in range(order.choices)], first, tell)
+        progress = _Progress(job, [pieces(first + row) for row in range(order.choices)], first, tell)
         inputs = torch.tensor([ids] * order.choices, device=self._model.device)
-        settings: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": self._ends or None}
+        settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "eos_token_id": self._ends or None}
         if isinstance(self._model, SimMIMForCausalLM):
             settings["prefill_chunk_size"] = max(1, _CHUNK // order.choices)
         generate: Any = self._model.generate  # PreTrainedModel does not declare it
@@ -165,16 +165,16 @@ class Writer:
                     inputs,
                     attention_mask=torch.ones_like(inputs),
                     logits_processor=LogitsProcessorList([Sampler(order.sampling, order.choices, inputs.device)]),
-                    stopping_criteria=StoppingCriteriaList([following]),
+                    stopping_criteria=StoppingCriteriaList([progress]),
                     **settings,
                 )
         except Expired:
-            if not following.begun:
+            if not progress.begun:
                 raise
-        following.finish()
+        progress.finish()
 
-    def _room(self, prompt: int, order: Order) -> int:
-        """Return how many tokens a reply may have."""
+    def _max_new_tokens(self, prompt: int, order: Order) -> int:
+        """Return the maximum number of tokens of a reply."""
         left = self.limits.max_context - prompt
         if order.max_tokens is None:
             return min(left, self.limits.max_new_tokens)
@@ -200,8 +200,8 @@ class Writer:
             self._job.check()
 
 
-class _Following(StoppingCriteria):
-    """Hands the tokens of each step on, and tells ``generate`` which texts have ended."""
+class _Progress(StoppingCriteria):
+    """Passes the tokens of each step on, and stops ``generate`` when all texts have ended."""
 
     def __init__(self, job: Job, rows: list[Pieces], first: int, tell: Callable[[Ended], None]) -> None:
         self._job, self._rows, self._first, self._tell = job, rows, first, tell
@@ -217,7 +217,7 @@ class _Following(StoppingCriteria):
         return torch.tensor([row.reason is not None for row in self._rows], device=input_ids.device)
 
     def finish(self) -> None:
-        """End what was cut off by a limit."""
+        """End the texts that a limit cut off."""
         for number, row in enumerate(self._rows, self._first):
             if row.reason is None:
                 row.end("length")
@@ -229,7 +229,7 @@ class _Following(StoppingCriteria):
 
 
 def _own_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the tokens that a model can read, in its own words; tokenizers without a limit have a huge number."""
+    """Return the context length that model and tokenizer declare; a tokenizer without a limit has a huge number."""
     found = [getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length]
     return min((limit for limit in found if isinstance(limit, int) and limit > 0), default=1 << 62)
 
@@ -243,16 +243,16 @@ def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[in
 
 
 def _bare(saved: GenerationConfig | None) -> GenerationConfig:
-    """Return settings that do what a request says, whatever a model was saved with."""
-    kept = ("bos_token_id", "eos_token_id", "pad_token_id", "repetition_penalty", "no_repeat_ngram_size")
-    found = {name: getattr(saved, name, None) for name in kept}
-    if found["pad_token_id"] is None:  # stands behind ended texts, where nobody reads it
+    """Return generation settings without saved ones that would override a request."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "repetition_penalty", "no_repeat_ngram_size")
+    found = {name: getattr(saved, name, None) for name in names}
+    if found["pad_token_id"] is None:  # fills rows that have ended; it is never decoded
         found["pad_token_id"] = 0
     return GenerationConfig(do_sample=False, num_beams=1, use_cache=True, **found)
 
 
 def _checkpoints(model: PreTrainedModel) -> Iterator[nn.Module]:
-    """Yield the modules before which it is seen whether the work is to go on: the model and its layers."""
+    """Yield the modules whose forward pass checks for cancellation: the model and its layers."""
     yield model
     for module in model.modules():
         if isinstance(module, nn.ModuleList):

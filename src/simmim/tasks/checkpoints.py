@@ -1,4 +1,4 @@
-"""Loads a saved model with its tokenizer, whole or not at all."""
+"""Loads a saved model with its tokenizer; an incomplete or inconsistent folder is an error."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def fetch_model(name: str) -> Path:
-    """Fetch a model from the Hugging Face hub, unless it is in the cache already.
+    """Download a model from the Hugging Face hub, unless it is in the cache.
 
     Args:
-        name: its name there, such as `organisation/model`.
+        name: its name on the hub, such as `organisation/model`.
 
     Returns:
-        The folder that it was put into.
+        The folder of the model in the cache.
 
     Raises:
-        CheckpointError: it cannot be fetched.
+        CheckpointError: it cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(_PARTS)))
-    except Exception as error:  # of the name, the network, the hub or the disk
+    except Exception as error:  # from the name, the network, the hub or the disk
         reason = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(
             f"model: expected the folder of a saved model or the name of one on the hub, got {name!r}, "
@@ -57,7 +57,7 @@ def fetch_model(name: str) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a name for what a saved model computes: its folder's, and a digest of configuration, tokens and weights.
+    """Return the name of a model's folder and a digest of its configuration, tokenizer and weights.
 
     Args:
         folder: as for `load_model`.
@@ -70,7 +70,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def part_digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file that says what a saved model computes, by its name, in the order of the names.
+    """Return the SHA-256 of the configuration, tokenizer and weight files by name, sorted.
 
     Args:
         folder: as for `load_model`.
@@ -95,21 +95,21 @@ def load_model(
     """Load a model for use.
 
     Args:
-        folder: what `save_pretrained` of a model and its tokenizer wrote; nothing is fetched from anywhere.
-        device: where it is to compute; None takes the accelerator where there is one.
-        auto_class: the class of transformers that finds the model's own: which kind of model is wanted.
-        **settings: replace those of the model's configuration.
+        folder: folder to which `save_pretrained` wrote a model and its tokenizer; nothing is downloaded.
+        device: device of the model; None takes the accelerator if there is one.
+        auto_class: the Auto class of transformers for the expected kind of model.
+        **settings: override settings of the model's configuration.
 
     Returns:
         The model, in evaluation mode, and its tokenizer.
 
     Raises:
-        CheckpointError: the folder or a part of it is missing or damaged, it holds another kind of model, or tokenizer,
-            weights and settings do not go together.
-        ConfigError: `config.json` holds a value that the model does not know, or there is no such device.
+        CheckpointError: the folder or a file in it is missing or damaged, the model is of another kind, or tokenizer,
+            weights and settings are inconsistent.
+        ConfigError: a value in `config.json` is not valid, or the device does not exist.
     """
     _check_folder(folder)
-    place = _find_device(device)
+    target = _find_device(device)
     with _quiet():
         config = _config(folder, **settings)
         _check_kind(folder, config, auto_class)
@@ -121,33 +121,33 @@ def load_model(
                 config=config,
                 use_safetensors=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are in the report, which we refuse in our own words
+                ignore_mismatched_sizes=True,  # `_check_weights` refuses them, with a clearer error
                 **_LOCAL,
             )
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
         _check_weights(folder, report)
-        # Half precision saves room in the file; many processors compute in it slowly.
-        model = (model.float() if place.type == "cpu" else model.to(place)).eval()
+        # Half precision is slow on many CPUs.
+        model = (model.float() if target.type == "cpu" else model.to(target)).eval()
         try_model(model, tokenizer, folder)
     return model, tokenizer
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer for use; nothing is fetched from anywhere, and no code in the folder is run.
+    """Load a tokenizer for use; nothing is downloaded, and no code in the folder is run.
 
     Args:
-        folder: what `save_pretrained` of the tokenizer wrote.
+        folder: folder to which `save_pretrained` wrote the tokenizer.
 
     Raises:
-        CheckpointError: the folder or a part of it is missing or damaged, or its settings make no sense.
+        CheckpointError: the folder or a file in it is missing or damaged, or a setting is not valid.
     """
     check_files(folder, "tokenizer.json")
     return _read_tokenizer(folder)
 
 
 def reads_source(folder: Path) -> bool:
-    """Tell whether a saved model reads a document and writes another text, as one for summaries does.
+    """Tell whether a saved model is an encoder-decoder, such as one for summaries.
 
     Args:
         folder: as for `load_model`.
@@ -185,18 +185,18 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_kind(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None:
-    """Refuse a model of ours that was made for something else: half of it would be drawn at random."""
-    held = config.architectures or []
-    if not isinstance(held, list) or not all(isinstance(name, str) for name in held):
-        raise ConfigError(f"{folder / 'config.json'}: architectures: expected a list of names, got {held!r}")
-    if isinstance(config, SimMIMConfig) and held:
+    """Refuse a SimMIM model of another class, a part of which would be initialised at random."""
+    saved = config.architectures or []
+    if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
+        raise ConfigError(f"{folder / 'config.json'}: architectures: expected a list of names, got {saved!r}")
+    if isinstance(config, SimMIMConfig) and saved:
         wanted = auto_class._model_mapping[SimMIMConfig].__name__
-        if wanted not in held:
-            raise CheckpointError(f"{folder}: expected a {wanted}, got a {held[0]}; name the folder of another model")
+        if wanted not in saved:
+            raise CheckpointError(f"{folder}: expected a {wanted}, got a {saved[0]}; name the folder of another model")
 
 
 def _check_size(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None:
-    """Refuse settings of a model far larger than its weights, before memory for it is taken."""
+    """Refuse settings of a model far larger than its weights, before allocating it."""
     tensors, numbers = count_weights(folder)
     layers = [value for name, value in config.to_dict().items() if "layer" in name and type(value) is int]
     described = math.inf
@@ -215,7 +215,7 @@ def _check_size(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None
 
 
 def _find_device(device: torch.device | str | None) -> torch.device:
-    """Return the device of a name, which must be there."""
+    """Return the device of a name; refuse one that this machine lacks."""
     present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if device is None:
         return present or torch.device("cpu")
@@ -230,7 +230,7 @@ def _find_device(device: torch.device | str | None) -> torch.device:
 
 
 def _check_weights(folder: Path, report: dict[str, Any]) -> None:
-    """Refuse weights that would leave a part of the model as it was drawn at random, or that it has no place for."""
+    """Refuse missing weights, which would be initialised at random, and unexpected ones."""
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         keys = sorted(key if isinstance(key, str) else key[0] for key in report[problem])
         if keys:
@@ -242,10 +242,10 @@ def _check_weights(folder: Path, report: dict[str, Any]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting what we check and report ourselves."""
+    """Silence reports of transformers about problems that we check ourselves."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()  # a bar for reading one file says nothing
+    logging.disable_progress_bar()  # useless for a single file
     try:
         yield
     finally:
@@ -254,7 +254,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return the error that an error was raised from, which says what is wrong."""
+    """Return the first cause of an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

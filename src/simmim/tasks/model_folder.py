@@ -1,4 +1,4 @@
-"""Checks the files of a saved model before any library opens them: what they are, where they lie, what they claim."""
+"""Checks the files of a saved model before any library opens them: type, location, size and settings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def check_files(folder: Path, *wanted: str) -> None:
-    """Refuse a folder whose files are missing, are not files, lie elsewhere, or say nothing that can be read.
+    """Refuse a folder whose files are missing, not regular, outside the folder, too large, or no valid settings.
 
-    A link is followed where it stays in the folder. The cache of the Hugging Face hub keeps a model's files beside its
-    folders and links to them, which is allowed as well. Python files in the folder are never looked at.
+    Links must point into the folder, or to the `blobs` of the Hugging Face cache that contains the folder. Python files
+    are never read.
 
     Args:
-        folder: of a saved model or tokenizer.
-        *wanted: files that have to be there.
+        folder: folder of a saved model or tokenizer.
+        *wanted: required files.
 
     Raises:
-        CheckpointError: a file is not as it has to be; it is named.
+        CheckpointError: a file is not acceptable; the error names it.
     """
     if not folder.is_dir():
         raise CheckpointError(f"model: expected the folder of a saved model, {folder} does not exist or is no folder")
@@ -56,10 +56,10 @@ def check_files(folder: Path, *wanted: str) -> None:
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Read a file with one JSON object; one that is missing gives none.
+    """Read a file with one JSON object; a missing file counts as an empty object.
 
     Raises:
-        CheckpointError: it holds something else.
+        CheckpointError: the file is not a JSON object.
     """
     path = folder / name
     if not os.path.lexists(path):
@@ -74,10 +74,10 @@ def read_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def count_weights(folder: Path) -> tuple[int, int]:
-    """Return how many tensors the weights of a model are, and how many numbers are in them, from the files' headers.
+    """Return the number of tensors and of parameters in the weight files, read from their headers.
 
     Raises:
-        CheckpointError: there are none in safetensors, or a file is damaged.
+        CheckpointError: there are no safetensors weights, or a file is damaged.
     """
     tensors = numbers = 0
     for path in _weight_files(folder):
@@ -113,7 +113,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Go through the entries of a folder that a library may open."""
+    """Yield the files in a folder that a library may open."""
     for path in sorted(folder.iterdir()):
         if path.suffix in _READ:
             yield path

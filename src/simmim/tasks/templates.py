@@ -1,4 +1,4 @@
-"""Renders chat templates, which come with a model and may be anything, within limits of time and memory."""
+"""Renders chat templates, which are untrusted, within limits of time and memory."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if sys.platform != "win32":
 __all__ = ["apply_template"]
 
 _SECONDS = 3.0
-_BYTES = 2**30  # that a template may take beside what the process has
-_LONGEST = 2**27  # characters that it may write
+_BYTES = 2**30  # additional memory for a template
+_LONGEST = 2**27  # maximum characters of its output
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")  # a tag of transformers that Jinja does not know
 
 
 def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-    """Write a conversation as a tokenizer's chat template has it.
+    """Format a conversation with a tokenizer's chat template.
 
-    Templates run in the sandbox of transformers, which keeps them from files and Python but not from loops without
-    end or strings without limit; those end here with an error. Any thread may call this.
+    Templates run in the sandbox of transformers, which denies access to files and Python, but allows infinite loops and
+    huge strings; here these raise an error. Any thread may call this.
 
     Args:
         tokenizer: a tokenizer with a chat template.
         messages: the conversation.
-        **options: what `apply_chat_template` of transformers takes.
+        **options: arguments of `apply_chat_template` of transformers.
 
     Returns:
-        What `apply_chat_template` returns.
+        The result of `apply_chat_template`.
 
     Raises:
-        DataError: a text holds a control token or is no valid Unicode, or the template refuses a message, fails, or
-            takes more than 3 seconds or 1 GiB of memory.
+        DataError: a text contains a control token or is not valid Unicode, or the template refuses a message, fails,
+            or takes more than 3 seconds or 1 GiB of memory.
     """
     _check_powers(tokenizer.chat_template)
     _check_texts(tokenizer, messages, options)
@@ -63,7 +63,7 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappin
             f"chat template: expected one that writes a conversation in {_SECONDS:.0f} s, got one that does not; "
             "replace chat_template.jinja in the model's folder"
         ) from error
-    except Exception as error:  # a template may fail in any way that an expression of Python can
+    except Exception as error:  # a template can raise errors of any type
         raise DataError(f"chat template: cannot write the conversation: {type(error).__name__}: {error}") from error
     if isinstance(rendered, str):
         if len(rendered) > _LONGEST:
@@ -75,13 +75,13 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappin
 def _check_texts(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> None:
-    """Refuse texts that no tokenizer can encode, or that a model would take for more than a text."""
+    """Refuse texts that are not valid Unicode or contain a control token."""
     refused = control_tokens(tokenizer)
-    for place, message in enumerate(messages, start=1):
+    for number, message in enumerate(messages, start=1):
         for key, text in message.items():
             if isinstance(text, str):
-                check_text(f"messages: message {place}: {key}", text)
-                check_no_control_token(f"chat template: messages: message {place}", text, refused)
+                check_text(f"messages: message {number}: {key}", text)
+                check_no_control_token(f"chat template: messages: message {number}", text, refused)
     for key, text in options.items():
         if isinstance(text, str):
             check_text(key, text)
@@ -89,7 +89,7 @@ def _check_texts(
 
 
 def _check_powers(template: object) -> None:
-    """Refuse powers: Python computes one in a single step, however long that takes, and nothing interrupts it."""
+    """Refuse powers: Python computes a power in one step that nothing can interrupt."""
     for source in template.values() if isinstance(template, dict) else [template]:
         if not isinstance(source, str):
             raise DataError(f"chat template: expected a text, got {type(source).__name__}")
@@ -104,13 +104,13 @@ def _check_powers(template: object) -> None:
 
 
 class _TooSlowError(BaseException):
-    """Ends a template; no handler in it catches this."""
+    """Ends a template; derives from BaseException so that no handler catches it."""
 
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Give a block of Python so many seconds, checked at each of its lines, and so much memory."""
-    end, before = time.monotonic() + _SECONDS, sys.gettrace()
+    """Limit the time of a block, checked at each line of Python, and its memory."""
+    end, previous = time.monotonic() + _SECONDS, sys.gettrace()
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         if time.monotonic() > end:
@@ -122,12 +122,12 @@ def _limited() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.settrace(before)
+            sys.settrace(previous)
 
 
 @contextmanager
 def _memory_limit() -> Iterator[None]:
-    """Let the process take 1 GiB more at most, where the system can (Linux)."""
+    """Limit additional memory of the process to 1 GiB (Linux only)."""
     if not sys.platform.startswith("linux"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Tries a loaded model on a few words, so that settings which make no sense are found when it is loaded."""
+"""Tries a loaded model on a short text, so that loading detects invalid settings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def try_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
     Args:
         tokenizer: a tokenizer.
-        folder: what it was loaded from.
+        folder: the folder that it was loaded from.
 
     Raises:
-        CheckpointError: it does not give token ids and text, or its settings make no sense.
+        CheckpointError: it does not return token ids and text, or a setting is not valid.
     """
     limit: object = tokenizer.model_max_length
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or math.isnan(limit) or limit < 1:
@@ -41,20 +41,20 @@ def try_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
             raise TypeError(f"it gives {ids!r} and {text!r}")
         if tokenizer.pad_token_id is not None:
             tokenizer.pad({"input_ids": [ids, [*ids, *ids]]}, return_tensors="pt")
-    except Exception as error:  # its settings may break anything
-        raise CheckpointError(f"{folder}: the tokenizer does not work on {_TEXT!r}: {_said(error)}") from error
+    except Exception as error:  # invalid settings raise errors of any type
+        raise CheckpointError(f"{folder}: the tokenizer does not work on {_TEXT!r}: {_reason(error)}") from error
 
 
 def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Have a model write a token, as the commands would. It costs one pass over the weights.
+    """Generate one token with a model, as the commands do; costs one forward pass.
 
     Args:
-        model: a model with `generate`, where and in the dtype in which it is used.
+        model: a model with `generate`, on its final device and in its final dtype.
         tokenizer: its tokenizer, which `try_tokenizer` has tried.
-        folder: what both were loaded from.
+        folder: the folder that both were loaded from.
 
     Raises:
-        CheckpointError: the tokenizer has more entries than the model, or the model cannot write, or not in numbers.
+        CheckpointError: the tokenizer has more entries than the model, generation fails, or logits are not finite.
     """
     embedding: Any = model.get_input_embeddings()
     rows: int = embedding.weight.shape[0]
@@ -74,7 +74,7 @@ def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
     ids = tokenizer(_TEXT, verbose=False)["input_ids"] or [0]
     inputs = torch.tensor([ids], device=model.device)
     generate: Any = model.generate  # PreTrainedModel does not declare it
-    how: dict[str, Any] = {"num_beams": 2, "do_sample": False} if seq2seq else {"num_beams": 1, "do_sample": True}
+    settings: dict[str, Any] = {"num_beams": 2, "do_sample": False} if seq2seq else {"num_beams": 1, "do_sample": True}
     try:
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             written = generate(
@@ -83,12 +83,12 @@ def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
                 max_new_tokens=1,
                 return_dict_in_generate=True,
                 output_logits=True,
-                **how,
+                **settings,
             )
-    except Exception as error:  # settings of any kind may break anything
+    except Exception as error:  # invalid settings raise errors of any type
         raise CheckpointError(
             f"{folder}: the model cannot write a token with the settings in config.json and generation_config.json: "
-            f"{_said(error)}"
+            f"{_reason(error)}"
         ) from error
     if not all(bool(step.isfinite().all()) for step in written.logits):
         raise CheckpointError(
@@ -97,13 +97,13 @@ def try_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
 
 
 def _check_generation(config: Any, rows: int, folder: Path) -> None:
-    """Refuse saved settings of generation that would change what comes out beside the text."""
+    """Refuse saved generation settings that change the type of the output, and invalid token ids."""
     path = folder / "generation_config.json"
     if config.num_return_sequences not in (None, 1) or config.return_dict_in_generate not in (None, False):
         raise CheckpointError(f"{path}: expected one sequence of ids a text, not several and no dictionary")
     for name in _IDS:
         for token in _flat(getattr(config, name, None)):
-            missing_pad = name == "pad_token_id" and token == -1  # how some models say that they have none
+            missing_pad = name == "pad_token_id" and token == -1  # some models write -1 for none
             if not missing_pad and (type(token) is not int or not 0 <= token < rows):
                 raise CheckpointError(f"{path}: {name}: expected ids from 0 to {rows - 1:,}, got {token!r}")
 
@@ -115,5 +115,5 @@ def _flat(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:500]}"

@@ -1,4 +1,4 @@
-"""Finds the checkpoint that training goes on from: the newest one that is whole."""
+"""Finds the checkpoint to resume training from: the newest complete one."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from simmim.train.manifest import fault_of
 __all__ = ["checkpoint_to_resume", "checkpoints_in", "newest_whole_checkpoint"]
 
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
-# What transformers loads if it exists, and goes on without, silently, if it does not.
+# If one of these is missing, transformers resumes without it and without a warning.
 _REQUIRED = (OPTIMIZER_NAME, SCHEDULER_NAME, "rng_state.pth", TRAINER_STATE_NAME, TRAINING_ARGS_NAME)
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
-_NAMED = 3  # in an error; the others are counted
+_NAMED = 3  # faults listed in an error; the others are counted
 
 logger = logging.getLogger(__name__)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Return what is named as a checkpoint in a folder, the newest first, whole or not."""
+    """Return the paths in a folder with the name of a checkpoint, newest first, complete or not."""
     if not folder.is_dir():
         return []
     found = {path: _NAME.fullmatch(path.name) for path in folder.iterdir()}
@@ -37,11 +37,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def newest_whole_checkpoint(folder: Path, *, with_best: bool = False) -> tuple[Path | None, dict[Path, str]]:
-    """Return the newest checkpoint that is whole, None for none, and why each newer one is not.
+    """Return the newest complete checkpoint, or None, and the faults of all newer ones.
 
     Args:
         folder: the folder of the checkpoints.
-        with_best: whether the checkpoint of the lowest validation loss until then must be whole, too.
+        with_best: whether the checkpoint with the lowest validation loss so far must be complete, too.
     """
     faults: dict[Path, str] = {}
     for path in checkpoints_in(folder):
@@ -53,34 +53,34 @@ def newest_whole_checkpoint(folder: Path, *, with_best: bool = False) -> tuple[P
 
 
 def checkpoint_to_resume(folder: Path, *, with_best: bool = False) -> Path | None:
-    """Return the checkpoint to go on from, None if there has been none yet.
+    """Return the checkpoint to resume from, None if there is none yet.
 
-    Newer checkpoints that are not whole are named in the log and set aside: their name gets `broken-` before it.
+    Newer incomplete checkpoints are logged and renamed with the prefix `broken-`.
 
     Args:
         folder: the folder of the checkpoints.
-        with_best: as of `newest_whole_checkpoint`.
+        with_best: as in `newest_whole_checkpoint`.
 
     Raises:
-        CheckpointError: there are checkpoints, and none is whole.
+        CheckpointError: there are checkpoints, but none is complete.
     """
     whole, faults = newest_whole_checkpoint(folder, with_best=with_best)
-    said = "; ".join(f"{path} is not whole: {fault}" for path, fault in list(faults.items())[:_NAMED])
-    said += f"; nor are {len(faults) - _NAMED} others" if len(faults) > _NAMED else ""
+    problem = "; ".join(f"{path} is not whole: {fault}" for path, fault in list(faults.items())[:_NAMED])
+    problem += f"; nor are {len(faults) - _NAMED} others" if len(faults) > _NAMED else ""
     if whole is None and faults:
         raise CheckpointError(
-            f"{said}. There is no whole checkpoint to go on from: bring one back from a copy, or move everything in "
+            f"{problem}. There is no whole checkpoint to go on from: bring one back from a copy, or move everything in "
             f"{folder} away and resume once more, which begins this phase of the training anew"
         )
     if faults:
-        logger.warning("%s. The run goes on from %s", said, whole)
+        logger.warning("%s. The run goes on from %s", problem, whole)
     for path in faults:
         _set_aside(path)
     return whole
 
 
 def _set_aside(path: Path) -> None:
-    """Rename a checkpoint so that it counts as none."""
+    """Rename a checkpoint so that it is no longer found."""
     for number in range(1000):
         aside = path.with_name(f"broken-{path.name}" + (f"-{number + 1}" if number else ""))
         if not os.path.lexists(aside):
@@ -89,7 +89,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _fault(path: Path, *, with_best: bool) -> str:
-    """Say why training cannot go on from a checkpoint; empty where it can."""
+    """Return why training cannot resume from a checkpoint; empty if it can."""
     fault = fault_of(path)
     if fault:
         return fault
@@ -103,7 +103,7 @@ def _fault(path: Path, *, with_best: bool) -> str:
         best = state["best_model_checkpoint"] if with_best else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return f"{TRAINER_STATE_NAME} is damaged"
-    if best is None or (beside := path.with_name(Path(best).name)) == path:
+    if best is None or (best_path := path.with_name(Path(best).name)) == path:
         return ""
-    fault = fault_of(beside)
-    return f"it needs the checkpoint of the lowest loss, and {beside.name} is not whole: {fault}" if fault else ""
+    fault = fault_of(best_path)
+    return f"it needs the checkpoint of the lowest loss, and {best_path.name} is not whole: {fault}" if fault else ""

@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 def write_manifest(folder: Path) -> None:
-    """Write the manifest of a folder, after everything else in it.
+    """Write the manifest of a folder whose other files are complete.
 
     Raises:
         OSError: a file cannot be read, or the manifest cannot be written.
@@ -28,11 +28,11 @@ def write_manifest(folder: Path) -> None:
 
 
 def fault_of(folder: Path, *, hashes: bool = True) -> str:
-    """Say why a folder is not what its manifest says; empty where it is.
+    """Return why a folder does not match its manifest; empty if it matches.
 
     Args:
-        folder: what `write_manifest` was called for.
-        hashes: compare the contents, too; without, only names and sizes.
+        folder: a folder that `write_manifest` was called for.
+        hashes: whether to compare the contents as well as names and sizes.
     """
     if not folder.is_dir():
         return "it is missing" if not folder.is_symlink() and not folder.exists() else "it is no folder"
@@ -52,9 +52,9 @@ def fault_of(folder: Path, *, hashes: bool = True) -> str:
             path = folder / name
             if not path.is_file():
                 return f"{name} is no file"
-            held = path.stat().st_size
-            if held != size:
-                return f"{name} has {held:,} bytes, expected {size:,}"
+            found_size = path.stat().st_size
+            if found_size != size:
+                return f"{name} has {found_size:,} bytes, expected {size:,}"
             if hashes and file_digest(path)[1] != digest:
                 return f"{name} has been changed: its SHA-256 is another"
     except OSError as error:
@@ -63,11 +63,11 @@ def fault_of(folder: Path, *, hashes: bool = True) -> str:
 
 
 def check_manifest(folder: Path, what_to_do: str) -> None:
-    """Refuse a folder that is not what its manifest says.
+    """Refuse a folder that does not match its manifest.
 
     Args:
-        folder: what `write_manifest` was called for.
-        what_to_do: the end of the error.
+        folder: a folder that `write_manifest` was called for.
+        what_to_do: last sentence of the error message.
 
     Raises:
         CheckpointError: a file is missing, has been changed, or is not in the manifest.
@@ -78,7 +78,7 @@ def check_manifest(folder: Path, what_to_do: str) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """Return what lies in a folder and below it, folders aside."""
+    """Return the paths of all files and links in a folder, at any depth."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return {path.relative_to(folder).as_posix() for path in found} - {MANIFEST}
 
@@ -89,10 +89,10 @@ def _text(files: Mapping[str, tuple[int, str]]) -> str:
 
 
 def _read(path: Path) -> dict[str, tuple[int, str]]:
-    """Read a manifest, which must be to the last byte what `write_manifest` writes.
+    """Read a manifest, which must equal the output of `write_manifest` byte for byte.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError, RecursionError: it is not.
+        ValueError, TypeError, KeyError, AttributeError, RecursionError: it differs.
         OSError: it cannot be read.
     """
     text = read_regular_text(path)

@@ -1,4 +1,4 @@
-"""States which values of the training settings make sense, where their type says too little."""
+"""Checks the values of training settings whose type alone is not enough."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class _Range:
-    """Holds the numbers from a lowest to a highest one, both included unless they are said to be open.
+    """A range of numbers, closed unless `open_low` or `open_high` is set.
 
     Attributes:
-        low: the lowest.
-        high: the highest.
-        open_low: whether the lowest is left out.
-        open_high: whether the highest is left out.
-        besides: one more number, which has a meaning of its own.
+        low: the lower bound.
+        high: the upper bound.
+        open_low: whether the lower bound is excluded.
+        open_high: whether the upper bound is excluded.
+        besides: one more number with a special meaning.
     """
 
     low: float
@@ -53,7 +53,7 @@ _POSITIVE, _NOT_NEGATIVE = _Range(0, open_low=True), _Range(0)
 _COUNT = _Range(1, _LARGEST)
 _SHARE = _Range(0, 1, open_high=True)
 _RANGES: dict[str, _Range] = {
-    "learning_rate": _NOT_NEGATIVE,  # with 0 a run changes nothing, which is a way to look at it
+    "learning_rate": _NOT_NEGATIVE,  # 0 leaves the weights unchanged, which helps to inspect a run
     "weight_decay": _NOT_NEGATIVE,
     "adam_beta1": _SHARE,
     "adam_beta2": _SHARE,
@@ -81,7 +81,7 @@ _RANGES: dict[str, _Range] = {
     "generation_max_length": _COUNT,
     "generation_num_beams": _COUNT,
 }
-# Settings that would break what a run promises, and why.
+# Settings that a run does not support, and why.
 _UNSET: dict[str, str] = {
     "save_only_model": "a checkpoint holds all that --resume needs",
     "use_liger_kernel": "it has no kernels for these models",
@@ -103,7 +103,7 @@ _CHECKPOINTING: dict[str, type] = {
 
 
 def _choices() -> dict[str, list[str]]:
-    """Return the values of settings that are checked nowhere, or only when torch runs."""
+    """Return the allowed values of settings that transformers does not check, or only when training runs."""
     return {
         "log_level": list(trainer_log_levels),
         "log_level_replica": list(trainer_log_levels),
@@ -114,14 +114,14 @@ def _choices() -> dict[str, list[str]]:
 
 
 def check_ranges(settings: Mapping[str, Any], source: str) -> None:
-    """Refuse training settings whose values make no sense.
+    """Refuse training settings whose values are out of range.
 
     Args:
-        settings: keyword arguments of `transformers.Seq2SeqTrainingArguments`, of the types that it declares.
-        source: what to call the section in an error.
+        settings: keyword arguments of `transformers.Seq2SeqTrainingArguments`, with the declared types.
+        source: the name of the section in an error.
 
     Raises:
-        ConfigError: a value is out of its range; the range is named.
+        ConfigError: a value is out of range; the error states the range.
     """
     for key, value in settings.items():
         where = f"{source}.{key}"
@@ -141,11 +141,11 @@ def check_ranges(settings: Mapping[str, Any], source: str) -> None:
 def _check_checkpointing(value: Any, where: str) -> None:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: expected a mapping, got {value!r:.60}")
-    for key, one in value.items():
+    for key, setting in value.items():
         if key not in _CHECKPOINTING:
             raise ConfigError(f"{where}.{key}: no such key; allowed: {', '.join(sorted(_CHECKPOINTING))}")
         kind = _CHECKPOINTING[key]
-        if type(one) is not kind or (isinstance(one, int) and kind is int and not _COUNT.holds(one)):
-            raise ConfigError(f"{where}.{key}: expected {kind.__name__}, got {one!r:.60}")
-        if key == "determinism_check" and one not in ("default", "none"):
-            raise ConfigError(f"{where}.{key}: expected default or none, got {one!r:.60}")
+        if type(setting) is not kind or (isinstance(setting, int) and kind is int and not _COUNT.holds(setting)):
+            raise ConfigError(f"{where}.{key}: expected {kind.__name__}, got {setting!r:.60}")
+        if key == "determinism_check" and setting not in ("default", "none"):
+            raise ConfigError(f"{where}.{key}: expected default or none, got {setting!r:.60}")

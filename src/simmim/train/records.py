@@ -1,4 +1,4 @@
-"""Reads and writes the records of a run: JSON and YAML files that appear whole or not at all."""
+"""Reads and atomically writes the records of a run: JSON and YAML files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["read_json", "write_json", "write_yaml"]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a record; None stands for none.
+    """Read a record; return None if the file is missing.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds no JSON object.
+        CheckpointError: the file cannot be read, or is not a JSON object.
     """
     try:
         found = json.loads(read_regular_text(path))

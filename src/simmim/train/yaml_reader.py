@@ -1,4 +1,4 @@
-"""Reads the part of YAML that recipes are written in; whatever else a file holds is one error with its line."""
+"""Reads the subset of YAML for recipes; anything else is an error with its line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from simmim.files import open_regular
 
 __all__ = ["parse_yaml", "read_yaml"]
 
-_DEEPEST = 32  # sections and lists within each other
-_NODES = 100_000  # values, those of aliases counted wherever they stand
+_DEEPEST = 32  # maximum nesting of sections and lists
+_NODES = 100_000  # maximum number of values, with aliases expanded
 _BYTES = 1_000_000
 _LARGEST = 2**63 - 1
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without the types of YAML 1.1 that nobody means."""
+    """PyYAML's safe loader without the surprising types of YAML 1.1."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # PyYAML's own way
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # as PyYAML declares it
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping, refusing a key that was given before."""
+        """Build a mapping; refuse duplicate keys."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Build a whole number that a computer counts with."""
+        """Build an integer of at most 64 bits."""
         digits = self.construct_scalar(node).replace("_", "")
         value = int(digits, 16) if "0x" in digits.lower() else int(digits) if len(digits) < 40 else _LARGEST + 1
         if abs(value) > _LARGEST:
@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def construct_yaml_str(self, node: yaml.ScalarNode) -> str:
-        """Build a text without characters that no name or path may hold."""
+        """Build a text without control characters and surrogates."""
         text = str(self.construct_scalar(node))
         bad = next((one for one in text if (one < " " and one not in "\t\n") or "\ud800" <= one <= "\udfff"), None)
         if bad is not None or "\x7f" in text:
@@ -67,8 +67,8 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_yaml_str)
-# YAML 1.1 wants a point in every number with an exponent, and reads 1e-3 as text, 010 as 8, 1:30 as 90 and 2024-01-01
-# as a date. Here these are a number and three texts.
+# YAML 1.1 reads 1e-3 as text (for want of a point), 010 as 8, 1:30 as 90 and 2024-01-01 as a date. Here the first is a
+# number and the others are texts.
 for _tag, _pattern, _first in (
     ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", "yYnNtTfFoO"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -88,14 +88,14 @@ def parse_yaml(text: str, source: str) -> Any:
 
     Args:
         text: the document.
-        source: what to call it in an error, a path for instance.
+        source: its name in an error, such as a path.
 
     Returns:
-        What the document holds: a mapping, a list, a scalar or None. Numbers are finite and whole ones have 64 bits.
+        A mapping, a list, a scalar or None. Numbers are finite; integers have at most 64 bits.
 
     Raises:
-        ConfigError: it is no YAML, gives a key twice, or holds what a recipe has no use for: tags, merge keys, control
-            characters, and nesting without end.
+        ConfigError: it is not YAML, repeats a key, or has what recipes do not support: tags, merge keys, control
+            characters, or deep nesting.
     """
     try:
         _check_size(text)
@@ -117,7 +117,7 @@ def read_yaml(path: Path) -> Any:
     """Read and parse a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, or is no YAML.
+        ConfigError: the file cannot be read, or is not YAML.
     """
     try:
         with open_regular(path) as stream:
@@ -140,8 +140,8 @@ def _refused(node: Any, problem: str) -> yaml.MarkedYAMLError:
 
 
 def _check_size(text: str) -> None:
-    """Refuse nesting, aliases and tags that the loader would follow without end; its events come one by one."""
-    sizes: dict[str, int] = {}  # values under each anchor, aliases counted in full
+    """Refuse tags, and nesting and aliases beyond the limits, from the parser's events before anything is loaded."""
+    sizes: dict[str, int] = {}  # number of values under each anchor, with aliases expanded
     opened: list[tuple[str | None, int]] = []
     total = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -150,7 +150,7 @@ def _check_size(text: str) -> None:
         if tag is not None:
             raise _refused(event, f"tags such as {tag:.60} are not read; write the value alone")
         if isinstance(event, yaml.AliasEvent):
-            if anchor not in sizes:  # one that holds itself has not ended yet
+            if anchor not in sizes:  # an alias inside its own anchor, which has not ended yet
                 raise _refused(event, f"the alias *{anchor:.60} has no anchor before it, or is inside it")
             total += sizes[anchor]
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -159,9 +159,9 @@ def _check_size(text: str) -> None:
             if len(opened) > _DEEPEST:
                 raise _refused(event, f"expected at most {_DEEPEST} sections within each other")
         elif isinstance(event, yaml.CollectionEndEvent):
-            name, before = opened.pop()
+            name, start = opened.pop()
             if name is not None:
-                sizes[name] = total - before
+                sizes[name] = total - start
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
             if anchor is not None:
