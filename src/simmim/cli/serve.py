@@ -53,7 +53,7 @@ def serve(
 ) -> None:
     """Serve a model to OpenAI clients at http://127.0.0.1:8000/v1.
 
-    It is loaded once and answers one request at a time. Clients name it as its folder, or as it is named here.
+    The server answers one request at a time. Clients name the model by its folder's name or by MODEL as given here.
     """
     try:
         import fastapi  # noqa: F401

@@ -165,7 +165,7 @@ async def _reply(
 
 
 class _EventStream(StreamingResponse):
-    """A stream that calls a function when it ends, for whatever reason."""
+    """A stream that calls a function when it ends, even by an error."""
 
     def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

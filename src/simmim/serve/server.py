@@ -54,13 +54,13 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         _set_up_logs()
-        self._engine, self._started = engine, started
+        self._engine, self._on_started = engine, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen."""
         await super().startup(sockets)
         if sockets:
-            self._started(sockets[0].getsockname()[1])
+            self._on_started(sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Cancel running requests, so that each gets its answer at once, and stop."""

@@ -25,7 +25,7 @@ _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def check_files(folder: Path, *wanted: str) -> None:
-    """Refuse a folder whose files are missing, not regular, outside the folder, too large, or no valid settings.
+    """Refuse a folder with missing, irregular, outside or too large files, or with invalid settings.
 
     Links must point into the folder, or to the `blobs` of the Hugging Face cache that contains the folder. Python files
     are never read.

@@ -27,7 +27,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def run(self: server.Server, sockets: list[socket.socket]) -> None:
         served.append(self.config.app)
-        self._tell_started(sockets[0].getsockname()[1])
+        self._on_started(sockets[0].getsockname()[1])
         for one in sockets:
             one.close()
 
