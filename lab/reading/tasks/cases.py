@@ -21,7 +21,8 @@ class Question:
     Attributes:
         text: What is asked.
         answers: What a right reply holds; empty where the document does not say, and a right reply says so.
-        evidence: Ranges [start, end) of characters of the document that hold the answer.
+        evidence: Ranges [start, end) of characters of the document that hold the answer: for `any` each of them
+            does, for `all` it takes every one.
         wording: `same` where it shares the words of the text, `other` where it uses other words, `none` where the
             document has no answer.
         needs: `any` where one of the answers is enough, `all` where each of them is asked for.

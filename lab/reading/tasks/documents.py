@@ -41,10 +41,7 @@ MANUALS = {
     "xz.1": "xz-utils",
 }
 # The documents of Debian's packages doc-rfc-*, which are in its component non-free: for the machine's own use.
-STANDARDS = (
-    "rfc1035 rfc1350 rfc1855 rfc2026 rfc2131 rfc3261 rfc4180 rfc5321 rfc5905 rfc6265 rfc6455 rfc6749 rfc7519 rfc959 "
-    "rfc9110"
-).split()
+STANDARDS = ("rfc1035 rfc1350 rfc1855 rfc2026 rfc2131 rfc3261 rfc5321 rfc5905 rfc6265 rfc6455 rfc6749 rfc9110").split()
 _STANDARDS_PACKAGES = ("doc-rfc-std", "doc-rfc-std-proposed", "doc-rfc-fyi-bcp", "doc-rfc-informational")
 # By document, its package and its path there.
 PROSE = {
@@ -106,7 +103,7 @@ def _fetch_documents(draft: Path) -> None:
         for name, (wanted, path) in PROSE.items():
             for package in packages:
                 if package.name == wanted:
-                    found |= {name: _text(path, content) for _, content in read_files(package, re.escape(path))}
+                    found[name] = "".join(_text(path, content) for _, content in read_files(package, re.escape(path)))
     missing = sorted({*MANUALS, *STANDARDS, *PROSE} - {name for name, text in found.items() if text})
     if missing:
         raise DataError(f"documents: expected all of them in Debian's packages, found none called {', '.join(missing)}")

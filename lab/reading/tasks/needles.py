@@ -15,6 +15,7 @@ __all__ = ["NEEDLE_TASKS", "make_needles", "needle_cases"]
 _VALUES = 4  # of a key with several, and keys asked for at once
 _HOPS = 4  # of a chain of variables
 _DISTRACTOR = 4_000  # characters for each needle that is not asked for
+_DISTRACTORS = (3, 100)  # the fewest and the most of them; there are not many more keys
 _COMMON = 5  # words that are asked for
 _TIMES = (30, 3)  # how often a common and another word stand in a list, unless the list needs more
 
@@ -42,14 +43,13 @@ class _Maker:
         self.theme: Theme = rng.choice(THEMES[split])
         self._taken = taken  # the text around the needles, which must not hold a value
         self._used: set[str] = set()
+        adjectives, nouns = KEYS[split]
+        self._keys = [f"{adjective} {noun}" for adjective in adjectives for noun in nouns]
+        rng.shuffle(self._keys)
 
     def key(self) -> str:
         """Return a new key, such as `amber lighthouse`."""
-        adjectives, nouns = KEYS[self.split]
-        while (key := f"{self.rng.choice(adjectives)} {self.rng.choice(nouns)}") in self._used:
-            pass
-        self._used.add(key)
-        return key
+        return self._keys.pop()
 
     def value(self) -> str:
         """Return a new figure of seven digits: odd in `settings`, even in `scored`."""
@@ -93,7 +93,7 @@ def _single(rng: random.Random, length: int, haystack: Haystack) -> tuple[str, l
 
 def _multi_key(rng: random.Random, length: int, haystack: Haystack) -> tuple[str, list[Question]]:
     """Hide one fact among others of its kind about other keys."""
-    return _one_of(rng, length, haystack, distractors=max(3, length // _DISTRACTOR))
+    return _one_of(rng, length, haystack, distractors=min(max(_DISTRACTORS[0], length // _DISTRACTOR), _DISTRACTORS[1]))
 
 
 def _one_of(rng: random.Random, length: int, haystack: Haystack, distractors: int) -> tuple[str, list[Question]]:

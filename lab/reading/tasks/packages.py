@@ -13,9 +13,10 @@ from lab.reading.tasks.haystack import split_of
 __all__ = ["Stanza", "package_cases", "read_stanzas"]
 
 _SHOWN = (
-    "Package Version Installed-Size Maintainer Architecture Provides Depends Homepage Section Priority Description"
+    "Package Version Maintainer Installed-Size Homepage Provides Architecture Depends Section Priority Description"
 ).split()
 _GAP = "\n\n"
+_LONGEST = 200  # characters of a field that is asked for
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,15 @@ def _questions(rng: random.Random, shown: Sequence[Stanza], split: str) -> Itera
             for stanza in shown
             for value in _values(stanza, field)
             if split_of(value) == split and (field != "Provides" or provided.count(value) == 1)
+            if len(stanza.fields[field]) <= _LONGEST
         ]
         for (stanza, value), wording in zip(rng.sample(fitting, min(2, len(fitting))), ("same", "other"), strict=False):
             form = forms[split == "scored"][wording == "other"]
             answer = stanza.name if field == "Provides" else value
             line = f"\n{field}: {stanza.fields[field]}"
             offset = starts[stanza.name]
-            at = offset + stanza.text.index(line) + 1
-            evidence = ((offset, offset + len(f"Package: {stanza.name}")), (at, at + len(line) - 1))
+            at = offset + stanza.text.index(line)
+            evidence = ((offset, at + len(line)),)  # from the name of the package to the end of the field
             yield Question(form.format(name=stanza.name, value=value), (answer,), evidence, wording)
 
 

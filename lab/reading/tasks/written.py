@@ -21,7 +21,8 @@ def written_cases(texts: Mapping[str, str], folder: Path = QUESTIONS) -> list[Ca
 
     Args:
         texts: The documents by their names.
-        folder: Holds a file for each split, with the questions by document.
+        folder: Holds a file for each split, with the questions by document: `wording`, `ask`, `answers`, the
+            `quote` that is the evidence, and `also` where the document says the same elsewhere.
 
     Raises:
         ValueError: A document is missing, an evidence does not stand in it exactly once, or holds no answer.
@@ -52,14 +53,15 @@ def locate(text: str, quote: str) -> tuple[int, int]:
 
 def _question(name: str, text: str, entry: Mapping[str, object]) -> Question:
     """Read one entry and check it against its document."""
-    ask, answers, quote = str(entry["ask"]), entry.get("answers", []), entry.get("quote", "")
+    ask, answers, also = str(entry["ask"]), entry.get("answers", []), entry.get("also", [])
     assert isinstance(answers, list)
-    evidence: tuple[tuple[int, int], ...] = ()
-    if answers:
+    assert isinstance(also, list)
+    evidence = []
+    for quote in [str(entry["quote"]), *also] if answers else []:
         try:
-            evidence = (locate(text, str(quote)),)
+            evidence.append(locate(text, quote))
         except ValueError as error:
             raise ValueError(f"{name}: {ask}: {error}") from error
-        if not any(holds(str(quote), answer) for answer in answers):
+        if not any(holds(quote, answer) for answer in answers):
             raise ValueError(f"{name}: {ask}: expected one of {answers} in the evidence {quote!r}")
-    return Question(ask, tuple(answers), evidence, str(entry["wording"]))
+    return Question(ask, tuple(answers), tuple(evidence), str(entry["wording"]))
