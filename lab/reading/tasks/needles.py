@@ -97,7 +97,7 @@ def _multi_key(rng: random.Random, length: int, haystack: Haystack) -> tuple[str
 
 
 def _one_of(rng: random.Random, length: int, haystack: Haystack, distractors: int) -> tuple[str, list[Question]]:
-    units, maker = _prepare(rng, length, haystack, distractors + 1)
+    units, maker = _prepare(rng, length, haystack)
     asked = maker.fact()
     text, places = _hide(rng, units, [asked.text, *(maker.fact().text for _ in range(distractors))], length)
     absent, theme = maker.key(), maker.theme
@@ -110,7 +110,7 @@ def _one_of(rng: random.Random, length: int, haystack: Haystack, distractors: in
 
 def _multi_value(rng: random.Random, length: int, haystack: Haystack) -> tuple[str, list[Question]]:
     """Hide several facts about one key, all of them asked for."""
-    units, maker = _prepare(rng, length, haystack, _VALUES)
+    units, maker = _prepare(rng, length, haystack)
     key = maker.key()
     facts = [maker.fact(key) for _ in range(_VALUES)]
     return _all_of(rng, length, units, facts, f"the {key}", maker.theme)
@@ -118,7 +118,7 @@ def _multi_value(rng: random.Random, length: int, haystack: Haystack) -> tuple[s
 
 def _multi_query(rng: random.Random, length: int, haystack: Haystack) -> tuple[str, list[Question]]:
     """Hide facts about several keys, all of them asked for at once."""
-    units, maker = _prepare(rng, length, haystack, _VALUES)
+    units, maker = _prepare(rng, length, haystack)
     facts = [maker.fact() for _ in range(_VALUES)]
     named = [f"the {fact.key}" for fact in facts]
     return _all_of(rng, length, units, facts, f"{', '.join(named[:-1])} and {named[-1]}", maker.theme)
@@ -137,7 +137,7 @@ def _all_of(
 
 def _variables(rng: random.Random, length: int, haystack: Haystack) -> tuple[str, list[Question]]:
     """Hide two chains of variables, each set to the one before it; the names of one chain are asked for."""
-    units, maker = _prepare(rng, length, haystack, 2 * (_HOPS + 1))
+    units, maker = _prepare(rng, length, haystack)
     tracking = TRACKING[haystack.split]
     names = rng.sample([a + b + c for a in tracking.letters for b in "AEIOU" for c in "BDGKLMNRTX"], 2 * (_HOPS + 1))
     chains, values = (names[: _HOPS + 1], names[_HOPS + 1 :]), (maker.value(), maker.value())
@@ -193,23 +193,23 @@ def _common_words(rng: random.Random, length: int, haystack: Haystack) -> tuple[
     return " ".join(items), [Question(question, tuple(common), tuple(places), "other", needs="all")]
 
 
-def _prepare(rng: random.Random, length: int, haystack: Haystack, facts: int) -> tuple[list[str], _Maker]:
-    """Take the prose of a case, with room for its facts."""
-    room = length - 100 * facts
-    if room <= 0:
-        raise ValueError(f"length: expected more than {100 * facts:,} characters for {facts} needles, got {length:,}")
-    units = haystack.draw(rng, room)
+def _prepare(rng: random.Random, length: int, haystack: Haystack) -> tuple[list[str], _Maker]:
+    """Take the prose of a case; `_hide` cuts off what the facts take the place of."""
+    units = haystack.draw(rng, length)
     return units, _Maker(rng, haystack.split, "".join(units))
 
 
 def _hide(
     rng: random.Random, units: list[str], facts: Sequence[str], length: int, *, ordered: bool = False
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Put facts between sentences at random places, each fact at a place of its own.
+    """Put facts between sentences at random places, each fact at a place of its own, and cut what is too long.
 
     Returns:
         The text, and the range of each fact in it.
     """
+    size = sum(map(len, units)) + sum(len(fact) + 1 for fact in facts)
+    while units and size > length:
+        size -= len(units.pop())
     if len(facts) > len(units):
         raise ValueError(f"length: expected a sentence for each of {len(facts)} needles, got {len(units)}")
     slots = sorted(rng.sample(range(len(units)), len(facts)))

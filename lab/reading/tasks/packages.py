@@ -144,13 +144,15 @@ def _values(stanza: Stanza, field: str) -> list[str]:
     """Return what a field says, as an answer gives it."""
     value = stanza.fields.get(field, "")
     if field == "Provides":
-        return _provided(stanza)
+        return [name for name in _provided(stanza) if stanza.name not in name]  # else the question tells the answer
+    if field == "Homepage":
+        value = value.rstrip("/")
     if field == "Maintainer":
         value = value.split("<")[0].strip(' "')
     return [value] if value else []
 
 
 def _provided(stanza: Stanza) -> list[str]:
-    """Return the names that a package provides, without versions and what is a package's own name."""
+    """Return the names that a package provides, without versions."""
     names = [re.sub(r"\s*\(.*?\)|:\w+", "", part).strip() for part in stanza.fields.get("Provides", "").split(",")]
     return [name for name in names if name]

@@ -21,7 +21,7 @@ _VALUES = {word: value for value, word in enumerate(_UNITS)} | {
 _SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[-\s](?:{'|'.join(_UNITS[1:10])})\b)?|(?:{'|'.join(reversed(_UNITS))}))"
 _HUNDREDS = rf"(?:{_SMALL}\s+hundred(?:(?:\s+and)?\s+{_SMALL})?|{_SMALL})"
 _NUMBER = re.compile(
-    rf"\b({_HUNDREDS})(?:\s+({'|'.join(_SCALES)})(?:(?:\s+and)?\s+({_HUNDREDS}))?)?\b", flags=re.IGNORECASE
+    rf"\b{_HUNDREDS}(?:\s+(?:{'|'.join(_SCALES)})\b(?:(?:\s+and)?\s+{_HUNDREDS})?)*\b", flags=re.IGNORECASE
 )
 
 _NOUNS = "document|text|passage|page|context|manual|information|answer|excerpts?|segments?"
@@ -91,18 +91,12 @@ def normalise(text: str) -> str:
 
 def _digits(match: re.Match[str]) -> str:
     """Return the value of a number in words."""
-    first, scale, rest = match.groups()
-    value = _below_thousand(first)
-    if scale:
-        value = value * _SCALES[scale.lower()] + (_below_thousand(rest) if rest else 0)
-    return str(value)
-
-
-def _below_thousand(words: str) -> int:
-    value = 0
-    for word in re.findall(r"[a-z]+", words.lower()):
-        if word == "hundred":
-            value *= 100
+    total = below = 0
+    for word in re.findall(r"[a-z]+", match[0].lower()):
+        if word in _SCALES:
+            total, below = total + below * _SCALES[word], 0
+        elif word == "hundred":
+            below *= 100
         elif word != "and":
-            value += _VALUES[word]
-    return value
+            below += _VALUES[word]
+    return str(total + below)
