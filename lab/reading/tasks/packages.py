@@ -17,6 +17,7 @@ _SHOWN = (
 ).split()
 _GAP = "\n\n"
 _LONGEST = 200  # characters of a field that is asked for
+_DIGITS = 4  # of a size that is asked for: a shorter one stands in too many places
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _case(pool: Sequence[Stanza], split: str, length: int, seed: str) -> Case:
         raise ValueError(f"packages {split}: expected a length that {len(pool):,} packages can fill, got {length:,}")
     text = _GAP.join(stanza.text for stanza in shown)
     questions = list(_questions(rng, shown, split))
-    absent = pool[order[place]]
+    absent = next(pool[left] for left in order[place:] if pool[left].name not in text)
     for field in ("Version", "Homepage"):
         same, _ = _FORMS[field][split == "scored"]
         questions.append(Question(same.format(name=absent.name), (), (), "none"))
@@ -147,6 +148,8 @@ def _values(stanza: Stanza, field: str) -> list[str]:
         return [name for name in _provided(stanza) if stanza.name not in name]  # else the question tells the answer
     if field == "Homepage":
         value = value.rstrip("/")
+    if field == "Installed-Size" and len(value) < _DIGITS:
+        return []
     if field == "Maintainer":
         value = value.split("<")[0].strip(' "')
     return [value] if value else []
