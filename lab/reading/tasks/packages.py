@@ -17,7 +17,7 @@ _SHOWN = (
 ).split()
 _GAP = "\n\n"
 _LONGEST = 200  # characters of a field that is asked for
-_DIGITS = 4  # of a size that is asked for: a shorter one stands in too many places
+_SHORTEST = 4  # characters of a value that is asked for: a shorter one stands in too many places
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,9 @@ def _values(stanza: Stanza, field: str) -> list[str]:
         return [name for name in _provided(stanza) if stanza.name not in name]  # else the question tells the answer
     if field == "Homepage":
         value = value.rstrip("/")
-    if field == "Installed-Size" and len(value) < _DIGITS:
-        return []
     if field == "Maintainer":
         value = value.split("<")[0].strip(' "')
-    return [value] if value else []
+    return [value] if len(value) >= _SHORTEST else []
 
 
 def _provided(stanza: Stanza) -> list[str]:
