@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -30,13 +31,14 @@ _XML_ENCODING = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)["']"
 _LINE_END, _SPACE = "\f", "\0"
 
 
-def page_text(name: str, content: bytes, encoding: str | None) -> str:
+def page_text(name: str, content: bytes, encoding: str | None, *, xml: bool = False) -> str:
     """Return what a reader of a page sees, a line for each block.
 
     Args:
         name: what an error calls the document.
         content: its bytes.
         encoding: what the user named; None takes what the page declares, or UTF-8.
+        xml: read it as XML where it is well-formed: there `<title/>` is empty, in HTML all that follows is a title.
 
     Raises:
         DataError: a byte is not valid in the encoding.
@@ -45,7 +47,11 @@ def page_text(name: str, content: bytes, encoding: str | None) -> str:
     import turbohtml
 
     text = decode(name, content, encoding, _declared(content) if encoding is None else None)
-    page = turbohtml.parse(text, positions=False, scripting=True)
+    page = None
+    if xml:
+        with contextlib.suppress(turbohtml.HTMLParseError):
+            page = turbohtml.parse_xml(text)
+    page = page or turbohtml.parse(text, positions=False, scripting=True)
     lines = (" ".join(line.split()) for line in "".join(_pieces(page)).split(_LINE_END))
     return "\n".join(line.replace(_SPACE, " ").rstrip() for line in lines if line.strip(_SPACE))
 
