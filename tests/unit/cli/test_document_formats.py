@@ -8,8 +8,8 @@ from email.message import EmailMessage
 import docx
 import pptx
 import pytest
-from document_files import book, epub, mail, odt, open_document, packed, rtf, slides, word
 
+from document_files import book, epub, mail, odt, open_document, packed, rtf, slides, word
 from simmim.cli import document_worker
 from simmim.cli.document_worker import DocumentReader
 from simmim.cli.documents import extract, kind_of
