@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING
 
 from simmim.cli.encodings import decode, standard_encoding
@@ -27,6 +27,9 @@ _KEEPS_SPACES = frozenset("listing plaintext pre textarea xmp".split())
 _HIDDEN = {("display", "none"), ("visibility", "hidden"), ("visibility", "collapse")}
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.S)
 _XML_ENCODING = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.S)
+_VOID = "area base br col embed hr img input link meta param source track wbr".replace(" ", "|")
+_EMPTY = re.compile(rf"""<(?!(?:{_VOID})\b)([a-z][\w:.-]*)((?:[^<>"']|"[^"]*"|'[^']*')*)/>""", re.I)
 # Characters that the parser never gives: white space that stays, where other white space means a space at most.
 _LINE_END, _SPACE = "\f", "\0"
 
@@ -38,7 +41,7 @@ def page_text(name: str, content: bytes, encoding: str | None, *, xml: bool = Fa
         name: what an error calls the document.
         content: its bytes.
         encoding: what the user named; None takes what the page declares, or UTF-8.
-        xml: read it as XML where it is well-formed: there `<title/>` is empty, in HTML all that follows is a title.
+        xml: it is XHTML: there `<title/>` is empty, while in HTML all that follows is a title.
 
     Raises:
         DataError: a byte is not valid in the encoding.
@@ -47,11 +50,9 @@ def page_text(name: str, content: bytes, encoding: str | None, *, xml: bool = Fa
     import turbohtml
 
     text = decode(name, content, encoding, _declared(content) if encoding is None else None)
-    page = None
-    if xml:
-        with contextlib.suppress(turbohtml.HTMLParseError):
-            page = turbohtml.parse_xml(text)
-    page = page or turbohtml.parse(text, positions=False, scripting=True)
+    if xml:  # and not by a reader of XML, which gives up at the first fault and does not know `&nbsp;`
+        text = _EMPTY.sub(r"<\1\2></\1>", _CDATA.sub(lambda found: escape(found[1]), text))
+    page = turbohtml.parse(text, positions=False, scripting=True)
     lines = (" ".join(line.split()) for line in "".join(_pieces(page)).split(_LINE_END))
     return "\n".join(line.replace(_SPACE, " ").rstrip() for line in lines if line.strip(_SPACE))
 

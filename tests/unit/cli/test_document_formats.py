@@ -216,8 +216,9 @@ def test_an_open_document_gives_notes_after_their_paragraph_and_no_deleted_text(
 
 
 def test_an_e_book_is_read_in_the_order_of_its_spine():
-    pages = ("<p>one&nbsp;é</p><nav>menu</nav>", "<html><head><title/><script src='x'/></head><body>two</body></html>")
-    assert extract("a.epub", epub(*pages)).text == "one é\n\ntwo"
+    head = "<head><title/><script src='x>y'/><style/></head>"
+    second = f"<html>{head}<body><p>two<a id='a'/>&nbsp;<![CDATA[<3]]><br/>four</p><div/></body></html>"
+    assert extract("a.epub", epub("<p>one&nbsp;é</p><nav>menu</nav>", second)).text == "one é\n\ntwo <3\nfour"
 
 
 def test_an_e_mail_gives_the_plain_text_of_alternatives_what_it_forwards_and_the_names_of_attachments():
