@@ -1,4 +1,4 @@
-"""Documents: damaged or hostile text, Markdown, HTML and PDF, beside a good one that must be summarized."""
+"""Documents of every format that are damaged or hostile, beside a good one that has to be done."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lab.fuzz.cases import Verdict
 from lab.fuzz.commands import judge, run
 from lab.fuzz.good import GOOD_SUMMARY, pdf, summarizer
 from lab.fuzz.mutations import ODD_TEXTS, damage_bytes, damage_file
+from lab.fuzz.office_files import OFFICE_SUFFIXES, office_file
 
 __all__ = ["documents"]
 
@@ -100,9 +101,11 @@ def _name(rng: Random) -> str:
 
 
 def _document(rng: Random) -> tuple[str, bytes]:
-    """Return the extension and the content of a document."""
-    suffix = rng.choice((".txt", ".md", ".html", ".html", ".htm", ".xhtml", ".pdf", ".rst", ".TXT"))
-    if suffix == ".pdf":
+    """Make a document: the ending of its name and its content."""
+    suffix = rng.choice((".txt", ".md", ".html", ".html", ".htm", ".xhtml", ".pdf", ".rst", ".TXT", *OFFICE_SUFFIXES))
+    if suffix in OFFICE_SUFFIXES:
+        content = office_file(rng, suffix)
+    elif suffix == ".pdf":
         content = pdf(rng.choice(("A page.", "x" * 500, "\\377\\000")))
     elif suffix == ".md":
         content = "".join(rng.choice(_MARKDOWN) * rng.choice((1, 1, 3, 2_000)) for _ in range(8)).encode()

@@ -64,9 +64,9 @@ class DocumentReader:
         answer = self._ask(request, content)
         if "error" in answer:
             raise DataError(answer["error"])
-        return Extracted(**answer)
+        return Extracted(answer["text"], answer["note"], tuple(answer["pages"]))
 
-    def _ask(self, request: dict[str, Any], content: bytes) -> dict[str, str]:
+    def _ask(self, request: dict[str, Any], content: bytes) -> dict[str, Any]:
         process = self._process = self._process or _start()
         assert process.stdin is not None and process.stdout is not None
         late = threading.Event()
@@ -89,7 +89,7 @@ class DocumentReader:
             if not answer.endswith(b"\n"):  # also on Ctrl-C
                 self.close()
         if answer.endswith(b"\n"):
-            found: dict[str, str] = json.loads(answer)
+            found: dict[str, Any] = json.loads(answer)
             return found
         what = f"takes more than {request['seconds']:.0f} s to read" if late.is_set() else "makes its reader crash"
         raise DataError(f"{request['name']}: expected a document that can be read, this one {what}; convert it to text")
@@ -141,7 +141,7 @@ def serve() -> None:
                 signal.alarm(int(request["seconds"]) + 5)
             try:
                 found = extract(request["name"], content, request["encoding"])
-                answer = {"text": found.text, "note": found.note}
+                answer = {"text": found.text, "note": found.note, "pages": found.pages}
             except SimMIMError as error:
                 answer = {"error": str(error)}
             answers.write(json.dumps(answer).encode() + b"\n")

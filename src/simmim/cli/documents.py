@@ -1,4 +1,4 @@
-"""Extracts the text of documents: plain text, Markdown, HTML and PDF."""
+"""Takes the text out of documents: plain text, Markdown, HTML, PDF, Office files, e-books and e-mails."""
 
 from __future__ import annotations
 
@@ -10,19 +10,48 @@ from io import BytesIO
 from pathlib import PurePath
 
 from simmim.cli.encodings import decode
+from simmim.cli.mail import mail_text
+from simmim.cli.packed_documents import docx_text, epub_text, odt_text, slide_texts
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError, SimMIMError
 
 __all__ = ["SUFFIXES", "Extracted", "check_library", "extract", "kind_of"]
 
-_PLAIN = (".txt", ".text", ".rst")
-_MARKDOWN = (".md", ".markdown")
-_HTML = (".html", ".htm", ".xhtml")
-_PDF = (".pdf",)
-SUFFIXES = (*_PLAIN, *_MARKDOWN, *_HTML, *_PDF)
-"""File name extensions that are read from a folder."""
+_SUFFIXES = {
+    "text": (".txt", ".text", ".rst"),
+    "Markdown": (".md", ".markdown"),
+    "HTML": (".html", ".htm", ".xhtml"),
+    "PDF": (".pdf",),
+    "DOCX": (".docx",),
+    "PPTX": (".pptx",),
+    "ODT": (".odt",),
+    "EPUB": (".epub",),
+    "RTF": (".rtf",),
+    "an e-mail": (".eml",),
+}
+SUFFIXES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+"""Ends of the names of the files that are read where a folder is named."""
 
-_LIBRARIES = {"Markdown": "pyromark", "HTML": "turbohtml", "PDF": "pypdf"}
+_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
+_MARKS = {b"%PDF-": "PDF", b"{\\rtf": "RTF"}
+# what an archive has in it, for those whose names do not tell: names of entries, and contents that are not packed
+_PACKED = {
+    b"mimetypeapplication/epub+zip": "EPUB",
+    b"mimetypeapplication/vnd.oasis.opendocument.text": "ODT",
+    b"word/document.xml": "DOCX",
+    b"ppt/presentation.xml": "PPTX",
+}
+_LIBRARIES = {  # by the names of their modules, and of their packages where that is another
+    "Markdown": ("pyromark",),
+    "HTML": ("turbohtml",),
+    "PDF": ("pypdf",),
+    "DOCX": ("mammoth", "turbohtml"),
+    "PPTX": ("pptx",),
+    "EPUB": ("turbohtml",),
+    "RTF": ("striprtf",),
+    "an e-mail": ("turbohtml",),
+}
+_PACKAGES = {"pptx": "python-pptx"}
 _INLINE = frozenset("Emphasis Strong Strikethrough Superscript Subscript Link Image".split())
 
 
@@ -32,19 +61,27 @@ class Extracted:
 
     Attributes:
         text: the whole text.
-        note: what is missing from the text; empty if nothing is.
+        note: what of the document is not in the text; empty if nothing is missing.
+        pages: where in the text each page of a PDF or slide of a presentation begins, a blank one where the next one
+            does; empty for other documents.
     """
 
     text: str
     note: str = ""
+    pages: tuple[int, ...] = ()
 
 
 def kind_of(name: str, content: bytes) -> str:
-    """Return the format of a document, by its extension or a PDF header: `text`, `Markdown`, `HTML` or `PDF`."""
-    suffix = PurePath(name).suffix.lower()
-    if suffix in _PDF or content.startswith(b"%PDF-"):
-        return "PDF"
-    return "HTML" if suffix in _HTML else "Markdown" if suffix in _MARKDOWN else "text"
+    """Return what a document is read as, by the ending of its name, or by its content where that says nothing.
+
+    Returns:
+        `text`, `Markdown`, `HTML`, `PDF`, `DOCX`, `PPTX`, `ODT`, `EPUB`, `RTF` or `an e-mail`.
+    """
+    known = _KINDS.get(PurePath(name).suffix.lower())
+    marked = next((kind for mark, kind in _MARKS.items() if content.startswith(mark)), None)
+    if known is None and content.startswith(b"PK\x03\x04"):
+        marked = next((kind for mark, kind in _PACKED.items() if mark in content), None)
+    return "PDF" if marked == "PDF" else known or marked or "text"
 
 
 def check_library(name: str, content: bytes) -> None:
@@ -54,9 +91,12 @@ def check_library(name: str, content: bytes) -> None:
         DataError: the library is missing; the error has the command that installs it.
     """
     kind = kind_of(name, content)
-    library = _LIBRARIES.get(kind)
-    if library is not None and importlib.util.find_spec(library) is None:
-        raise DataError(f'{name}: {kind} needs the package {library}; install it with: pip install "simmim[documents]"')
+    missing = next((one for one in _LIBRARIES.get(kind, ()) if importlib.util.find_spec(one) is None), None)
+    if missing is not None:
+        raise DataError(
+            f"{name}: {kind} needs the package {_PACKAGES.get(missing, missing)}; "
+            'install it with: pip install "simmim[documents]"'
+        )
 
 
 def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted:
@@ -91,16 +131,46 @@ def extract(name: str, content: bytes, encoding: str | None = None) -> Extracted
         raise DataError(f"{name}: expected {expected}, cannot read it: {reason}") from error
     if not found.text.strip():
         raise DataError(f"{name}: expected a text, the file {'is blank' if found.text else 'holds none'}")
-    return Extracted(found.text.replace("\r\n", "\n").replace("\r", "\n"), found.note)
+    return found
 
 
 def _read(kind: str, name: str, content: bytes, encoding: str | None) -> Extracted:
+    note = ""
     if kind == "PDF":
-        return _pdf(name, content)
-    if kind == "HTML":
-        return Extracted(page_text(name, content, encoding))
-    text = decode(name, content, encoding)
-    return Extracted("\n\n".join(_markdown(text)) if kind == "Markdown" else text)
+        return _joined(name, "a PDF", "page", _pdf(name, content))
+    if kind == "PPTX":
+        return _joined(name, kind, "slide", slide_texts(name, content))
+    if kind == "an e-mail":
+        text, note = mail_text(name, content, encoding)
+    elif kind == "HTML":
+        text = page_text(name, content, encoding)
+    elif kind in _READERS:
+        text = _READERS[kind](name, content)
+    else:
+        text = decode(name, content, encoding)
+    return Extracted(_lines("\n\n".join(_markdown(text)) if kind == "Markdown" else text), note)
+
+
+def _lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _joined(name: str, kind: str, unit: str, pages: list[str]) -> Extracted:
+    """Join pages by blank lines, and say where each begins and which of them have no text."""
+    pages = [_lines(page).strip() for page in pages]
+    if not any(pages):
+        raise DataError(
+            f"{name}: expected {kind} with text, its {len(pages)} {unit}s hold none; "
+            "if they are scanned, let a program for text recognition add it"
+        )
+    starts, end = [], 0  # a page with text is followed by a blank line, even the last one until that is known
+    for page in pages:
+        starts.append(end)
+        end += len(page) + 2 if page else 0
+    text = "\n\n".join(page for page in pages if page)
+    blank = [str(number) for number, page in enumerate(pages, 1) if not page]
+    note = f"no text on {len(blank)} of {len(pages)} {unit}s ({', '.join(blank[:5])}{', …' if blank[5:] else ''})"
+    return Extracted(text, note if blank else "", tuple(min(start, len(text)) for start in starts))
 
 
 def _markdown(text: str) -> Iterator[str]:
@@ -123,8 +193,8 @@ def _markdown(text: str) -> Iterator[str]:
                     yield line
 
 
-def _pdf(name: str, content: bytes) -> Extracted:
-    """Return the text of all pages, and a note on pages without text."""
+def _pdf(name: str, content: bytes) -> list[str]:
+    """Return the text of each page."""
     from pypdf import PasswordType, PdfReader
     from pypdf.errors import DependencyError
 
@@ -133,19 +203,23 @@ def _pdf(name: str, content: bytes) -> Extracted:
         reader = PdfReader(BytesIO(content))
         if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
             raise DataError(f"{name}: expected a PDF that opens without a password; save it without one")
-        pages = [_whole_characters(page.extract_text()).strip() for page in reader.pages]
+        return [_whole_characters(page.extract_text()) for page in reader.pages]
     except DependencyError as error:
         raise DataError(f'{name}: {error}; install it with: pip install "simmim[documents]"') from error
-    if not any(pages):
-        raise DataError(
-            f"{name}: expected a PDF with text, its {len(pages)} pages hold none; "
-            "if they are scanned, let a program for text recognition add it"
-        )
-    blank = [str(number) for number, page in enumerate(pages, 1) if not page]
-    note = f"no text on {len(blank)} of {len(pages)} pages ({', '.join(blank[:5])}{', …' if blank[5:] else ''})"
-    return Extracted("\n\n".join(page for page in pages if page), note if blank else "")
 
 
 def _whole_characters(text: str) -> str:
-    """Join surrogate pairs, which fonts of a PDF map one by one; lone surrogates become U+FFFD."""
+    """Join the halves of characters that a document names one by one; a half alone becomes U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
+
+
+def _rtf(name: str, content: bytes) -> str:
+    """Return the text of an RTF document, a line for each paragraph and row of a table."""
+    from striprtf.striprtf import rtf_to_text
+
+    if not content.startswith(b"{\\rtf") or not content.rstrip(b"\0 \t\r\n").endswith(b"}"):
+        raise DataError(f"{name}: expected RTF, which begins with {{\\rtf and ends with }}; save or copy it again")
+    return _whole_characters(rtf_to_text(content.decode("latin-1")))  # what is not ASCII is written as escapes
+
+
+_READERS = {"DOCX": docx_text, "ODT": odt_text, "EPUB": epub_text, "RTF": _rtf}

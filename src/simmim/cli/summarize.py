@@ -57,7 +57,7 @@ def summarize(
         typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.", show_default="the model's own"),
     ] = None,
 ) -> None:
-    """Summarise documents of any length: text, Markdown, HTML and PDF; none is ever cut.
+    """Summarise documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.
 
     A document that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """

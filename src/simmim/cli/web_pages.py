@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING
 
 from simmim.cli.encodings import decode, standard_encoding
@@ -26,17 +27,21 @@ _KEEPS_SPACES = frozenset("listing plaintext pre textarea xmp".split())
 _HIDDEN = {("display", "none"), ("visibility", "hidden"), ("visibility", "collapse")}
 _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.S)
 _XML_ENCODING = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""")
-# Placeholders for preserved line ends and spaces, which the parser never returns; other white space collapses.
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.S)
+_VOID = "area base br col embed hr img input link meta param source track wbr".replace(" ", "|")
+_EMPTY = re.compile(rf"""<(?!(?:{_VOID})\b)([a-z][\w:.-]*)((?:[^<>"']|"[^"]*"|'[^']*')*)/>""", re.I)
+# Characters that the parser never gives: white space that stays, where other white space means a space at most.
 _LINE_END, _SPACE = "\f", "\0"
 
 
-def page_text(name: str, content: bytes, encoding: str | None) -> str:
-    """Return the visible text of a page, a line for each block.
+def page_text(name: str, content: bytes, encoding: str | None, *, xml: bool = False) -> str:
+    """Return what a reader of a page sees, a line for each block.
 
     Args:
         name: the name of the document in an error.
         content: its bytes.
-        encoding: the encoding that the user chose; None takes the one that the page declares, or UTF-8.
+        encoding: what the user named; None takes what the page declares, or UTF-8.
+        xml: it is XHTML: there `<title/>` is empty, while in HTML all that follows is a title.
 
     Raises:
         DataError: a byte is not valid in the encoding.
@@ -45,6 +50,8 @@ def page_text(name: str, content: bytes, encoding: str | None) -> str:
     import turbohtml
 
     text = decode(name, content, encoding, _declared(content) if encoding is None else None)
+    if xml:  # and not by a reader of XML, which gives up at the first fault and does not know `&nbsp;`
+        text = _EMPTY.sub(r"<\1\2></\1>", _CDATA.sub(lambda found: escape(found[1]), text))
     page = turbohtml.parse(text, positions=False, scripting=True)
     lines = (" ".join(line.split()) for line in "".join(_pieces(page)).split(_LINE_END))
     return "\n".join(line.replace(_SPACE, " ").rstrip() for line in lines if line.strip(_SPACE))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
+from simmim.cli import documents
 from simmim.cli.document_worker import DocumentReader
 from simmim.cli.documents import SUFFIXES, extract
 from simmim.errors import DataError
@@ -90,8 +91,22 @@ def test_html_leaves_what_a_reader_sees():
 def test_a_pdf_gives_its_pages_and_says_which_have_no_text():
     found = extract("paper.pdf", pdf("first page", None, "third page"))
     assert (found.text, found.note) == ("first page\n\nthird page", "no text on 1 of 3 pages (2)")
+    assert [found.text[start:][:5] for start in found.pages] == ["first", "third", "third"]
     assert extract("paper", pdf("one")).text == "one"
     assert extract("paper.pdf", pdf("one", password="")).note == ""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["one", "two\r\nlines", " \r blanks\r\n ", "", " \n", None]), min_size=1, max_size=9))
+def test_every_page_begins_where_it_is_said_to(pages):
+    texts = [" ".join((page or "").split()) for page in pages]
+    if not any(texts):
+        return
+    found = documents._joined("paper.pdf", "a PDF", "page", [page or "" for page in pages])
+    ends = [*found.pages[1:], len(found.text)]
+    spans = [" ".join(found.text[start:end].split()) for start, end in zip(found.pages, ends, strict=True)]
+    assert spans == texts
+    assert "\r" not in found.text
 
 
 @pytest.mark.parametrize(
