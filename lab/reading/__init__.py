@@ -1,1 +1,1 @@
-"""Studies how well questions about long documents are answered, whatever the format of the document."""
+"""Studies of a small chat model that reads documents far longer than its window."""

@@ -1,0 +1,222 @@
+"""Answers questions about a folder of documents: finds, reads what was found, writes, and says where it stands."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import StoppingCriteriaList
+from transformers.cache_utils import DynamicCache
+from transformers.generation.streamers import BaseStreamer
+
+from simmim.errors import DataError
+from simmim.reading.cache import ReadingCache
+from simmim.reading.finder import Finder, Found, with_neighbours
+from simmim.reading.interface import decoder_of
+from simmim.reading.opened import OpenFolder, Segment
+from simmim.reading.reader import Reader
+from simmim.reading.rotation import Rotation, layer_type_of, uses_rotation
+
+__all__ = ["Answer", "Passage", "answer", "recall"]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A part of a document that was read for an answer.
+
+    Attributes:
+        document: name of its file.
+        begin: index of its first character in the document.
+        end: of the first behind it.
+        line: number of its first line, from 1.
+        page: number of its page, from 1; None in a document without pages.
+        text: the part.
+        weight: its share of the votes of all parts, from 0 to 1.
+    """
+
+    document: str
+    begin: int
+    end: int
+    line: int
+    page: int | None
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered.
+
+    Attributes:
+        text: the answer.
+        complete: whether the model ended it itself.
+        passages: what was read for it, in the order of the documents.
+        read_tokens: how many tokens that were, the question included.
+        seconds: time to find and to write.
+        first_token_seconds: time until the first token was written.
+    """
+
+    text: str
+    complete: bool
+    passages: tuple[Passage, ...]
+    read_tokens: int
+    seconds: float
+    first_token_seconds: float
+
+
+@torch.inference_mode()
+def answer(
+    reader: Reader,
+    opened: OpenFolder,
+    finder: Finder,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    passages: int = 4,
+    streamer: BaseStreamer | None = None,
+    stopping_criteria: StoppingCriteriaList | None = None,
+    **settings: Any,
+) -> Answer:
+    """Answer the last message of a conversation about documents.
+
+    Args:
+        reader: the model.
+        opened: the documents.
+        finder: finds segments in them.
+        messages: the conversation; the last is the question.
+        passages: segments that are read, each with its neighbours.
+        streamer: gets the tokens as they are written.
+        stopping_criteria: as `generate` takes them.
+        **settings: arguments of `generate`.
+
+    Raises:
+        DataError: the question is blank, or longer than the model's window has space for.
+    """
+    began = time.perf_counter()
+    after = reader.prompt.after(messages)
+    window = decoder_of(reader.model).config.max_position_embeddings
+    space = window - len(after) - int(settings.get("max_new_tokens", 20))
+    if space < 4 * reader.settings.segment:
+        raise DataError(
+            f"question: expected at most {window - 4 * reader.settings.segment:,} tokens with the conversation and the "
+            f"answer, which the model's window of {window:,} leaves, got {window - space:,}; shorten it"
+        )
+    found = finder.find(messages[-1]["content"], passages)
+    chosen = fitting(found, opened, space // reader.settings.segment - 1)
+    cache, ids = recall(reader, opened, chosen)
+    whole = torch.tensor([[*ids, *after]], device=reader.model.device)
+    clock = _Clock()
+    generate: Any = reader.model.generate
+    criteria = StoppingCriteriaList([*(stopping_criteria or []), clock])
+    written = generate(
+        input_ids=whole,
+        attention_mask=torch.ones_like(whole),
+        past_key_values=cache,
+        streamer=streamer,
+        stopping_criteria=criteria,
+        **settings,
+    )[0, whole.shape[1] :].tolist()
+    text = reader.tokenizer.decode(written, skip_special_tokens=True).strip()
+    ends = reader.model.generation_config.eos_token_id
+    complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
+    seconds = time.perf_counter() - began
+    first = (clock.first or time.perf_counter()) - began
+    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], seconds, first)
+
+
+class _Clock:
+    """Notes when the first token was written."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self.first = self.first or time.perf_counter()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def fitting(found: Sequence[Found], opened: OpenFolder, most: int) -> list[Segment]:
+    """Return found segments with their neighbours, in the order of the text: the best of them that fit."""
+    chosen: list[Segment] = []
+    for count in range(1, len(found) + 1):
+        more = with_neighbours([each.segment for each in found[:count]], opened)
+        if len(more) > most:
+            break
+        chosen = more
+    return chosen or [found[0].segment]
+
+
+def recall(reader: Reader, opened: OpenFolder, chosen: Sequence[Segment]) -> tuple[DynamicCache, list[int]]:
+    """Return a cache of the sink and of segments, side by side at positions 0, 1, 2, ..., and their tokens.
+
+    The sink is the first segment of the first chosen segment's document: it begins with the prompt. A folder without
+    keys and values has the tokens read again.
+
+    Cost: one read of each segment's record and its rotation.
+    """
+    length, sink = reader.settings.segment, Segment(chosen[0].document, 0)
+    order = [sink, *(segment for segment in chosen if segment != sink)]
+    ids: list[int] = []
+    for segment in order:
+        tokens = opened.documents[segment.document].tokens.ids
+        begin = segment.number * length
+        ids += tokens[begin : begin + length].tolist()
+    decoder = decoder_of(reader.model)
+    if reader.settings.keep == "text":
+        cache = DynamicCache(config=decoder.config)
+        decoder(input_ids=torch.tensor([ids], device=reader.model.device), past_key_values=cache)
+        return cache, ids
+    parts = []
+    for segment in order:
+        document = opened.documents[segment.document]
+        count = min(length, document.about.tokens - segment.number * length)
+        content = np.asarray(document.keys(reader.record)[segment.number])
+        parts.append(reader.record.decode(content, reader.model.dtype)[..., :count, :])
+    return rotated_cache(decoder, torch.cat(parts, -2).to(reader.model.device)), ids
+
+
+def rotated_cache(decoder: Any, both: Tensor) -> DynamicCache:
+    """Return an ordinary cache of keys and values, `[layers, 2, G, M, D]`, at positions 0 to M - 1."""
+    cache, rotation = DynamicCache(config=decoder.config), Rotation(decoder)
+    positions = torch.arange(both.shape[-2], device=both.device)[None]
+    for number, layer in enumerate(decoder.layers):
+        keys, values = both[number][:, None]
+        if uses_rotation(layer.self_attn):
+            keys = rotation.rotate(keys, rotation.tables(positions, keys, layer_type_of(layer.self_attn)))
+        cache.update(keys, values, number)
+    return cache
+
+
+def recall_from(cache: ReadingCache, decoder: Any, segments: Sequence[int], length: int) -> DynamicCache:
+    """Return an ordinary cache of some segments of what a `ReadingCache` has read, in the given order."""
+    rows = [torch.arange(s * length, min((s + 1) * length, cache.get_seq_length())) for s in segments]
+    index = torch.cat(rows)
+    both = torch.stack([torch.stack([layer.keys[0][:, index], layer.values[0][:, index]]) for layer in cache.layers])
+    return rotated_cache(decoder, both)
+
+
+def passages_of(chosen: Sequence[Segment], found: Sequence[Found], opened: OpenFolder) -> tuple[Passage, ...]:
+    """Join neighbouring segments to passages, and say where each stands."""
+    groups: list[list[Segment]] = []
+    for segment in chosen:
+        if groups and groups[-1][-1] == Segment(segment.document, segment.number - 1):
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    votes = {each.segment: each.score for each in found}
+    total = sum(votes.get(segment, 0.0) for segment in chosen) or 1.0
+    passages = []
+    for group in groups:
+        document = opened.documents[group[0].document]
+        begin, end = document.span(group[0].number, group[-1].number)
+        text, pages = document.text, document.about.pages
+        line = text.count("\n", 0, begin) + 1
+        page = bisect_right(pages, begin) or None if pages else None
+        weight = sum(votes.get(segment, 0.0) for segment in group) / total
+        passages.append(Passage(document.about.name, begin, end, line, page, text[begin:end], round(weight, 4)))
+    return tuple(passages)

@@ -1,0 +1,50 @@
+"""Finds segments by their meaning: vectors of sentences and of segments from a small encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Encoder"]
+
+
+class Encoder:
+    """Turns texts into vectors of length 1: the mean of an encoder's hidden states (Sentence-BERT, arXiv 1908.10084).
+
+    Args:
+        model: an encoder of transformers.
+        tokenizer: its tokenizer.
+        fingerprint: names what it computes.
+        longest: tokens of a text that are read.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str, longest: int = 256
+    ) -> None:
+        self.model, self.tokenizer, self.fingerprint, self.longest = model, tokenizer, fingerprint, longest
+        self.width: int = model.config.hidden_size
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """Return a vector of each text, float32, [n, E].
+
+        Texts of like length go through the encoder together; the vectors do not depend on that beyond rounding.
+        """
+        found = np.zeros((len(texts), self.width), dtype=np.float32)
+        ids: Any = self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"] if texts else []
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for begin in range(0, len(order), 32):
+            batch = order[begin : begin + 32]
+            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.model.device)
+            hidden = self.model(**inputs).last_hidden_state
+            mask = inputs["attention_mask"][..., None].to(hidden.dtype)
+            vectors = functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+            found[batch] = vectors.float().cpu().numpy()
+            if progress is not None:
+                progress(len(batch))
+        return found

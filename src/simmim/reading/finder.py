@@ -1,0 +1,146 @@
+"""Finds the segments that answer a question: retrieval heads, words and meanings vote by their ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from simmim.errors import DataError
+from simmim.reading.asking import NO_QUESTION, question_queries, segment_scores
+from simmim.reading.embedding import Encoder
+from simmim.reading.lexical import LexicalIndex
+from simmim.reading.opened import OpenFolder, Segment
+from simmim.reading.reader import Reader
+
+__all__ = ["Finder", "Found", "calibrated", "fuse"]
+
+_SOFT = 10.0
+"""Added to every rank: how much the first ranks of one index count against the middle ranks of another."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A segment that was found.
+
+    Attributes:
+        segment: which one.
+        score: sum of the reciprocal ranks.
+        ranks: its rank by each index, from 0.
+    """
+
+    segment: Segment
+    score: float
+    ranks: dict[str, int]
+
+
+def calibrated(
+    question: Float[Tensor, "heads Q S"], nothing: Float[Tensor, "heads R S"]
+) -> Float[Tensor, " S"]:
+    """Return the share of attention that a question gives each segment, less what no question gives it.
+
+    Each token of the question spreads a share of 1 over the segments, per head.
+    """
+    return (question.softmax(-1).mean(1) - nothing.softmax(-1).mean(1)).sum(0)
+
+
+def fuse(scores: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the sum of reciprocal ranks of each segment (Cormack et al. 2009), and its rank by each index."""
+    ranks = {}
+    for name, values in scores.items():
+        order = np.argsort(-values, kind="stable")
+        rank = np.empty(len(values), dtype=np.int64)
+        rank[order] = np.arange(len(values))
+        ranks[name] = rank
+    total = np.zeros(len(next(iter(scores.values()))))
+    for rank in ranks.values():
+        total += 1 / (_SOFT + rank)
+    return total, ranks
+
+
+class Finder:
+    """Looks for segments of an open folder.
+
+    Args:
+        reader: the model and its heads.
+        opened: the folder.
+        lexical: the index of its words.
+        encoder: of its vectors; None if it has none.
+    """
+
+    def __init__(self, reader: Reader, opened: OpenFolder, lexical: LexicalIndex, encoder: Encoder | None) -> None:
+        self._reader, self._opened, self._lexical, self._encoder = reader, opened, lexical, encoder
+        self._nothing: Tensor | None = None
+
+    def find(self, question: str, count: int) -> list[Found]:
+        """Return the segments that most likely answer a question, the best first.
+
+        Args:
+            question: what is asked.
+            count: how many.
+
+        Raises:
+            DataError: the question is blank.
+        """
+        if not question.strip():
+            raise DataError("question: expected a text, got a blank one")
+        total, ranks = fuse(self.scores(question))
+        best = np.argsort(-total, kind="stable")[:count]
+        return [
+            Found(self._opened.locate(int(i)), float(total[i]), {name: int(rank[i]) for name, rank in ranks.items()})
+            for i in best
+        ]
+
+    def scores(self, question: str) -> dict[str, np.ndarray]:
+        """Return the score of every segment by each index."""
+        scores = {"attention": self._attention(question), "words": self._lexical.scores(question)}
+        if self._encoder is not None:
+            scores["meaning"] = self._meaning(question, self._encoder)
+        return scores
+
+    def _attention(self, question: str) -> np.ndarray:
+        if self._nothing is None:
+            self._nothing = self._head_scores(NO_QUESTION)
+        return calibrated(self._head_scores(question), self._nothing).cpu().numpy()
+
+    def _head_scores(self, question: str) -> Float[Tensor, "heads Q S"]:
+        reader = self._reader
+        queries = question_queries(reader.model, reader.prompt, question, reader.heads)
+        pairs = reader.key_heads
+        which = [pairs.index((head.layer, head.head // reader.share)) for head in reader.heads]
+        width, length = reader.record.width, reader.settings.segment
+        return torch.cat(
+            [segment_scores(queries, each.index(len(pairs), width), which, length) for each in self._opened.documents],
+            -1,
+        )
+
+    def _meaning(self, question: str, encoder: Encoder) -> np.ndarray:
+        [asked] = encoder.encode([question])
+        parts = []
+        for document in self._opened.documents:
+            vectors, owners = document.vectors(encoder.width)
+            parts.append(best_sentence(np.asarray(vectors, dtype=np.float32) @ asked, owners, document.segments))
+        return np.concatenate(parts)
+
+
+def best_sentence(similar: np.ndarray, owners: np.ndarray, segments: int) -> np.ndarray:
+    """Return the similarity of each segment's best sentence; -1 for a segment without any."""
+    best = np.full(segments, -1.0, dtype=np.float32)
+    for first_or_last in range(2):  # a sentence of 600 characters reaches over more segments than these two rarely
+        np.maximum.at(best, owners[:, first_or_last], similar)
+    return best
+
+
+def with_neighbours(found: Sequence[Segment], opened: OpenFolder, around: int = 1) -> list[Segment]:
+    """Return segments and those beside them, in the order of the text, each once."""
+    wanted = {
+        Segment(segment.document, number)
+        for segment in found
+        for number in range(segment.number - around, segment.number + around + 1)
+        if 0 <= number < opened.documents[segment.document].segments
+    }
+    return sorted(wanted)

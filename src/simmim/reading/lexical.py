@@ -1,0 +1,73 @@
+"""Finds segments by their words: BM25, in any language."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from simmim.errors import CheckpointError
+
+__all__ = ["LexicalIndex", "words"]
+
+# Chinese, Japanese and Thai write no spaces: their characters count alone and in pairs.
+_UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in lower case; of a run of Chinese characters each one and each pair."""
+    found: list[str] = []
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
+        if re.match(f"[{_UNSPACED}]", word):
+            found += [*word, *(word[i : i + 2] for i in range(len(word) - 1))]
+        else:
+            found.append(word)
+    return found
+
+
+class LexicalIndex:
+    """BM25 (Robertson et al. 1994, k1 = 1.5, b = 0.75, as bm25s has it) over the segments of a folder."""
+
+    def __init__(self, retriever: object, segments: int) -> None:
+        self._retriever, self._segments = retriever, segments
+
+    @classmethod
+    def build(cls, texts: Sequence[str]) -> LexicalIndex:
+        """Index segments by their texts. Cost: one pass over all words."""
+        import bm25s
+
+        retriever = bm25s.BM25()
+        corpus = [words(text) for text in texts]
+        if not any(corpus):
+            corpus = [["\0"] for _ in texts]  # bm25s refuses a corpus without words
+        retriever.index(corpus, show_progress=False)
+        return cls(retriever, len(texts))
+
+    def save(self, folder: Path) -> None:
+        """Write the index into a folder."""
+        self._retriever.save(str(folder))  # type: ignore[attr-defined]
+
+    @classmethod
+    def load(cls, folder: Path, segments: int) -> LexicalIndex:
+        """Open an index; its arrays are mapped into memory.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        import bm25s
+
+        try:
+            return cls(bm25s.BM25.load(str(folder), mmap=True), segments)
+        except Exception as error:
+            raise CheckpointError(f"{folder}: cannot open the index of words: {error}; read the document again") from error
+
+    def scores(self, question: str) -> np.ndarray:
+        """Return the score of each segment, float32; 0 where it shares no word with the question."""
+        asked = [word for word in dict.fromkeys(words(question)) if word in self._retriever.vocab_dict]  # type: ignore[attr-defined]
+        if not asked:
+            return np.zeros(self._segments, dtype=np.float32)
+        return np.asarray(self._retriever.get_scores(asked), dtype=np.float32)  # type: ignore[attr-defined]

@@ -1,0 +1,132 @@
+"""An open folder of documents that were read: its segments, their texts, and the arrays of its index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from simmim.errors import CheckpointError
+from simmim.reading.folder import Document, Manifest, open_array
+from simmim.reading.quantized import Record
+from simmim.reading.tokens import Tokens
+
+__all__ = ["OpenDocument", "OpenFolder", "Segment"]
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """A segment of a folder: the number of its document and its number there."""
+
+    document: int
+    number: int
+
+
+class OpenDocument:
+    """One document of a folder; its arrays are mapped into memory and read where they are used.
+
+    Args:
+        folder: the folder.
+        number: of the document in it.
+        document: what the manifest says of it.
+        segment: L, tokens of a segment.
+    """
+
+    def __init__(self, folder: Path, number: int, document: Document, segment: int) -> None:
+        self._stem, self.about, self._segment = f"{folder / f'{number:04}'}", document, segment
+        self.segments = -(-document.tokens // segment)
+
+    @cached_property
+    def text(self) -> str:
+        """Return the whole text.
+
+        Raises:
+            CheckpointError: it is not the text that was read.
+        """
+        try:
+            text = Path(f"{self._stem}.text").read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{self._stem}.text: {error}; read the document again") from error
+        if len(text) != self.about.characters:
+            raise CheckpointError(
+                f"{self._stem}.text: expected {self.about.characters:,} characters, got {len(text):,}; "
+                "read the document again"
+            )
+        return text
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Return the tokens and where they stand."""
+        both = open_array(Path(f"{self._stem}.tokens"), np.int32, (2, self.about.tokens))
+        return Tokens(both[0], both[1], self.about.prompt)
+
+    def keys(self, record: Record) -> np.ndarray:
+        """Return the records of all segments, uint8, [S, bytes]."""
+        return open_array(Path(f"{self._stem}.keys"), np.uint8, (self.segments, record.nbytes))
+
+    def index(self, heads: int, width: int) -> np.ndarray:
+        """Return the keys of the index, float16, [N, heads, D]."""
+        return open_array(Path(f"{self._stem}.index"), np.float16, (self.about.tokens, heads, width))
+
+    def vectors(self, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the vectors of sentences, float16 [n, E], and the first and last segment of each, int32 [n, 2]."""
+        count = self.about.sentences
+        return (
+            open_array(Path(f"{self._stem}.vectors"), np.float16, (count, width)),
+            open_array(Path(f"{self._stem}.sentences"), np.int32, (count, 2)),
+        )
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """Return the characters of segments `first` to `last`, the last included."""
+        end = min((last + 1) * self._segment, self.about.tokens)
+        return self.tokens.span(first * self._segment, end, self.about.characters)
+
+    def segment_texts(self) -> Iterator[str]:
+        """Yield the text of each segment."""
+        for number in range(self.segments):
+            begin, end = self.span(number, number)
+            yield self.text[begin:end]
+
+
+class OpenFolder:
+    """All documents of a folder, whose segments are numbered through.
+
+    Args:
+        folder: what `Reader.read` wrote.
+        manifest: its manifest.
+
+    Raises:
+        CheckpointError: a document was not read to its end, or there is none.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        if not manifest.documents:
+            raise CheckpointError(f"{folder}: expected a document that was read, it holds none; read one into it")
+        for document in manifest.documents:
+            if not document.complete:
+                raise CheckpointError(
+                    f"{folder}: {document.name} was read to token {document.read:,} of {document.tokens:,}; "
+                    "run simmim read again to go on"
+                )
+        self.folder, self.manifest = folder, manifest
+        length = int(manifest.settings["segment"])
+        self.documents = [OpenDocument(folder, i, about, length) for i, about in enumerate(manifest.documents)]
+        self.starts = np.cumsum([0, *(document.segments for document in self.documents)])
+
+    @property
+    def segments(self) -> int:
+        """Return how many segments there are."""
+        return int(self.starts[-1])
+
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens there are."""
+        return sum(document.about.tokens for document in self.documents)
+
+    def locate(self, number: int) -> Segment:
+        """Return the document of a segment that is numbered through, and its number there."""
+        document = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return Segment(document, number - int(self.starts[document]))

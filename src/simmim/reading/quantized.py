@@ -1,0 +1,73 @@
+"""Keys and values of a segment as bytes: bfloat16, or int8 with a scale for every channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Precision", "Record"]
+
+Precision = Literal["bfloat16", "int8"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The layout of one segment in a file: keys and values of all layers, `[layers, 2, G, L, D]`.
+
+    Segments are records of one size, so that a chosen one is read in one piece and a new one is appended.
+
+    Attributes:
+        layers: of the model.
+        heads: G, heads of keys and values.
+        segment: L, tokens.
+        width: D, channels of a head.
+        precision: of a number. int8 is scaled by the largest of a channel's L tokens: keys have few channels that are
+            far larger than the others (KIVI, arXiv 2402.02750, section 3).
+    """
+
+    layers: int
+    heads: int
+    segment: int
+    width: int
+    precision: Precision
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Return the shape of a segment's keys and values."""
+        return self.layers, 2, self.heads, self.segment, self.width
+
+    @property
+    def scale_bytes(self) -> int:
+        """Return the bytes of the scales, which stand before the numbers."""
+        return 4 * self.layers * 2 * self.heads * self.width if self.precision == "int8" else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of a segment."""
+        numbers = self.layers * 2 * self.heads * self.segment * self.width
+        return self.scale_bytes + numbers * (1 if self.precision == "int8" else 2)
+
+    def encode(self, values: Float[Tensor, "layers 2 G L D"]) -> bytes:
+        """Return a segment as it stands in the file."""
+        values = values.detach().cpu()
+        if self.precision == "bfloat16":
+            return values.to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes()
+        values = values.float()
+        scale = values.abs().amax(-2, keepdim=True) / 127
+        numbers = (values / scale.clamp(min=1e-30)).round().to(torch.int8)
+        return scale.numpy().tobytes() + numbers.contiguous().numpy().tobytes()
+
+    def decode(self, content: np.ndarray, dtype: torch.dtype) -> Float[Tensor, "layers 2 G L D"]:
+        """Return the keys and values of a record, `nbytes` of uint8."""
+        if self.precision == "bfloat16":
+            whole = torch.from_numpy(content.copy()).view(torch.bfloat16)
+            return whole.view(self.shape).to(dtype)
+        head = torch.from_numpy(content[: self.scale_bytes].copy()).view(torch.float32)
+        body = torch.from_numpy(content[self.scale_bytes :].copy()).view(torch.int8)
+        scale = head.view(self.layers, 2, self.heads, 1, self.width)
+        return (body.view(self.shape) * scale).to(dtype)

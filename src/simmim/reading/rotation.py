@@ -1,0 +1,62 @@
+"""Applies a pretrained model's own rotary position embedding at positions of our choice."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+__all__ = ["Rotation"]
+
+
+class Rotation:
+    """The rotary embedding of a decoder of transformers: the frequencies of its module, the formula of its file.
+
+    A cache that keeps keys without rotation can place a token anywhere: only the distance between a query and a key
+    enters the scores (RoFormer, arXiv 2104.09864, eq. 16).
+
+    Args:
+        decoder: the module that holds `layers` and `rotary_emb`.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        self.module: Any = decoder.rotary_emb
+        attention = decoder.layers[0].self_attn  # type: ignore[index, union-attr]  # a ModuleList
+        self.apply: Any = sys.modules[type(attention).__module__].apply_rotary_pos_emb  # type: ignore[attr-defined]
+
+    def tables(
+        self, positions: Int[Tensor, "B P"], like: Tensor, layer_type: str | None
+    ) -> tuple[Float[Tensor, "B P R"], Float[Tensor, "B P R"]]:
+        """Return cosine and sine of each position, without the factor by which YaRN and LongRoPE scale the scores.
+
+        The model has applied that factor itself, at position 0, to every query and key that reaches us.
+        """
+        kind = () if layer_type is None else (layer_type,)
+        cos, sin = self.module(like, positions, *kind)
+        one, _ = self.module(like, positions.new_zeros(1, 1), *kind)
+        return cos / one, sin / one
+
+    def rotate(
+        self, x: Float[Tensor, "B H P D"], tables: tuple[Float[Tensor, "B P R"], Float[Tensor, "B P R"]] | None
+    ) -> Float[Tensor, "B H P D"]:
+        """Rotate queries or keys; None leaves them as they are (layers without positions)."""
+        if tables is None:
+            return x
+        rotated: Tensor = self.apply(x, x[:, :0], *tables)[0]
+        return rotated
+
+
+def layer_type_of(attention: nn.Module) -> str | None:
+    """Return the name by which a rotary module with several sets of frequencies knows a layer (Gemma 3)."""
+    config: Any = attention.config
+    parameters = getattr(config, "rope_parameters", None) or {}
+    several = isinstance(parameters, dict) and any(isinstance(value, dict) for value in parameters.values())
+    return attention.layer_type if several else None  # type: ignore[return-value]
+
+
+def uses_rotation(attention: nn.Module) -> bool:
+    """Tell whether a layer rotates its queries and keys; SmolLM3 leaves every fourth without positions."""
+    return bool(getattr(attention, "use_rope", True))
+
