@@ -6,12 +6,16 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simmim.cli.messages import say
 from simmim.cli.sampling import sampling_settings
+from simmim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simmim.cli.chat_session import ChatSession
 
 __all__ = ["chat"]
 
@@ -23,6 +27,9 @@ def chat(
             help="Folder of a saved model that was trained on conversations.",
             show_default="the model that comes with SimMIM",
         ),
+    ] = None,
+    document: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Talk about this: what simmim read wrote, or a file.")
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A message before the conversation.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply, in tokens.")] = 256,
@@ -47,6 +54,11 @@ def chat(
     """
     settings = sampling_settings(temperature, top_k, top_p)
     settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
+    if document is not None:
+        if system or user_name or assistant_name:
+            raise ConfigError("--document: expected it without --system, --user-name and --assistant-name")
+        _chat_about(document, None if model is None else str(model), seed, settings)
+        return
     # torch and transformers take seconds to import: not before the options are known to be right
     import torch
     from transformers import AutoModelForCausalLM
@@ -67,13 +79,47 @@ def chat(
     )
     parameters = f"{loaded.num_parameters():,} parameters, {loaded.device.type}"
     say(f"{model or folder.name}: {parameters}. /help lists what can be typed; /quit or Ctrl-D leaves.")
+    _converse(session, user_name or "you")
+
+
+def _converse(session: ChatSession, name: str) -> None:
+    """Answer each line that is typed or piped.
+
+    Raises:
+        Exit: a line of a pipe failed.
+    """
     failed = 0
-    for line in _typed(f"{user_name or 'you'}> ") if sys.stdin.isatty() else _piped():
+    for line in _typed(f"{name}> ") if sys.stdin.isatty() else _piped():
         if line == "/quit":
             break
         failed += not session.take(line)
     if failed and not sys.stdin.isatty():
         raise typer.Exit(1)
+
+
+def _chat_about(document: str, model: str | None, seed: int | None, settings: dict[str, Any]) -> None:
+    """Talk about a document; each reply is followed by the passages that were read for it."""
+    import torch
+
+    from simmim.cli.ask import open_document, passage_lines
+    from simmim.cli.chat_session import ChatSession
+    from simmim.tasks.document_chat import DocumentChat
+
+    with contextlib.ExitStack() as stack:
+        library = open_document(document, model, None, None, stack, quiet=False)
+        if seed is not None:
+            torch.manual_seed(seed)
+        chat = DocumentChat(library)
+        session = ChatSession(
+            chat,
+            library.reader.tokenizer,
+            settings,
+            model=library.reader.fingerprint,
+            after=lambda: passage_lines(chat.last) if chat.last is not None else [],
+        )
+        names = ", ".join(each.about.name for each in library.opened.documents)
+        say(f"{names}: {library.opened.tokens:,} tokens. /help lists what can be typed; /quit or Ctrl-D leaves.")
+        _converse(session, "you")
 
 
 def _typed(prompt: str) -> Iterator[str | bytes]:

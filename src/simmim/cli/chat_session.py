@@ -20,6 +20,7 @@ from simmim.cli.chat_files import cache_file, read_chat, write_chat
 from simmim.cli.messages import complain
 from simmim.errors import CheckpointError, DataError, SimMIMError
 from simmim.tasks.chat import Chat, Reply
+from simmim.tasks.document_chat import DocumentChat
 from simmim.tasks.streaming import TextStream
 from simmim.terminal import SafeConsole, terminal_safe
 
@@ -42,10 +43,19 @@ class ChatSession:
         tokenizer: that of the model.
         settings: how the model replies, as `generate` takes it.
         model: what a saved chat says of the model.
+        after: gives lines to show after a reply.
     """
 
-    def __init__(self, chat: Chat, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any], model: str) -> None:
+    def __init__(
+        self,
+        chat: Chat | DocumentChat,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: dict[str, Any],
+        model: str,
+        after: Callable[[], list[str]] = list,
+    ) -> None:
         self._chat, self._tokenizer, self._settings, self._model = chat, tokenizer, settings, model
+        self._after = after
         self._out, self._err = Console(highlight=False), SafeConsole(stderr=True, highlight=False)
         self._commands: dict[str, Callable[[str], None]] = {
             "reset": self._reset,
@@ -104,6 +114,8 @@ class ChatSession:
             note = " · stopped"
         elif not reply.complete:
             note = f" · stopped at {self._settings['max_new_tokens']} tokens; --max-new-tokens allows more"
+        for line in self._after():
+            self._tell(line)
         self._tell(_status(reply) + note)
 
     def _show(self, piece: str) -> None:

@@ -9,12 +9,14 @@ import typer
 from typer.core import TyperGroup
 
 from simmim import __version__
+from simmim.cli.ask import ask
 from simmim.cli.chat import chat
 from simmim.cli.data import data
 from simmim.cli.evaluate import evaluate
 from simmim.cli.generate import generate
 from simmim.cli.messages import complain
 from simmim.cli.probe import probe
+from simmim.cli.read import read
 from simmim.cli.serve import serve
 from simmim.cli.summarize import summarize
 from simmim.cli.train import train
@@ -51,6 +53,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(read)
+app.command()(ask)
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)

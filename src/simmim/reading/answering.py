@@ -58,6 +58,7 @@ class Answer:
         complete: whether the model ended it itself.
         passages: what was read for it, in the order of the documents.
         read_tokens: how many tokens that were, the question included.
+        new_tokens: tokens of the answer.
         seconds: time to find and to write.
         first_token_seconds: time until the first token was written.
     """
@@ -66,6 +67,7 @@ class Answer:
     complete: bool
     passages: tuple[Passage, ...]
     read_tokens: int
+    new_tokens: int
     seconds: float
     first_token_seconds: float
 
@@ -126,7 +128,7 @@ def answer(
     complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
     seconds = time.perf_counter() - began
     first = (clock.first or time.perf_counter()) - began
-    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], seconds, first)
+    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], len(written), seconds, first)
 
 
 class _Clock:

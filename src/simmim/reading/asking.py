@@ -76,7 +76,7 @@ def segment_scores(
     found = []
     block -= block % segment
     for begin in range(0, len(keys), block):
-        part = torch.from_numpy(np.ascontiguousarray(keys[begin : begin + block])).to(queries.device).float()
+        part = torch.from_numpy(np.array(keys[begin : begin + block], dtype=np.float32)).to(queries.device)
         missing = -len(part) % segment
         picked = part[:, list(key_heads)].transpose(0, 1)  # [heads, n, D]
         scores = queries @ picked.transpose(1, 2) * scale

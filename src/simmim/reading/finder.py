@@ -19,7 +19,7 @@ from simmim.reading.reader import Reader
 
 __all__ = ["Finder", "Found", "calibrated", "fuse"]
 
-_SOFT = 10.0
+_SOFT = 3.0
 """Added to every rank: how much the first ranks of one index count against the middle ranks of another."""
 
 
@@ -99,7 +99,7 @@ class Finder:
         """Return the score of every segment by each index."""
         scores = {"attention": self._attention(question), "words": self._lexical.scores(question)}
         if self._encoder is not None:
-            scores["meaning"] = self._meaning(question, self._encoder)
+            scores |= self._meaning(question, self._encoder)
         return scores
 
     def _attention(self, question: str) -> np.ndarray:
@@ -118,13 +118,14 @@ class Finder:
             -1,
         )
 
-    def _meaning(self, question: str, encoder: Encoder) -> np.ndarray:
+    def _meaning(self, question: str, encoder: Encoder) -> dict[str, np.ndarray]:
         [asked] = encoder.encode([question])
-        parts = []
+        whole, parts = [], []
         for document in self._opened.documents:
-            vectors, owners = document.vectors(encoder.width)
-            parts.append(best_sentence(np.asarray(vectors, dtype=np.float32) @ asked, owners, document.segments))
-        return np.concatenate(parts)
+            segments, sentences, owners = document.vectors(encoder.width)
+            whole.append(np.asarray(segments, dtype=np.float32) @ asked)
+            parts.append(best_sentence(np.asarray(sentences, dtype=np.float32) @ asked, owners, document.segments))
+        return {"meaning": np.concatenate(whole), "sentence": np.concatenate(parts)}
 
 
 def best_sentence(similar: np.ndarray, owners: np.ndarray, segments: int) -> np.ndarray:

@@ -32,6 +32,9 @@ class Document:
         tokens: of the text and of what stands before it.
         read: tokens that were read so far.
         prompt: tokens that stand before the text.
+        sentences: that the text has; 0 before they were counted, or without an encoder.
+        vectors: that were written, those of segments before those of sentences.
+        indexed: whether the index of words holds it.
         pages: index of the first character of each page; empty if there are none.
     """
 
@@ -41,12 +44,15 @@ class Document:
     tokens: int
     read: int = 0
     prompt: int = 0
+    sentences: int = 0
+    vectors: int = 0
+    indexed: bool = False
     pages: list[int] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        """Tell whether the text was read to its end."""
-        return self.read == self.tokens
+        """Tell whether the text was read to its end, and all indexes hold it."""
+        return self.read == self.tokens and self.indexed
 
 
 @dataclass
@@ -55,11 +61,13 @@ class Manifest:
 
     Attributes:
         model: fingerprint of the model's folder, tokenizer and template included.
+        source: what the user named to get the model; None for the default.
         settings: those of the reader that change what is in the files.
         documents: in the order in which they were read.
     """
 
     model: str
+    source: str | None
     settings: dict[str, Any]
     documents: list[Document] = field(default_factory=list)
 
@@ -90,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
         if content["format"] != FORMAT:
             raise CheckpointError(f"{path}: expected format {FORMAT}, got {content['format']!r}; read again")
         documents = [Document(**document) for document in content["documents"]]
-        manifest = Manifest(str(content["model"]), dict(content["settings"]), documents)
+        manifest = Manifest(str(content["model"]), content["source"], dict(content["settings"]), documents)
         for document in documents:
             if not 0 <= document.read <= document.tokens or not isinstance(document.name, str):
                 raise ValueError(f"document {document.name!r}: read {document.read} of {document.tokens} tokens")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,24 +70,30 @@ class OpenDocument:
         """Return the keys of the index, float16, [N, heads, D]."""
         return open_array(Path(f"{self._stem}.index"), np.float16, (self.about.tokens, heads, width))
 
-    def vectors(self, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the vectors of sentences, float16 [n, E], and the first and last segment of each, int32 [n, 2]."""
+    def vectors(self, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the vectors of segments [S, E] and of sentences [n, E], float16, and the segments of each sentence.
+
+        The latter are the first and the last one, int32, [n, 2].
+        """
         count = self.about.sentences
-        return (
-            open_array(Path(f"{self._stem}.vectors"), np.float16, (count, width)),
-            open_array(Path(f"{self._stem}.sentences"), np.int32, (count, 2)),
-        )
+        both = open_array(Path(f"{self._stem}.vectors"), np.float16, (self.segments + count, width))
+        owners = open_array(Path(f"{self._stem}.sentences"), np.int32, (count, 2))
+        return both[: self.segments], both[self.segments :], owners
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return the characters of segments `first` to `last`, the last included."""
         end = min((last + 1) * self._segment, self.about.tokens)
         return self.tokens.span(first * self._segment, end, self.about.characters)
 
-    def segment_texts(self) -> Iterator[str]:
-        """Yield the text of each segment."""
+    def surroundings(self) -> list[str]:
+        """Return the text of each segment with the nearer half of the segments beside it."""
+        half, texts = self._segment // 2, []
         for number in range(self.segments):
-            begin, end = self.span(number, number)
-            yield self.text[begin:end]
+            begin = max(number * self._segment - half, 0)
+            end = min((number + 1) * self._segment + half, self.about.tokens)
+            first, last = self.tokens.span(begin, end, self.about.characters)
+            texts.append(self.text[first:last])
+        return texts
 
 
 class OpenFolder:

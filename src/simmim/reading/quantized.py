@@ -44,7 +44,7 @@ class Record:
     @property
     def scale_bytes(self) -> int:
         """Return the bytes of the scales, which stand before the numbers."""
-        return 4 * self.layers * 2 * self.heads * self.width if self.precision == "int8" else 0
+        return 2 * self.layers * 2 * self.heads * self.width if self.precision == "int8" else 0
 
     @property
     def nbytes(self) -> int:
@@ -58,8 +58,8 @@ class Record:
         if self.precision == "bfloat16":
             return values.to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes()
         values = values.float()
-        scale = values.abs().amax(-2, keepdim=True) / 127
-        numbers = (values / scale.clamp(min=1e-30)).round().to(torch.int8)
+        scale = (values.abs().amax(-2, keepdim=True) / 127).half()
+        numbers = (values / scale.float().clamp(min=2.0**-24)).round().clamp(-127, 127).to(torch.int8)
         return scale.numpy().tobytes() + numbers.contiguous().numpy().tobytes()
 
     def decode(self, content: np.ndarray, dtype: torch.dtype) -> Float[Tensor, "layers 2 G L D"]:
@@ -67,7 +67,7 @@ class Record:
         if self.precision == "bfloat16":
             whole = torch.from_numpy(content.copy()).view(torch.bfloat16)
             return whole.view(self.shape).to(dtype)
-        head = torch.from_numpy(content[: self.scale_bytes].copy()).view(torch.float32)
+        head = torch.from_numpy(content[: self.scale_bytes].copy()).view(torch.float16).float()
         body = torch.from_numpy(content[self.scale_bytes :].copy()).view(torch.int8)
         scale = head.view(self.layers, 2, self.heads, 1, self.width)
         return (body.view(self.shape) * scale).to(dtype)

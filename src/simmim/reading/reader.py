@@ -17,12 +17,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from simmim.atomic import replaced_path
 from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.cache import ReadingCache
+from simmim.reading.embedding import Encoder
 from simmim.reading.folder import Document, Manifest, append, locked, read_manifest, write_manifest
 from simmim.reading.heads import Head
+from simmim.reading.indexing import write_vectors, write_words
 from simmim.reading.interface import decoder_of
 from simmim.reading.prompt import Prompt, Render
 from simmim.reading.quantized import Precision, Record
-from simmim.reading.tokens import Tokens, tokenize
+from simmim.reading.tokens import tokenize
 
 __all__ = ["Keep", "Progress", "Reader", "ReadingSettings"]
 
@@ -67,7 +69,8 @@ class Reader:
         render: writes a conversation with the model's template.
         heads: retrieval heads of the model, whose keys are the index.
         settings: how documents are read.
-        system: a message before the document; None for the template's own.
+        encoder: makes the vectors of sentences; None for an index without them.
+        source: what the user named to get the model.
     """
 
     def __init__(
@@ -79,11 +82,13 @@ class Reader:
         render: Render,
         heads: Sequence[Head],
         settings: ReadingSettings | None = None,
-        system: str | None = None,
+        encoder: Encoder | None = None,
+        source: str | None = None,
     ) -> None:
         self.model, self.tokenizer, self.fingerprint = model, tokenizer, fingerprint
+        self.encoder, self.source = encoder, source
         self.settings = settings or ReadingSettings()
-        self.prompt = Prompt(tokenizer, render, system)
+        self.prompt = Prompt(tokenizer, render)
         self.heads = list(heads)
         config: Any = decoder_of(model).config
         self.share = config.num_attention_heads // config.num_key_value_heads
@@ -103,6 +108,7 @@ class Reader:
             **{"segment": self.settings.segment, "near": self.settings.near, "chunk": self.settings.chunk},
             **{"keep": self.settings.keep, "precision": self.settings.precision},
             "heads": [list(pair) for pair in self.key_heads],
+            "encoder": None if self.encoder is None else self.encoder.fingerprint,
         }
 
     def read(
@@ -138,7 +144,12 @@ class Reader:
             if number is None:
                 number = self._begin(folder, manifest, text, name, digest, pages)
             if not manifest.documents[number].complete:
-                self._go_on(folder, manifest, number, progress)
+                self._read_tokens(folder, manifest, number, progress)
+                if self.encoder is not None:
+                    write_vectors(self.encoder, folder, manifest, number)
+                write_words(folder, manifest)
+                manifest.documents[number].indexed = True
+                write_manifest(folder, manifest)
         return number
 
     def open_manifest(self, folder: Path) -> Manifest:
@@ -148,7 +159,7 @@ class Reader:
             CheckpointError: it was made with another model or other settings.
         """
         if not (folder / "manifest.json").exists():
-            return Manifest(self.fingerprint, self.manifest_settings())
+            return Manifest(self.fingerprint, self.source, self.manifest_settings())
         manifest = read_manifest(folder)
         if manifest.model != self.fingerprint:
             raise CheckpointError(
@@ -170,12 +181,13 @@ class Reader:
         number = len(manifest.documents)
         append(folder / f"{number:04}.text", text.encode("utf-8"), 0)
         append(folder / f"{number:04}.tokens", np.stack([tokens.ids, tokens.starts]).tobytes(), 0)
-        manifest.documents.append(Document(name, digest, len(text), len(tokens.ids), 0, tokens.prompt, list(pages)))
+        document = Document(name, digest, len(text), len(tokens.ids), prompt=tokens.prompt, pages=list(pages))
+        manifest.documents.append(document)
         write_manifest(folder, manifest)
         return number
 
     @torch.inference_mode()
-    def _go_on(self, folder: Path, manifest: Manifest, number: int, progress: Progress | None) -> None:
+    def _read_tokens(self, folder: Path, manifest: Manifest, number: int, progress: Progress | None) -> None:
         document = manifest.documents[number]
         stem = folder / f"{number:04}"
         ids = np.fromfile(f"{stem}.tokens", dtype=np.int32, count=document.tokens)
@@ -230,10 +242,3 @@ class Reader:
 def _state_path(stem: Path, read: int) -> Path:
     return Path(f"{stem}.state-{read}")
 
-
-def load_tokens(folder: Path, number: int, document: Document) -> Tokens:
-    """Return the tokens of a document in a folder."""
-    from simmim.reading.folder import open_array
-
-    both = open_array(folder / f"{number:04}.tokens", np.int32, (2, document.tokens))
-    return Tokens(both[0], both[1], document.prompt)

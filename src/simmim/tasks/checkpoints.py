@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMConfig
 from simmim.tasks.model_folder import check_files, count_weights
+from simmim.tasks.quiet import quiet
 from simmim.tasks.trial import try_model, try_tokenizer
 
 __all__ = ["fetch_model", "fingerprint", "load_model", "load_tokenizer", "part_digests", "reads_source"]
@@ -90,6 +88,7 @@ def load_model(
     folder: Path,
     device: torch.device | str | None = None,
     auto_class: Any = AutoModelForSeq2SeqLM,
+    dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model for use.
@@ -98,6 +97,7 @@ def load_model(
         folder: folder to which `save_pretrained` wrote a model and its tokenizer; nothing is downloaded.
         device: device of the model; None takes the accelerator if there is one.
         auto_class: the Auto class of transformers for the expected kind of model.
+        dtype: of the weights; None computes in float32 on a CPU and as saved on an accelerator.
         **settings: override settings of the model's configuration.
 
     Returns:
@@ -110,7 +110,7 @@ def load_model(
     """
     _check_folder(folder)
     target = _find_device(device)
-    with _quiet():
+    with quiet():
         config = _config(folder, **settings)
         _check_kind(folder, config, auto_class)
         tokenizer = _read_tokenizer(folder)
@@ -127,8 +127,9 @@ def load_model(
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
         _check_weights(folder, report)
-        # Half precision is slow on many CPUs.
-        model = (model.float() if target.type == "cpu" else model.to(target)).eval()
+        if dtype is None:  # half precision is slow on many CPUs
+            dtype = torch.float32 if target.type == "cpu" else model.dtype
+        model = model.to(target, dtype).eval()
         try_model(model, tokenizer, folder)
     return model, tokenizer
 
@@ -238,19 +239,6 @@ def _check_weights(folder: Path, report: dict[str, Any]) -> None:
                 f"{folder}: the weights do not fit config.json: {len(keys)} {problem.replace('_', ' ')}, {keys[0]} "
                 "for one; use the config.json that was saved with them"
             )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence reports of transformers about problems that we check ourselves."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()  # useless for a single file
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
 
 
 def _root(error: BaseException) -> BaseException:

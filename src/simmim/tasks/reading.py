@@ -1,0 +1,140 @@
+"""Puts a reader together: a pretrained model, its retrieval heads and an encoder, for a folder that is read or asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+from simmim.errors import CheckpointError
+from simmim.reading.embedding import Encoder
+from simmim.reading.finder import Finder
+from simmim.reading.folder import read_manifest
+from simmim.reading.heads import HEADS_FILE, Head, load_heads
+from simmim.reading.interface import decoder_of
+from simmim.reading.lexical import LexicalIndex
+from simmim.reading.indexing import words_path
+from simmim.reading.opened import OpenFolder
+from simmim.reading.reader import Reader, ReadingSettings
+from simmim.tasks.checkpoints import load_model
+from simmim.tasks.model_folder import check_files
+from simmim.tasks.pretrained_weights import default_encoder, fast_dtype, find_weights, weights_fingerprint
+from simmim.tasks.quiet import quiet
+from simmim.tasks.templates import apply_template
+
+__all__ = ["Library", "load_encoder", "load_reader", "open_library"]
+
+_SHIPPED_HEADS = Path(__file__).parent.parent / "reading" / "heads"
+
+
+def load_reader(
+    name: str | None,
+    settings: ReadingSettings | None = None,
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    encode: bool = True,
+) -> Reader:
+    """Load a pretrained model for reading.
+
+    Args:
+        name: a folder, a GGUF file, a name on the hub; None for the default.
+        settings: how documents are read.
+        device: where the model computes; None takes the accelerator where there is one.
+        dtype: of the weights; None takes the one in which the device is fastest.
+        encode: whether sentences get vectors, if the encoder is installed.
+
+    Raises:
+        CheckpointError: the model is missing or damaged.
+        ConfigError: it is of a family that cannot read.
+    """
+    folder = find_weights(name)
+    model, tokenizer = load_model(
+        folder, device, AutoModelForCausalLM, dtype=fast_dtype(device) if dtype is None else dtype
+    )
+    model.set_attn_implementation("simmim")
+    heads = load_heads(folder / HEADS_FILE) or load_heads(_SHIPPED_HEADS / f"{_slug(folder)}.json") or all_heads(model)
+    encoder = default_encoder() if encode else None
+    return Reader(
+        model,
+        tokenizer,
+        fingerprint=weights_fingerprint(folder),
+        render=apply_template,
+        heads=heads,
+        settings=settings,
+        encoder=None if encoder is None else load_encoder(encoder, device),
+        source=name,
+    )
+
+
+def all_heads(model: torch.nn.Module) -> list[Head]:
+    """Return every query head of the middle layers, for a model whose retrieval heads are not known."""
+    config = decoder_of(model).config  # type: ignore[arg-type]
+    layers = range(config.num_hidden_layers // 4, config.num_hidden_layers * 2 // 3)
+    return [Head(layer, head) for layer in layers for head in range(config.num_attention_heads)]
+
+
+def load_encoder(folder: Path, device: str | None = None) -> Encoder:
+    """Load an encoder of sentences.
+
+    Raises:
+        CheckpointError: the folder or a part of it is missing or damaged.
+    """
+    check_files(folder, "config.json", "tokenizer.json")
+    closed = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, **closed)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **closed)
+    except Exception as error:
+        raise CheckpointError(f"{folder}: cannot load the encoder: {error}") from error
+    model = model.float().eval()
+    return Encoder(model if device is None else model.to(device), tokenizer, weights_fingerprint(folder))
+
+
+@dataclass(frozen=True)
+class Library:
+    """A folder of documents that can be asked.
+
+    Attributes:
+        reader: the model that read them.
+        opened: the documents.
+        finder: finds segments in them.
+    """
+
+    reader: Reader
+    opened: OpenFolder
+    finder: Finder
+
+
+def open_library(folder: Path, reader: Reader) -> Library:
+    """Open a folder of documents that a reader has read.
+
+    Raises:
+        CheckpointError: the folder is damaged, not read to its end, or of another model or encoder.
+    """
+    manifest = reader.open_manifest(folder)
+    opened = OpenFolder(folder, manifest)
+    lexical = LexicalIndex.load(words_path(folder, len(manifest.documents)), opened.segments)
+    return Library(reader, opened, Finder(reader, opened, lexical, reader.encoder))
+
+
+def settings_of(folder: Path) -> tuple[str | None, ReadingSettings, bool]:
+    """Return the model that read a folder, how, and whether it has vectors of sentences.
+
+    Raises:
+        CheckpointError: the folder is damaged.
+    """
+    manifest = read_manifest(folder)
+    names = ("segment", "near", "chunk", "keep", "precision")
+    try:
+        settings = ReadingSettings(**{name: manifest.settings[name] for name in names})
+        return manifest.source, settings, manifest.settings["encoder"] is not None
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: the manifest lacks the settings of the reading: {error}; read again") from error
+
+
+def _slug(folder: Path) -> str:
+    return folder.name.lower()
