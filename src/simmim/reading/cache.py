@@ -52,12 +52,20 @@ class ReadingCache(Cache, UnrotatedCache):  # type: ignore[misc]  # transformers
             for layer in decoder.layers
         ]
         super().__init__(layers=layers)
+        self._truth = decoder.config.model_type != "phi3"
         self.first: Int[Tensor, "B"] | None = None
         self.valid: Bool[Tensor, "B N"] | None = None
         self.queries: dict[int, Float[Tensor, "B H C D"]] | None = None
         self._end = 0
         self._plans: dict[int | None, Plan] = {}
         self._tables: dict[tuple[int | None, str | None], tuple[Tables, Tables]] = {}
+
+    def __bool__(self) -> bool:
+        """Return False for Phi-3, which in `generate` throws a true cache away where its frequencies change.
+
+        Keys without rotation need no other frequencies, and without the cache it would read with full attention.
+        """
+        return self._truth
 
     def begin(self, tokens: Tensor, mask: Tensor | None, position_ids: Tensor | None) -> None:
         """Take note of the padding of new tokens, before the first layer sees them.
