@@ -44,10 +44,11 @@ def _rope(**parameters: Any) -> dict[str, Any]:
 
 
 _LONG = {
+    "original_max_position_embeddings": 64,
     "rope_parameters": {
-        **{"rope_type": "longrope", "rope_theta": 100.0, "original_max_position_embeddings": 64},
+        **{"rope_type": "longrope", "rope_theta": 100.0},
         **{"short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 3.0, 4.0, 5.0], "factor": 4.0},
-    }
+    },
 }
 _PARTIAL = {"rope_theta": 100.0, "partial_rotary_factor": 0.5}
 _SLIDING = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 2}
@@ -70,9 +71,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "partial longrope": (
         "phi3",
         {
+            "original_max_position_embeddings": 64,
             "rope_parameters": _LONG["rope_parameters"]
             | _PARTIAL
-            | {"short_factor": [1.0, 1.2], "long_factor": [2.0, 4.0]}
+            | {"short_factor": [1.0, 1.2], "long_factor": [2.0, 4.0]},
         },
     ),
     "bias": ("llama", {"attention_bias": True}),

@@ -77,7 +77,7 @@ def _hand_over(decoder: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
         raise ConfigError(
             'output_attentions: expected False with a ReadingCache; load the model with "eager" attention'
         )
-    if decoder.training and decoder.is_gradient_checkpointing:
+    if decoder.training and any(layer.gradient_checkpointing for layer in decoder.layers):
         raise ConfigError("model: expected no gradient checkpointing with a ReadingCache; call model.eval() to read")
     tokens = kwargs.get("input_ids", args[0] if args else None)
     tokens = kwargs["inputs_embeds"] if tokens is None else tokens

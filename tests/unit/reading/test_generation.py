@@ -4,14 +4,15 @@ import copy
 
 import pytest
 import torch
-from transformers import TextStreamer
 from transformers.generation.streamers import BaseStreamer
 
 from reading_models import draw, own_attention, tiny
 from simmim.errors import ShapeError
+from simmim.reading import cache as cache_module
 from simmim.reading import local_attention
 from simmim.reading.cache import ReadingCache
 from simmim.reading.interface import FAMILIES
+from simmim.reading.local_attention import plan_blocks
 
 _MODES = {
     "greedy": {},
@@ -30,14 +31,8 @@ def _cache(model, **settings):
 
 def _write(model, ids, cache=None, **settings):
     torch.manual_seed(3)
-    more = {} if cache is None else {"past_key_values": cache}
-    return (
-        model.generate(ids, max_new_tokens=12, min_new_tokens=12, do_sample=False, **more)
-        if not settings
-        else (
-            model.generate(ids, **{"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False} | settings, **more)
-        )
-    )
+    plain = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False, "past_key_values": cache}
+    return model.generate(ids, **(plain | settings))
 
 
 def _logits(model, ids, cache, **settings):
@@ -83,7 +78,6 @@ class TestModes:
             def end(self):
                 self.tokens.append(-1)
 
-        assert issubclass(TextStreamer, BaseStreamer)
         model, ids, streamer = tiny("llama"), draw(1, 30), Collect()
         written = _write(model, ids, _cache(model), streamer=streamer)
         assert streamer.tokens == [*written[0].tolist(), -1]
@@ -242,8 +236,8 @@ def test_decoding_does_not_copy_the_cache():
 
 
 def test_one_plan_for_all_layers_of_a_kind(monkeypatch):
-    from simmim.reading import cache as module
-
     made = []
-    monkeypatch.setattr(module, "plan_blocks", lambda *args: made.append(args) or local_attention.plan_blocks(*args))
-    _logits(tiny("gemma3_text"), draw(1, 20), _cache(tiny("gemma3_text")))
+    monkeypatch.setattr(cache_module, "plan_blocks", lambda *args: made.append(args) or plan_blocks(*args))
+    model = tiny("gemma3_text")
+    _logits(model, draw(1, 20), _cache(model))
+    assert len(made) == 2
