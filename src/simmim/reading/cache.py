@@ -19,7 +19,7 @@ from simmim.reading.rotation import Rotation, Tables, layer_type_of, uses_rotati
 __all__ = ["ReadingCache", "ReadingLayer"]
 
 
-class ReadingCache(Cache, UnrotatedCache):  # type: ignore[misc]  # transformers is untyped
+class ReadingCache(Cache, UnrotatedCache):
     """Lets a pretrained model read a document of any length: every token attends to the sink and to near segments.
 
     Pass it as `past_key_values`. While `sink + near` covers the document the model computes what it computes with
@@ -47,7 +47,7 @@ class ReadingCache(Cache, UnrotatedCache):  # type: ignore[misc]  # transformers
         decoder = decoder_of(model)
         self.rotation = Rotation(decoder)
         self.window = Window(segment, near, sink * segment)
-        layers = [
+        layers: list[Any] = [
             ReadingLayer(Window(segment, near, sink * segment, sliding_window_of(layer.self_attn)))
             for layer in decoder.layers
         ]
@@ -129,7 +129,8 @@ class ReadingCache(Cache, UnrotatedCache):  # type: ignore[misc]  # transformers
             if kind not in self._tables:
                 self._tables[kind] = tables_of(plan, self.rotation, query, kind[1])
             tables = self._tables[kind]
-        return attend(query, *layer.gather(plan.keys), plan, self.rotation, tables, scale, softcap)
+        keys, values = layer.gather(plan.keys)
+        return attend(query, keys, values, plan, self.rotation, tables, scale, softcap)
 
     def plan(self, layer: int, chunk: int) -> Plan:
         """Return which keys the new tokens of a layer read; computed once a kind of layer and chunk."""

@@ -15,13 +15,16 @@ from simmim.reading.local_attention import Window
 __all__ = ["ReadingLayer"]
 
 
-class ReadingLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
+class ReadingLayer(DynamicLayer):
     """Keys and values of one layer, `[B, G, N, D]`, the first N tokens of a buffer that grows by half as it fills.
 
     Attributes:
         window: what the layer's tokens attend to.
         dropped: how many tokens behind the sink are no longer here.
     """
+
+    keys: Any  # tensors, once there is a token: transformers says `Tensor | None`
+    values: Any
 
     def __init__(self, window: Window) -> None:
         super().__init__()

@@ -25,10 +25,10 @@ class Rotation:
         decoder: the module that holds `layers` and `rotary_emb`.
     """
 
-    def __init__(self, decoder: nn.Module) -> None:
+    def __init__(self, decoder: Any) -> None:
         self.module: Any = decoder.rotary_emb
-        attention = decoder.layers[0].self_attn  # type: ignore[index, union-attr]  # a ModuleList
-        self.apply: Any = sys.modules[type(attention).__module__].apply_rotary_pos_emb  # type: ignore[attr-defined]
+        attention: Any = sys.modules[type(decoder.layers[0].self_attn).__module__]
+        self.apply: Any = attention.apply_rotary_pos_emb
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rotation:
         """Return itself: copies of a cache belong to the same model."""

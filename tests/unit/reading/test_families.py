@@ -40,8 +40,11 @@ class TestOwnAttention:
         shuffled = _plain(model, torch.cat([ids[:, torch.randperm(49)], ids[:, 49:]], 1))
         assert (shuffled[:, -1] - expected[:, -1]).abs().max() > 0.03 * expected.abs().max()
 
-    @pytest.mark.parametrize("chunks", [[50], [13, 1, 29, 7], [1] * 50], ids=["whole", "odd", "token by token"])
-    @pytest.mark.parametrize("block", [8, 128])
+    @pytest.mark.parametrize(
+        ("chunks", "block"),
+        [([50], 128), ([50], 8), ([13, 1, 29, 7], 8), ([1] * 50, 128)],
+        ids=["whole", "blocks", "odd", "token by token"],
+    )
     def test_equal_logits(self, case, chunks, block, monkeypatch):
         monkeypatch.setattr(local_attention, "_BLOCK", block)
         ids = draw(2, 50)
