@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from simmim.reading.rotation import Rotation
+from simmim.reading.rotation import Rotation, Tables
 
 __all__ = ["Plan", "Window", "attend", "plan_blocks"]
 
 _BLOCK = 128
-"""Query tokens that share a set of near keys. More: longer rows of keys; fewer: more copies of each key."""
+"""Query tokens that share a set of near keys. More: longer rows of keys; fewer: more copies of each key.
+
+Blocks are counted from the document's first token, whatever chunks it is read in: the place of far keys depends on
+the block, and the same token must get the same scores in a prompt, in a chunk and alone.
+"""
+
+Index = TypeVar("Index", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,20 @@ class Window:
         """Return how many tokens before itself a token can need, the sink left out."""
         return (self.near + 1) * self.segment if self.sliding is None else self.sliding
 
+    @property
+    def span(self) -> int:
+        """Return how many positions a block's frame has at most: the same for all layers of a model.
+
+        Rotary embeddings that depend on the length (dynamic, LongRoPE) take this one for longer documents.
+        """
+        return self.sink + (self.near + 1) * self.segment + _BLOCK
+
+    def lowest(self, token: Index) -> Index:
+        """Return the first near key of a token, both counted from the document's first token; may be negative."""
+        if self.sliding is not None:
+            return token - self.sliding + 1
+        return (token // self.segment - self.near) * self.segment
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -51,12 +72,14 @@ class Plan:
         positions: of the keys in the block's frame, [B, n, K].
         queries: positions of the queries in it, [T].
         visible: which keys a query attends to, [B, n, T, K].
+        lead: queries of the first block that stand before the chunk, [B].
     """
 
     keys: Int[Tensor, "B n K"]
     positions: Int[Tensor, "B n K"]
     queries: Int[Tensor, "T"]
     visible: Bool[Tensor, "B n T K"]
+    lead: Int[Tensor, "B"]
 
 
 def plan_blocks(
@@ -71,39 +94,38 @@ def plan_blocks(
         window: what a token may attend to.
         valid: which of the `past + chunk` tokens are no padding; None for all.
     """
-    device = first.device
-    size = min(chunk, _BLOCK)
-    blocks = -(-chunk // size)
-    sink = window.sink if window.sliding is None else 0
-    near = min(window.reach, past + (blocks - 1) * size)
-    starts = past + size * torch.arange(blocks, device=device)
-    queries = starts[:, None] + torch.arange(size, device=device)  # [n, T]
-    local = starts[:, None] + torch.arange(-near, size, device=device)  # [n, near + T]
+    device, end = first.device, past + chunk
+    inside = (past - first) % _BLOCK  # place of the chunk's first token in its block
+    whole = int(inside.max()) + chunk > _BLOCK
+    size, blocks = (_BLOCK, -(-(int(inside.max()) + chunk) // _BLOCK)) if whole else (chunk, 1)
+    lead = inside if whole else torch.zeros_like(inside)
+    begin = first[:, None, None]
+    starts = past - lead[:, None, None] + size * torch.arange(blocks, device=device)[:, None]  # [B, n, 1]
+    queries = starts + torch.arange(size, device=device)  # [B, n, T]
+    lowest = begin + window.lowest(queries - begin).clamp(min=0)
 
-    sinks = first[:, None, None] + torch.arange(sink, device=device)  # [B, 1, F]
-    natural = sinks - starts[:, None] + sink + near
-    compact = torch.arange(sink, device=device).expand_as(natural)
+    near = max(int((starts - lowest[..., :1]).max()), 0)
+    local = starts + torch.arange(-near, size, device=device)  # [B, n, near + T]
+    # before a token has lost sight of the first one nobody needs them twice
+    sink = min(window.sink, max(window.lowest(end - 1), 0)) if window.sliding is None else 0
+    sinks = begin + torch.arange(sink, device=device)  # [B, 1, F]
+
+    last = min(end - int(first.min()), window.span) - 1  # position of a block's last query
+    offset = last + 1 - size - starts
     # a far key is placed beside the near ones, but never farther from the block than it stands in the document
-    sink_positions = torch.maximum(compact, natural)
-    local_positions = torch.arange(sink, sink + near + size, device=device)
+    block = starts if whole else starts - inside[:, None, None]
+    compact = begin + window.lowest(block - begin) - window.sink + torch.arange(sink, device=device)
+    sink_positions = (torch.maximum(compact, sinks) + offset).clamp(max=last)
 
-    if window.sliding is None:
-        begin = first[:, None, None]
-        own = (queries - begin).div(window.segment, rounding_mode="floor")
-        lowest = torch.maximum(begin + (own - window.near) * window.segment, begin)  # [B, n, T]
-    else:
-        lowest = torch.maximum(queries - window.sliding + 1, first[:, None, None])
-    end = past + chunk
-    see_local = (local[:, None] >= lowest[..., None]) & (local[:, None] <= queries[..., None]) & (local < end)[:, None]
-    see_sink = sinks[..., None, :] < torch.minimum(lowest, queries)[..., None]
-    batch = len(first)
-    keys = torch.cat([sinks.expand(batch, blocks, sink), local.expand(batch, blocks, -1)], -1).clamp(0, end - 1)
-    visible = torch.cat([see_sink.expand(batch, blocks, size, sink), see_local], -1)
+    see_local = (local[..., None, :] >= lowest[..., None]) & (local[..., None, :] <= queries[..., None])
+    see_sink = sinks[..., None, :] < lowest[..., None]
+    keys = torch.cat([sinks.expand(-1, blocks, -1), local], -1).clamp(0, end - 1)
+    visible = torch.cat([see_sink, see_local], -1)
     if valid is not None:
-        rows = torch.arange(batch, device=device)[:, None, None]
+        rows = torch.arange(len(first), device=device)[:, None, None]
         visible = visible & valid[rows, keys][..., None, :]
-    positions = torch.cat([sink_positions, local_positions.expand(batch, blocks, -1)], -1)
-    return Plan(keys, positions, sink + near + torch.arange(size, device=device), visible)
+    positions = torch.cat([sink_positions, local + offset], -1)
+    return Plan(keys, positions, last + 1 - size + torch.arange(size, device=device), visible, lead)
 
 
 def attend(
@@ -111,8 +133,8 @@ def attend(
     keys: Float[Tensor, "B n G K D"],
     values: Float[Tensor, "B n G K D"],
     plan: Plan,
-    rotation: Rotation | None,
-    layer_type: str | None,
+    rotation: Rotation,
+    tables: tuple[Tables, Tables] | None,
     scale: float,
     softcap: float | None = None,
 ) -> Float[Tensor, "B C H D"]:
@@ -123,35 +145,67 @@ def attend(
         keys: of each block, gathered by `plan.keys`, without rotation; G heads of keys and values.
         values: likewise.
         plan: of the chunk.
-        rotation: of the model; None for a layer without positions.
-        layer_type: which frequencies of the rotation are the layer's.
+        rotation: of the model.
+        tables: of the queries' and of the keys' positions, from `tables_of`; None for a layer without positions.
         scale: factor of the scores.
         softcap: bound of the scores, `softcap · tanh(score / softcap)` (Gemma 2); None for no bound.
 
     Cost: C (F + W + T) H D multiplications, and a copy of the near keys for every block.
     """
-    batch, heads, chunk, width = query.shape
     blocks, size = plan.visible.shape[1:3]
-    groups = keys.shape[2]
-    missing = blocks * size - chunk
-    q = functional.pad(query, (0, 0, 0, missing)) if missing else query
-    q = q.unflatten(2, (blocks, size)).transpose(1, 2).flatten(0, 1)  # [B n, H, T, D]
+    heads, groups = query.shape[1], keys.shape[2]
+    q = _into_blocks(query, plan)  # [B n, H, T, D]
     k, v = keys.flatten(0, 1), values.flatten(0, 1)
-    if rotation is not None:
-        q = rotation.rotate(q, rotation.tables(plan.queries[None], q, layer_type))
-        k = rotation.rotate(k, rotation.tables(plan.positions.flatten(0, 1), k, layer_type))
+    if tables is not None:
+        q, k = rotation.rotate(q, tables[0]), rotation.rotate(k, tables[1])
     mask = plan.visible.flatten(0, 1)[:, None]
     # a padded query sees nothing: let it see everything, for a softmax over nothing is not a number
     mask = mask | ~mask.any(-1, keepdim=True)
     # The heads that share a key stand side by side as more queries of that key: no key is copied.
     share = heads // groups
     q = q.unflatten(1, (groups, share)).flatten(2, 3)
-    mask = mask.expand(-1, -1, size, -1).repeat(1, 1, share, 1)
+    mask = mask.repeat(1, 1, share, 1)
     if softcap is None:
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     else:
         scores = softcap * torch.tanh(q @ k.transpose(-1, -2) * scale / softcap)
-        weights = scores.masked_fill(~mask, -torch.inf).float().softmax(-1).to(v.dtype)
-        out = weights @ v
+        precise = torch.promote_types(scores.dtype, torch.float32)
+        out = scores.masked_fill(~mask, -torch.inf).softmax(-1, dtype=precise).to(v.dtype) @ v
     out = out.unflatten(2, (share, size)).flatten(1, 2)  # [B n, H, T, D]
-    return out.unflatten(0, (batch, blocks)).permute(0, 1, 3, 2, 4).reshape(batch, blocks * size, heads, width)[:, :chunk]
+    out = out.unflatten(0, (-1, blocks)).permute(0, 1, 3, 2, 4).flatten(1, 2)  # [B, n T, H, D]
+    return _out_of_blocks(out, plan, query.shape[2])
+
+
+def tables_of(plan: Plan, rotation: Rotation, like: Tensor, layer_type: str | None) -> tuple[Tables, Tables]:
+    """Return cosine and sine of the queries' and of the keys' positions.
+
+    Args:
+        plan: of the chunk.
+        rotation: of the model.
+        like: has the dtype of queries and keys.
+        layer_type: which frequencies of the rotation are the layer's.
+    """
+    return (
+        rotation.tables(plan.queries[None], like, layer_type),
+        rotation.tables(plan.positions.flatten(0, 1), like, layer_type),
+    )
+
+
+def _into_blocks(query: Float[Tensor, "B H C D"], plan: Plan) -> Float[Tensor, "Bn H T D"]:
+    """Cut the queries into blocks; the first and the last are filled up with queries of the chunk."""
+    batch, _, chunk, _ = query.shape
+    blocks, size = plan.visible.shape[1:3]
+    if blocks * size == chunk:
+        return query.unflatten(2, (blocks, size)).transpose(1, 2).flatten(0, 1)
+    index = (torch.arange(blocks * size, device=query.device) - plan.lead[:, None]).clamp(0, chunk - 1)
+    rows = torch.arange(batch, device=query.device)[:, None]
+    found = query.transpose(1, 2)[rows, index]  # [B, n T, H, D]
+    return found.unflatten(1, (blocks, size)).transpose(2, 3).flatten(0, 1)
+
+
+def _out_of_blocks(out: Float[Tensor, "B nT H D"], plan: Plan, chunk: int) -> Float[Tensor, "B C H D"]:
+    """Leave out the queries that filled the blocks up."""
+    if out.shape[1] == chunk:
+        return out
+    rows = torch.arange(len(out), device=out.device)[:, None]
+    return out[rows, plan.lead[:, None] + torch.arange(chunk, device=out.device)]
