@@ -17,7 +17,7 @@ from simmim.cli.cards import printable
 from simmim.cli.messages import complain, say
 from simmim.cli.read import check_dtype, read_into, torch_dtype
 from simmim.errors import ConfigError, SimMIMError
-from simmim.terminal import SafeConsole
+from simmim.terminal import SafeConsole, terminal_safe
 
 if TYPE_CHECKING:
     from simmim.reading.answering import Answer, Passage
@@ -107,7 +107,11 @@ def _answer(
     live = out.is_terminal and not as_json
     if many and not as_json:
         out.print(Text(printable(question), "bold"))
-    stream = TextStream(library.reader.tokenizer, lambda piece: out.out(printable_piece(piece), end="")) if live else None
+
+    def show(piece: str) -> None:
+        out.out(terminal_safe(piece), end="", highlight=False)
+
+    stream = TextStream(library.reader.tokenizer, show) if live else None
     found = answer(
         library.reader,
         library.opened,
@@ -131,13 +135,6 @@ def _answer(
         console = SafeConsole(stderr=not live, highlight=False)
         for line in passage_lines(found):
             console.print(Text(line, "dim"), soft_wrap=True)
-
-
-def printable_piece(piece: str) -> str:
-    """Return a piece of an answer without characters that steer a terminal."""
-    from simmim.terminal import terminal_safe
-
-    return terminal_safe(piece)
 
 
 def passage_lines(found: Answer) -> list[str]:

@@ -123,7 +123,7 @@ def answer(
         stopping_criteria=criteria,
         **settings,
     )[0, whole.shape[1] :].tolist()
-    text = reader.tokenizer.decode(written, skip_special_tokens=True).strip()
+    text = str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip()
     ends = reader.model.generation_config.eos_token_id
     complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
     seconds = time.perf_counter() - began

@@ -73,7 +73,9 @@ def make_trial(seed: int = 0, facts: int = 140, questions: int = 32) -> Trial:
     rng = random.Random(seed)
     pairs = [(place, fact) for place in _PLACES for fact in _FACTS]
     rng.shuffle(pairs)
-    text, asked, places = "", [], []
+    text = ""
+    asked: list[str] = []
+    places: list[int] = []
     for number, (place, (statement, question, kind)) in enumerate(pairs[:facts]):
         value = rng.choice(_VALUES[kind])
         words = {"place": place, "Place": place[0].upper() + place[1:], kind: value}

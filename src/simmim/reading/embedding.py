@@ -40,8 +40,8 @@ class Encoder:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for begin in range(0, len(order), 32):
             batch = order[begin : begin + 32]
-            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.model.device)
-            hidden = self.model(**inputs).last_hidden_state
+            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt")
+            hidden = self.model(**inputs.to(self.model.device)).last_hidden_state
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
             vectors = functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
             found[batch] = vectors.float().cpu().numpy()

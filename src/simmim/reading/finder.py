@@ -38,9 +38,7 @@ class Found:
     ranks: dict[str, int]
 
 
-def calibrated(
-    question: Float[Tensor, "heads Q S"], nothing: Float[Tensor, "heads R S"]
-) -> Float[Tensor, " S"]:
+def calibrated(question: Float[Tensor, "heads Q S"], nothing: Float[Tensor, "heads R S"]) -> Float[Tensor, " S"]:
     """Return the share of attention that a question gives each segment, less what no question gives it.
 
     Each token of the question spreads a share of 1 over the segments, per head.

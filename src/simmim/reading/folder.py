@@ -158,5 +158,7 @@ def locked(folder: Path) -> Iterator[None]:
         except ImportError:  # Windows
             pass
         except OSError as error:
-            raise CheckpointError(f"{folder}: another process reads into it; wait for it or name another folder") from error
+            raise CheckpointError(
+                f"{folder}: another process reads into it; wait for it or name another folder"
+            ) from error
         yield

@@ -34,7 +34,9 @@ def load_heads(path: Path) -> list[Head] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: expected retrieval heads in JSON: {error}; delete it to find them again") from error
+        raise CheckpointError(
+            f"{path}: expected retrieval heads in JSON: {error}; delete it to find them again"
+        ) from error
 
 
 def save_heads(path: Path, heads: Sequence[Head]) -> None:

@@ -63,7 +63,9 @@ class LexicalIndex:
         try:
             return cls(bm25s.BM25.load(str(folder), mmap=True), segments)
         except Exception as error:
-            raise CheckpointError(f"{folder}: cannot open the index of words: {error}; read the document again") from error
+            raise CheckpointError(
+                f"{folder}: cannot open the index of words: {error}; read the document again"
+            ) from error
 
     def scores(self, question: str) -> np.ndarray:
         """Return the score of each segment, float32; 0 where it shares no word with the question."""

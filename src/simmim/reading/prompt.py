@@ -1,4 +1,4 @@
-"""Splits a model's chat template around the document: the part before it is read once, the part after it with a question."""
+"""Splits a chat template around the document: what stands before it is read once, the rest with each question."""
 
 from __future__ import annotations
 

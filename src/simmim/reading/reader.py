@@ -173,9 +173,7 @@ class Reader:
             )
         return manifest
 
-    def _begin(
-        self, folder: Path, manifest: Manifest, text: str, name: str, digest: str, pages: Sequence[int]
-    ) -> int:
+    def _begin(self, folder: Path, manifest: Manifest, text: str, name: str, digest: str, pages: Sequence[int]) -> int:
         """Write the text and its tokens."""
         tokens = tokenize(self.tokenizer, self.prompt.before(), text)
         number = len(manifest.documents)
@@ -241,4 +239,3 @@ class Reader:
 
 def _state_path(stem: Path, read: int) -> Path:
     return Path(f"{stem}.state-{read}")
-

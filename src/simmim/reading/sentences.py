@@ -8,7 +8,9 @@ from collections.abc import Iterator
 __all__ = ["sentences"]
 
 # the end of a sentence, a blank line, or the end of a line that begins a list item, a heading or a table row
-_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ])|(?<=[。！？；])|\n\s*\n\s*|\n(?=\s*(?:[-*•#|]|\d+[.)]\s))")
+_END = re.compile(
+    r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9À-Þ])|(?<=[。！？；])|\n\s*\n\s*|\n(?=\s*(?:[-*•#|]|\d+[.)]\s))"
+)
 _LONGEST = 600
 _SHORTEST = 24
 

@@ -1,4 +1,4 @@
-"""Finds the weights of a pretrained model: a folder, a name on the hub, a GGUF file, or the default's Python package."""
+"""Finds the weights of a pretrained model: a folder, a hub name, a GGUF file, or the default's Python package."""
 
 from __future__ import annotations
 
@@ -69,12 +69,14 @@ def convert_gguf(path: Path) -> Path:
     Raises:
         CheckpointError: the file cannot be read, or the package `gguf` is missing.
     """
-    size, digest = file_digest(path)
+    digest = file_digest(path)[1]
     folder = cache_folder() / "models" / f"{path.stem}-{digest[:12]}"
     if (folder / "config.json").exists():
         return folder
     if importlib.util.find_spec("gguf") is None:
-        raise CheckpointError(f'{path}: a GGUF file needs the package gguf; install it with: pip install "simmim[read]"')
+        raise CheckpointError(
+            f'{path}: a GGUF file needs the package gguf; install it with: pip install "simmim[read]"'
+        )
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}

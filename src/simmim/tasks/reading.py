@@ -1,4 +1,4 @@
-"""Puts a reader together: a pretrained model, its retrieval heads and an encoder, for a folder that is read or asked."""
+"""Puts a reader together: a pretrained model, its retrieval heads and an encoder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
 from simmim.reading.folder import read_manifest
 from simmim.reading.heads import HEADS_FILE, Head, load_heads
+from simmim.reading.indexing import words_path
 from simmim.reading.interface import decoder_of
 from simmim.reading.lexical import LexicalIndex
-from simmim.reading.indexing import words_path
 from simmim.reading.opened import OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
 from simmim.tasks.checkpoints import load_model
@@ -133,7 +133,9 @@ def settings_of(folder: Path) -> tuple[str | None, ReadingSettings, bool]:
         settings = ReadingSettings(**{name: manifest.settings[name] for name in names})
         return manifest.source, settings, manifest.settings["encoder"] is not None
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: the manifest lacks the settings of the reading: {error}; read again") from error
+        raise CheckpointError(
+            f"{folder}: the manifest lacks the settings of the reading: {error}; read again"
+        ) from error
 
 
 def _slug(folder: Path) -> str:
