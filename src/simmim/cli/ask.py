@@ -15,7 +15,7 @@ from rich.text import Text
 
 from simmim.cli.cards import printable
 from simmim.cli.messages import complain, say
-from simmim.cli.read import check_dtype, read_into, torch_dtype
+from simmim.cli.read import check_dtype, read_into, say_calibrating, torch_dtype
 from simmim.errors import ConfigError, SimMIMError
 from simmim.terminal import SafeConsole, terminal_safe
 
@@ -86,8 +86,11 @@ def open_document(
 
     if is_folder:
         source, settings, encode = settings_of(path)
-        return open_library(path, load_reader(model or source, settings, device=device, dtype=dtype, encode=encode))
-    reader = load_reader(model, device=device, dtype=dtype)
+        reader = load_reader(
+            model or source, settings, device=device, dtype=dtype, encode=encode, calibrating=say_calibrating
+        )
+        return open_library(path, reader)
+    reader = load_reader(model, device=device, dtype=dtype, calibrating=say_calibrating)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simmim-", ignore_cleanup_errors=True)))
     if not quiet:
         say(f"{document}: reading it; to ask again at once, keep it: simmim read {document} -o {path.stem}.simmim")

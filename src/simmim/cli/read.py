@@ -20,7 +20,7 @@ from simmim.terminal import SafeConsole
 if TYPE_CHECKING:
     from simmim.reading.reader import Reader
 
-__all__ = ["DTYPES", "check_dtype", "read", "read_into", "torch_dtype"]
+__all__ = ["DTYPES", "check_dtype", "read", "read_into", "say_calibrating", "torch_dtype"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -69,7 +69,9 @@ def read(
         from simmim.reading.reader import ReadingSettings
         from simmim.tasks.reading import load_reader
 
-        reader = load_reader(model, ReadingSettings(keep=keep), device=device, dtype=torch_dtype(dtype))
+        reader = load_reader(
+            model, ReadingSettings(keep=keep), device=device, dtype=torch_dtype(dtype), calibrating=say_calibrating
+        )
         failures += read_into(output, reader, found.names, encoding, as_json=as_json, quiet=quiet)
     for failure in failures:
         complain(failure)
@@ -122,6 +124,11 @@ def _progress(quiet: bool) -> Progress:
     console = SafeConsole(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+
+
+def say_calibrating() -> None:
+    """Say why the first use of a model takes longer."""
+    say("looking for the retrieval heads of this model, once")
 
 
 def check_dtype(dtype: str | None) -> None:

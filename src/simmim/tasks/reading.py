@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,18 +10,18 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from simmim.errors import CheckpointError
+from simmim.reading.calibrating import find_heads
 from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
 from simmim.reading.folder import read_manifest
-from simmim.reading.heads import HEADS_FILE, Head, load_heads
+from simmim.reading.heads import HEADS_FILE, load_heads, save_heads
 from simmim.reading.indexing import words_path
-from simmim.reading.interface import decoder_of
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.opened import OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
 from simmim.tasks.checkpoints import load_model
 from simmim.tasks.model_folder import check_files
-from simmim.tasks.pretrained_weights import default_encoder, fast_dtype, find_weights, weights_fingerprint
+from simmim.tasks.pretrained_weights import cache_folder, default_encoder, fast_dtype, find_weights, weights_fingerprint
 from simmim.tasks.quiet import quiet
 from simmim.tasks.templates import apply_template
 
@@ -36,8 +37,11 @@ def load_reader(
     device: str | None = None,
     dtype: torch.dtype | None = None,
     encode: bool = True,
+    calibrating: Callable[[], None] | None = None,
 ) -> Reader:
     """Load a pretrained model for reading.
+
+    The retrieval heads of a model that has none beside its weights are looked for once, and kept in the cache folder.
 
     Args:
         name: a folder, a GGUF file, a name on the hub; None for the default.
@@ -45,6 +49,7 @@ def load_reader(
         device: where the model computes; None takes the accelerator where there is one.
         dtype: of the weights; None takes the one in which the device is fastest.
         encode: whether sentences get vectors, if the encoder is installed.
+        calibrating: called before the retrieval heads are looked for, which takes a minute or more.
 
     Raises:
         CheckpointError: the model is missing or damaged.
@@ -55,25 +60,26 @@ def load_reader(
         folder, device, AutoModelForCausalLM, dtype=fast_dtype(device) if dtype is None else dtype
     )
     model.set_attn_implementation("simmim")
-    heads = load_heads(folder / HEADS_FILE) or load_heads(_SHIPPED_HEADS / f"{_slug(folder)}.json") or all_heads(model)
-    encoder = default_encoder() if encode else None
-    return Reader(
+    fingerprint, encoder = weights_fingerprint(folder), default_encoder() if encode else None
+    found = cache_folder() / "heads" / f"{fingerprint}.json"
+    heads = load_heads(folder / HEADS_FILE) or load_heads(_SHIPPED_HEADS / f"{folder.name.lower()}.json")
+    heads = heads or load_heads(found)
+    reader = Reader(
         model,
         tokenizer,
-        fingerprint=weights_fingerprint(folder),
+        fingerprint=fingerprint,
         render=apply_template,
-        heads=heads,
+        heads=heads or [],
         settings=settings,
         encoder=None if encoder is None else load_encoder(encoder, device),
         source=name,
     )
-
-
-def all_heads(model: torch.nn.Module) -> list[Head]:
-    """Return every query head of the middle layers, for a model whose retrieval heads are not known."""
-    config = decoder_of(model).config  # type: ignore[arg-type]
-    layers = range(config.num_hidden_layers // 4, config.num_hidden_layers * 2 // 3)
-    return [Head(layer, head) for layer in layers for head in range(config.num_attention_heads)]
+    if not heads:
+        if calibrating is not None:
+            calibrating()
+        reader.heads = find_heads(reader)
+        save_heads(found, reader.heads)
+    return reader
 
 
 def load_encoder(folder: Path, device: str | None = None) -> Encoder:
@@ -136,7 +142,3 @@ def settings_of(folder: Path) -> tuple[str | None, ReadingSettings, bool]:
         raise CheckpointError(
             f"{folder}: the manifest lacks the settings of the reading: {error}; read again"
         ) from error
-
-
-def _slug(folder: Path) -> str:
-    return folder.name.lower()
