@@ -57,7 +57,7 @@ def main() -> int:
 
 @torch.inference_mode()
 def measure(reader: Reader, text: str, length: int, longest_full: int) -> dict[str, Any]:
-    """Measure one length: processor seconds to read by ours and in full, time to answer, bytes on disk and in memory."""
+    """Measure one length: processor seconds to read by ours and in full, time to answer, bytes used."""
     ids = torch.tensor([reader.tokenizer(text)["input_ids"][:length]])
     text = str(reader.tokenizer.decode(ids[0]))
     row: dict[str, Any] = {"tokens": length, "local_seconds": _forward(reader, ids, ReadingCache(reader.model))}
