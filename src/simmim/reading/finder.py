@@ -124,8 +124,9 @@ class Finder:
         whole, parts = [], []
         for document in self._opened.documents:
             segments, sentences, owners = document.vectors(encoder.width)
-            whole.append(np.asarray(segments, dtype=np.float32) @ asked)
-            similar = np.asarray(sentences, dtype=np.float32) @ asked
+            with np.errstate(invalid="ignore", over="ignore"):  # of a damaged file
+                whole.append(np.asarray(segments, dtype=np.float32) @ asked)
+                similar = np.asarray(sentences, dtype=np.float32) @ asked
             document.check("vectors", whole[-1])
             document.check("vectors", similar)
             parts.append(best_sentence(similar, owners, document.segments))

@@ -200,7 +200,7 @@ def open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
     try:
         return np.memmap(path, dtype, "r", shape=shape)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot map it into memory: {error}") from error
+        raise CheckpointError(f"{path}: cannot map it into memory: {error}; {AGAIN}") from error
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def open_library(folder: Path, reader: Reader) -> Library:
         )
     manifest = reader.open_manifest(folder)
     opened = OpenFolder(folder, manifest)
+    for document in opened.documents:
+        _ = document.text, document.tokens  # damage is found here, not after an answer was written
     lexical = LexicalIndex.load(words_path(folder, len(manifest.documents)), opened.segments)
     return Library(reader, opened, Finder(reader, opened, lexical, reader.encoder))
 
