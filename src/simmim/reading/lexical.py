@@ -17,7 +17,9 @@ __all__ = ["LexicalIndex", "words"]
 
 # Chinese, Japanese and Thai write no spaces: their characters count alone and in pairs.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
+# Marks of Hebrew, Arabic and the scripts of India, without which a word would fall apart: `\w` holds letters alone.
+_MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+_WORD = re.compile(rf"[{_UNSPACED}]+|(?:[^\W{_UNSPACED}]|[{_MARKS}])+")
 
 
 def words(text: str) -> list[str]:
