@@ -14,7 +14,7 @@ from simmim.atomic import replaced_folder
 from simmim.errors import CheckpointError
 from simmim.files import file_digest, open_regular
 from simmim.reading.folder import named
-from simmim.tasks.checkpoints import fetch_model
+from simmim.tasks.checkpoints import fetch_model, find_device
 from simmim.tasks.quiet import quiet
 
 __all__ = [
@@ -108,10 +108,15 @@ def convert_gguf(path: Path) -> Path:
 
 
 def fast_dtype(device: torch.device | str | None) -> torch.dtype:
-    """Return the dtype in which a device computes fastest: bfloat16 where there is hardware for it, else float32."""
-    if device is None:
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device is None or torch.device(device).type == "cpu":
+    """Return the dtype in which a device computes fastest: bfloat16 where there is hardware for it, else float32.
+
+    Args:
+        device: its name; None takes the accelerator if there is one.
+
+    Raises:
+        ConfigError: this machine lacks it.
+    """
+    if find_device(device).type == "cpu":
         supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return torch.bfloat16 if supported else torch.float32
     return torch.bfloat16

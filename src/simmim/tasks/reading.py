@@ -55,7 +55,7 @@ def load_reader(
 
     Raises:
         CheckpointError: the model is missing or damaged.
-        ConfigError: it is of a family that cannot read.
+        ConfigError: it is of a family that cannot read, or this machine lacks the device.
     """
     if importlib.util.find_spec("bm25s") is None:  # before a long reading, not at its end
         raise ConfigError('reading needs the package bm25s; install it with: pip install "simmim[read]"')
@@ -97,10 +97,13 @@ def load_encoder(folder: Path, device: str | None = None) -> Encoder:
     closed = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
-            model = AutoModel.from_pretrained(folder, use_safetensors=True, **closed)
+            model, report = AutoModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **closed)
             tokenizer = AutoTokenizer.from_pretrained(folder, **closed)
     except Exception as error:
         raise CheckpointError(f"{folder}: cannot load the encoder: {error}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler"))
+    if missing:
+        raise CheckpointError(f"{folder}: cannot load the encoder: {missing[0]} is missing from the weights")
     model = model.float().eval()
     return Encoder(model if device is None else model.to(device), tokenizer, weights_fingerprint(folder))
 
