@@ -103,34 +103,43 @@ def answer(
     check_text("question", messages[-1]["content"])
     began = time.perf_counter()
     after = reader.prompt.after(messages)
-    window = decoder_of(reader.model).config.max_position_embeddings
-    space = window - len(after) - int(settings.get("max_new_tokens", 20))
-    if space < 4 * reader.settings.segment:
-        raise DataError(
-            f"question: expected at most {window - 4 * reader.settings.segment:,} tokens with the conversation and the "
-            f"answer, which the model's window of {window:,} leaves, got {window - space:,}; shorten it"
-        )
+    space = _space(reader, len(after) + int(settings.get("max_new_tokens", 20)))
     found = finder.find(messages[-1]["content"], passages)
     chosen = fitting(found, opened, space // reader.settings.segment - 1)
     cache, ids = recall(reader, opened, chosen)
     whole = torch.tensor([[*ids, *after]], device=reader.model.device)
     clock = _Clock()
     generate: Any = reader.model.generate
-    criteria = StoppingCriteriaList([*(stopping_criteria or []), clock])
     written = generate(
         input_ids=whole,
         attention_mask=torch.ones_like(whole),
         past_key_values=cache,
         streamer=streamer,
-        stopping_criteria=criteria,
+        stopping_criteria=StoppingCriteriaList([*(stopping_criteria or []), clock]),
         **settings,
     )[0, whole.shape[1] :].tolist()
     text = str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip()
     ends = reader.model.generation_config.eos_token_id
     complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
-    seconds = time.perf_counter() - began
-    first = (clock.first or time.perf_counter()) - began
-    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], len(written), seconds, first)
+    ended = time.perf_counter()
+    spent, first = ended - began, (clock.first or ended) - began
+    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], len(written), spent, first)
+
+
+def _space(reader: Reader, taken: int) -> int:
+    """Return the tokens of the model's window that question and answer leave for passages.
+
+    Raises:
+        DataError: they are too few.
+    """
+    window: int = decoder_of(reader.model).config.max_position_embeddings
+    most = window - 4 * reader.settings.segment
+    if taken > most:
+        raise DataError(
+            f"question: expected at most {most:,} tokens with the conversation and the answer, which the model's "
+            f"window of {window:,} leaves, got {taken:,}; shorten it"
+        )
+    return window - taken
 
 
 class _Clock:

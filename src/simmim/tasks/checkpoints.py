@@ -234,10 +234,10 @@ def find_device(device: torch.device | str | None) -> torch.device:
     return found
 
 
-def _cast(model: PreTrainedModel, target: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def _cast(model: Any, target: torch.device, dtype: torch.dtype) -> Any:
     """Move a model and cast its weights; what is computed anew at each start keeps its precision.
 
-    Frequencies of rotary embeddings in bfloat16 would be off by 0.2 %, at a distance of 1,000 tokens by a radian.
+    Frequencies of rotary embeddings in bfloat16 would be off by 0.2 %, at a distance of 1,000 tokens up to a radian.
     """
     saved = model.state_dict().keys()
     computed = {name: buffer for name, buffer in model.named_buffers() if name not in saved}
