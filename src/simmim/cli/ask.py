@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from simmim.cli.cards import printable
+from simmim.cli.inputs import STANDARD_INPUT
 from simmim.cli.messages import complain, say
 from simmim.cli.read import check_dtype, read_into, say_calibrating, torch_dtype
-from simmim.errors import ConfigError, SimMIMError
+from simmim.errors import ConfigError, DataError, SimMIMError
 from simmim.terminal import SafeConsole, terminal_safe
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def ask(
 ) -> None:
     """Answer questions about documents of any length, and show the passages that were read for each answer."""
     check_dtype(dtype)
-    asked = questions or [line.strip() for line in sys.stdin if line.strip()]
+    if document == STANDARD_INPUT and not questions:
+        raise ConfigError("QUESTION: expected a question after -, standard input is the document")
+    asked = questions or _piped_questions()
     if not asked:
         raise ConfigError("QUESTION: expected a question, got none; write it after the document, or into a pipe")
     failed = 0
@@ -65,6 +68,19 @@ def ask(
                 failed += 1
     if failed:
         raise typer.Exit(1)
+
+
+def _piped_questions() -> list[str]:
+    """Return the lines of standard input.
+
+    Raises:
+        DataError: they are no UTF-8.
+    """
+    try:
+        lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input: expected questions in UTF-8: {error}; convert them") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def open_document(
@@ -82,6 +98,8 @@ def open_document(
         from simmim.reading.folder import read_manifest
 
         read_manifest(path)  # before torch is imported
+    elif document != STANDARD_INPUT and not path.exists():
+        raise DataError(f"{document}: expected a document, or the folder that simmim read wrote, there is none")
     from simmim.tasks.reading import load_reader, open_library, settings_of
 
     if is_folder:

@@ -15,6 +15,7 @@ from transformers import StoppingCriteriaList
 from transformers.cache_utils import DynamicCache
 from transformers.generation.streamers import BaseStreamer
 
+from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Finder, Found, with_neighbours
@@ -97,38 +98,48 @@ def answer(
         **settings: arguments of `generate`.
 
     Raises:
-        DataError: the question is blank, or longer than the model's window has space for.
+        DataError: the question is blank, no valid Unicode, or longer than the model's window has space for.
     """
+    check_text("question", messages[-1]["content"])
     began = time.perf_counter()
     after = reader.prompt.after(messages)
-    window = decoder_of(reader.model).config.max_position_embeddings
-    space = window - len(after) - int(settings.get("max_new_tokens", 20))
-    if space < 4 * reader.settings.segment:
-        raise DataError(
-            f"question: expected at most {window - 4 * reader.settings.segment:,} tokens with the conversation and the "
-            f"answer, which the model's window of {window:,} leaves, got {window - space:,}; shorten it"
-        )
+    space = _space(reader, len(after) + int(settings.get("max_new_tokens", 20)))
     found = finder.find(messages[-1]["content"], passages)
     chosen = fitting(found, opened, space // reader.settings.segment - 1)
     cache, ids = recall(reader, opened, chosen)
     whole = torch.tensor([[*ids, *after]], device=reader.model.device)
     clock = _Clock()
     generate: Any = reader.model.generate
-    criteria = StoppingCriteriaList([*(stopping_criteria or []), clock])
     written = generate(
         input_ids=whole,
         attention_mask=torch.ones_like(whole),
         past_key_values=cache,
         streamer=streamer,
-        stopping_criteria=criteria,
+        stopping_criteria=StoppingCriteriaList([*(stopping_criteria or []), clock]),
         **settings,
     )[0, whole.shape[1] :].tolist()
     text = str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip()
     ends = reader.model.generation_config.eos_token_id
     complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
-    seconds = time.perf_counter() - began
-    first = (clock.first or time.perf_counter()) - began
-    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], len(written), seconds, first)
+    ended = time.perf_counter()
+    spent, first = ended - began, (clock.first or ended) - began
+    return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], len(written), spent, first)
+
+
+def _space(reader: Reader, taken: int) -> int:
+    """Return the tokens of the model's window that question and answer leave for passages.
+
+    Raises:
+        DataError: they are too few.
+    """
+    window: int = decoder_of(reader.model).config.max_position_embeddings
+    most = window - 4 * reader.settings.segment
+    if taken > most:
+        raise DataError(
+            f"question: expected at most {most:,} tokens with the conversation and the answer, which the model's "
+            f"window of {window:,} leaves, got {taken:,}; shorten it"
+        )
+    return window - taken
 
 
 class _Clock:
@@ -178,7 +189,9 @@ def recall(reader: Reader, opened: OpenFolder, chosen: Sequence[Segment]) -> tup
         document = opened.documents[segment.document]
         count = min(length, document.about.tokens - segment.number * length)
         content = np.asarray(document.keys(reader.record)[segment.number])
-        parts.append(reader.record.decode(content, reader.model.dtype)[..., :count, :])
+        values = reader.record.decode(content, reader.model.dtype)[..., :count, :]
+        document.check("keys", values.float().numpy())
+        parts.append(values)
     return rotated_cache(decoder, torch.cat(parts, -2).to(reader.model.device)), ids
 
 

@@ -35,8 +35,7 @@ def question_queries(
         heads: query heads.
 
     Returns:
-        In the order of `heads`; Q tokens are those that differ from the template's, and the last of the template,
-        behind which the answer begins.
+        In the order of `heads`; Q tokens are those that differ from the template's, at least one.
     """
     after = prompt.after([{"role": "user", "content": question}])
     frame = prompt.after([{"role": "user", "content": ""}])

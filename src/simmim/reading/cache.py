@@ -150,10 +150,15 @@ class ReadingCache(Cache, UnrotatedCache):
         """
         if self.first is not None and (len(self.first) != 1 or self.valid is not None):
             raise ShapeError("drop: expected one document without padding; use a cache for each document")
-        kept = max(layer.window.reach for layer in self.layers)
+        kept = self.kept - self.window.sink
         for layer in self.layers:
             if layer.is_initialized:
                 layer.drop(kept)
+
+    @property
+    def kept(self) -> int:
+        """Return how many tokens of each layer `drop` leaves: the sink and the last ones."""
+        return self.window.sink + max(layer.window.reach for layer in self.layers)
 
     def load(self, keys_and_values: Float[Tensor, "layers 2 G M D"], read: int) -> None:
         """Go on behind `read` tokens, of which the keys and values of the sink and the last ones are given."""

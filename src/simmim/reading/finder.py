@@ -30,12 +30,12 @@ class Found:
     Attributes:
         segment: which one.
         score: sum of the reciprocal ranks.
-        ranks: its rank by each index, from 0.
+        ranks: its rank by each index, from 0; of segments with the same score the mean of theirs.
     """
 
     segment: Segment
     score: float
-    ranks: dict[str, int]
+    ranks: dict[str, float]
 
 
 def calibrated(question: Float[Tensor, "heads Q S"], nothing: Float[Tensor, "heads R S"]) -> Float[Tensor, " S"]:
@@ -47,13 +47,14 @@ def calibrated(question: Float[Tensor, "heads Q S"], nothing: Float[Tensor, "hea
 
 
 def fuse(scores: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the sum of reciprocal ranks of each segment (Cormack et al. 2009), and its rank by each index."""
+    """Return the sum of reciprocal ranks of each segment (Cormack et al. 2009), and its rank by each index.
+
+    Segments with the same score have the mean of their ranks: an index that knows nothing prefers none.
+    """
     ranks = {}
     for name, values in scores.items():
-        order = np.argsort(-values, kind="stable")
-        rank = np.empty(len(values), dtype=np.int64)
-        rank[order] = np.arange(len(values))
-        ranks[name] = rank
+        _, which, counts = np.unique(-values, return_inverse=True, return_counts=True)
+        ranks[name] = (np.cumsum(counts) - (counts + 1) / 2)[which]
     total = np.zeros(len(next(iter(scores.values()))))
     for rank in ranks.values():
         total += 1 / (_SOFT + rank)
@@ -89,7 +90,7 @@ class Finder:
         total, ranks = fuse(self.scores(question))
         best = np.argsort(-total, kind="stable")[:count]
         return [
-            Found(self._opened.locate(int(i)), float(total[i]), {name: int(rank[i]) for name, rank in ranks.items()})
+            Found(self._opened.locate(int(i)), float(total[i]), {name: float(rank[i]) for name, rank in ranks.items()})
             for i in best
         ]
 
@@ -111,26 +112,34 @@ class Finder:
         pairs = reader.key_heads
         which = [pairs.index((head.layer, head.head // reader.share)) for head in reader.heads]
         width, length = reader.record.width, reader.settings.segment
-        return torch.cat(
-            [segment_scores(queries, each.index(len(pairs), width), which, length) for each in self._opened.documents],
-            -1,
-        )
+        found = []
+        for document in self._opened.documents:
+            scores = segment_scores(queries, document.index(len(pairs), width), which, length)
+            document.check("index", scores.cpu().numpy())
+            found.append(scores)
+        return torch.cat(found, -1)
 
     def _meaning(self, question: str, encoder: Encoder) -> dict[str, np.ndarray]:
         [asked] = encoder.encode([question])
         whole, parts = [], []
         for document in self._opened.documents:
             segments, sentences, owners = document.vectors(encoder.width)
-            whole.append(np.asarray(segments, dtype=np.float32) @ asked)
-            parts.append(best_sentence(np.asarray(sentences, dtype=np.float32) @ asked, owners, document.segments))
+            with np.errstate(invalid="ignore", over="ignore"):  # of a damaged file
+                whole.append(np.asarray(segments, dtype=np.float32) @ asked)
+                similar = np.asarray(sentences, dtype=np.float32) @ asked
+            document.check("vectors", whole[-1])
+            document.check("vectors", similar)
+            parts.append(best_sentence(similar, owners, document.segments))
         return {"meaning": np.concatenate(whole), "sentence": np.concatenate(parts)}
 
 
 def best_sentence(similar: np.ndarray, owners: np.ndarray, segments: int) -> np.ndarray:
     """Return the similarity of each segment's best sentence; -1 for a segment without any."""
     best = np.full(segments, -1.0, dtype=np.float32)
-    for first_or_last in range(2):  # a sentence of 600 characters reaches over more segments than these two rarely
-        np.maximum.at(best, owners[:, first_or_last], similar)
+    lengths = owners[:, 1] - owners[:, 0]
+    for step in range(int(lengths.max(initial=-1)) + 1):
+        reaching = lengths >= step
+        np.maximum.at(best, owners[reaching, 0] + step, similar[reaching])
     return best
 
 

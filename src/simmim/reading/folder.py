@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,11 +17,27 @@ import numpy as np
 
 from simmim.atomic import replaced_file
 from simmim.errors import CheckpointError
+from simmim.files import read_regular_text
 
-__all__ = ["FORMAT", "Document", "Manifest", "append", "locked", "open_array", "read_manifest", "write_manifest"]
+__all__ = [
+    "AGAIN",
+    "FORMAT",
+    "Document",
+    "Manifest",
+    "append",
+    "locked",
+    "named",
+    "open_array",
+    "read_manifest",
+    "write_manifest",
+]
 
 FORMAT = "simmim-reading-1"
+AGAIN = "read the documents again into a new folder"
+"""What to do about a damaged file: a document that a folder holds is not read again into it."""
 _NAME = "manifest.json"
+_LARGEST = 2**40
+"""No count in a manifest is larger: a document of so many tokens would be read for years."""
 
 
 @dataclass
@@ -86,33 +105,65 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / _NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular_text(path))
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder}: expected the folder of a document that was read, it has no {_NAME}; make one with: "
             f"simmim read FILE -o {folder}"
         ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a manifest in JSON, cannot read it: {error}; read again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: expected a manifest in JSON, cannot read it: {error}; {AGAIN}") from error
     try:
         if content["format"] != FORMAT:
-            raise CheckpointError(f"{path}: expected format {FORMAT}, got {content['format']!r}; read again")
+            raise CheckpointError(f"{path}: expected format {FORMAT}, got {content['format']!r}; {AGAIN}")
         documents = [Document(**document) for document in content["documents"]]
-        manifest = Manifest(str(content["model"]), content["source"], dict(content["settings"]), documents)
+        manifest = Manifest(content["model"], content["source"], dict(content["settings"]), documents)
+        if not isinstance(manifest.model, str) or not isinstance(manifest.source, str | None):
+            raise ValueError(f"model {manifest.model!r} and source {manifest.source!r} are no names")
         for document in documents:
-            if not 0 <= document.read <= document.tokens or not isinstance(document.name, str):
-                raise ValueError(f"document {document.name!r}: read {document.read} of {document.tokens} tokens")
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a manifest of a read document: {error}; read again") from error
+            _check(document)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{path}: expected the manifest of a reading: {reason}; {AGAIN}") from error
     return manifest
+
+
+def _check(document: Document) -> None:
+    """Raise if numbers of a document cannot belong together.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if not isinstance(document.name, str) or not isinstance(document.sha256, str):
+        raise ValueError(f"document {document.name!r}: its name and its digest are no texts")
+    for name in ("characters", "tokens", "read", "prompt", "sentences", "vectors"):
+        value = getattr(document, name)
+        if type(value) is not int or not 0 <= value <= _LARGEST:
+            raise ValueError(f"document {document.name!r}: {name} is {value!r}")
+    if document.read > document.tokens or document.prompt >= document.tokens:
+        raise ValueError(
+            f"document {document.name!r}: read {document.read} and prompt {document.prompt} of {document.tokens} tokens"
+        )
+    if type(document.indexed) is not bool:
+        raise ValueError(f"document {document.name!r}: indexed is {document.indexed!r}")
+    if not all(type(page) is int and 0 <= page <= document.characters for page in document.pages):
+        raise ValueError(f"document {document.name!r}: a page begins outside its {document.characters} characters")
+    if sorted(document.pages) != list(document.pages):
+        raise ValueError(f"document {document.name!r}: its pages are not in order")
 
 
 def append(path: Path, content: bytes, position: int) -> None:
     """Write at a position of a file, behind which nothing counts, and wait for the disk.
 
     Raises:
+        CheckpointError: the file ends before that position: a part of it was lost.
         OSError: the file cannot be written; the error names it.
     """
+    size = path.stat().st_size if path.exists() else 0
+    if size < position:
+        raise CheckpointError(f"{path}: expected {position:,} bytes of an earlier reading, it has {size:,}; {AGAIN}")
     try:
         with path.open("r+b" if path.exists() else "wb") as stream:
             stream.truncate(position)
@@ -124,22 +175,32 @@ def append(path: Path, content: bytes, position: int) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def named(error: Exception, path: Path) -> OSError:
+    """Return an error of the system about a file, from one that does not name it: safetensors and numpy raise such."""
+    found = re.search(r"os error (\d+)", str(error))
+    code = getattr(error, "errno", None) or (int(found[1]) if found else errno.EIO)
+    return OSError(code, os.strerror(code), str(path))
+
+
 def open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Map a file into memory; nothing is read before it is used.
 
     Raises:
         CheckpointError: the file is missing, or smaller than the manifest says.
     """
-    needed = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}; read the document again") from error
+        raise CheckpointError(f"{path}: {error.strerror}; {AGAIN}") from error
     if size < needed:
-        raise CheckpointError(f"{path}: expected {needed:,} bytes, it has {size:,}; read the document again")
+        raise CheckpointError(f"{path}: expected {needed:,} bytes, it has {size:,}; {AGAIN}")
     if needed == 0:
         return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, "r", shape=shape)
+    try:
+        return np.memmap(path, dtype, "r", shape=shape)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot map it into memory: {error}; {AGAIN}") from error
 
 
 @contextmanager
@@ -157,7 +218,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:  # Windows
             pass
-        except OSError as error:
+        except BlockingIOError as error:
             raise CheckpointError(
                 f"{folder}: another process reads into it; wait for it or name another folder"
             ) from error

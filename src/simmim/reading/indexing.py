@@ -8,7 +8,7 @@ import numpy as np
 
 from simmim.atomic import remove_folder, replaced_folder
 from simmim.reading.embedding import Encoder
-from simmim.reading.folder import Manifest, append, write_manifest
+from simmim.reading.folder import Manifest, append, named, write_manifest
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.opened import OpenDocument
 from simmim.reading.sentences import sentences
@@ -53,8 +53,12 @@ def write_words(folder: Path, manifest: Manifest) -> None:
     texts: list[str] = []
     for number, about in enumerate(manifest.documents):
         texts += OpenDocument(folder, number, about, length).surroundings()
-    with replaced_folder(words_path(folder, len(manifest.documents))) as draft:
-        LexicalIndex.build(texts).save(draft)
+    path, index = words_path(folder, len(manifest.documents)), LexicalIndex.build(texts)
+    with replaced_folder(path) as draft:
+        try:
+            index.save(draft)
+        except OSError as error:
+            raise named(error, path) from error
     for count in range(1, len(manifest.documents)):
         if words_path(folder, count).exists():
             remove_folder(words_path(folder, count))

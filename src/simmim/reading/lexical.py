@@ -6,16 +6,20 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from simmim.errors import CheckpointError
+from simmim.reading.folder import AGAIN
 
 __all__ = ["LexicalIndex", "words"]
 
 # Chinese, Japanese and Thai write no spaces: their characters count alone and in pairs.
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+")
+# Marks of Hebrew, Arabic and the scripts of India, without which a word would fall apart: `\w` holds letters alone.
+_MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+_WORD = re.compile(rf"[{_UNSPACED}]+|(?:[^\W{_UNSPACED}]|[{_MARKS}])+")
 
 
 def words(text: str) -> list[str]:
@@ -61,11 +65,11 @@ class LexicalIndex:
         import bm25s
 
         try:
-            return cls(bm25s.BM25.load(str(folder), mmap=True), segments)
+            retriever = bm25s.BM25.load(str(folder), mmap=True)
+            _check(retriever, segments)
         except Exception as error:
-            raise CheckpointError(
-                f"{folder}: cannot open the index of words: {error}; read the document again"
-            ) from error
+            raise CheckpointError(f"{folder}: cannot open the index of words: {error}; {AGAIN}") from error
+        return cls(retriever, segments)
 
     def scores(self, question: str) -> np.ndarray:
         """Return the score of each segment, float32; 0 where it shares no word with the question."""
@@ -73,3 +77,25 @@ class LexicalIndex:
         if not asked:
             return np.zeros(self._segments, dtype=np.float32)
         return np.asarray(self._retriever.get_scores(asked), dtype=np.float32)  # type: ignore[attr-defined]
+
+
+def _check(retriever: Any, segments: int) -> None:
+    """Raise if the parts of an index do not fit together.
+
+    Raises:
+        ValueError: they do not.
+    """
+    scores, vocabulary = retriever.scores, retriever.vocab_dict
+    values, owners, begins = scores["data"], scores["indices"], scores["indptr"]
+    if scores["num_docs"] != segments:
+        raise ValueError(f"expected {segments:,} segments, got {scores['num_docs']!r}")
+    if values.shape != owners.shape or begins.ndim != 1 or values.ndim != 1 or begins[-1] != len(values):
+        raise ValueError("its arrays are of different lengths")
+    if begins[0] != 0 or (np.diff(begins) < 0).any():
+        raise ValueError("indptr is not in order")
+    if len(owners) and (owners.min() < 0 or owners.max() >= segments):
+        raise ValueError("indices names segments that there are not")
+    if not np.isfinite(values).all():
+        raise ValueError("data holds numbers that are not finite")
+    if not all(type(number) is int and 0 <= number < len(begins) - 1 for word, number in vocabulary.items() if word):
+        raise ValueError("vocab names words that there are not")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from simmim.errors import CheckpointError
-from simmim.reading.folder import Document, Manifest, open_array
+from simmim.files import open_regular
+from simmim.reading.folder import AGAIN, Document, Manifest, open_array
 from simmim.reading.quantized import Record
 from simmim.reading.tokens import Tokens
 
@@ -46,21 +48,31 @@ class OpenDocument:
             CheckpointError: it is not the text that was read.
         """
         try:
-            text = Path(f"{self._stem}.text").read_bytes().decode("utf-8")
+            with open_regular(Path(f"{self._stem}.text")) as stream:
+                content = stream.read()
+            text = content.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{self._stem}.text: {error}; read the document again") from error
-        if len(text) != self.about.characters:
+            raise CheckpointError(f"{self._stem}.text: {error}; {AGAIN}") from error
+        if len(text) != self.about.characters or hashlib.sha256(content).hexdigest() != self.about.sha256:
             raise CheckpointError(
-                f"{self._stem}.text: expected {self.about.characters:,} characters, got {len(text):,}; "
-                "read the document again"
+                f"{self._stem}.text: expected the text that was read, {self.about.characters:,} characters, got "
+                f"another one of {len(text):,}; {AGAIN}"
             )
         return text
 
     @cached_property
     def tokens(self) -> Tokens:
-        """Return the tokens and where they stand."""
-        both = open_array(Path(f"{self._stem}.tokens"), np.int32, (2, self.about.tokens))
-        return Tokens(both[0], both[1], self.about.prompt)
+        """Return the tokens and where they stand.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        path = Path(f"{self._stem}.tokens")
+        ids, starts = open_array(path, np.int32, (2, self.about.tokens))
+        rising = bool((np.diff(starts) >= 0).all()) and starts[0] >= 0 and starts[-1] <= self.about.characters
+        if not rising or ids.min() < 0:
+            raise CheckpointError(f"{path}: expected tokens and their places in the text, got other numbers; {AGAIN}")
+        return Tokens(ids, starts, self.about.prompt)
 
     def keys(self, record: Record) -> np.ndarray:
         """Return the records of all segments, uint8, [S, bytes]."""
@@ -74,11 +86,29 @@ class OpenDocument:
         """Return the vectors of segments [S, E] and of sentences [n, E], float16, and the segments of each sentence.
 
         The latter are the first and the last one, int32, [n, 2].
+
+        Raises:
+            CheckpointError: a file is damaged.
         """
-        count = self.about.sentences
+        count, path = self.about.sentences, Path(f"{self._stem}.sentences")
         both = open_array(Path(f"{self._stem}.vectors"), np.float16, (self.segments + count, width))
-        owners = open_array(Path(f"{self._stem}.sentences"), np.int32, (count, 2))
+        owners = open_array(path, np.int32, (count, 2))
+        if count and (owners.min() < 0 or owners.max() >= self.segments or (owners[:, 0] > owners[:, 1]).any()):
+            raise CheckpointError(f"{path}: expected the segments of {count:,} sentences, got other numbers; {AGAIN}")
         return both[: self.segments], both[self.segments :], owners
+
+    def check(self, ending: str, values: np.ndarray) -> None:
+        """Raise if numbers that were computed from a file are not finite, as a model's are.
+
+        Args:
+            ending: of the file's name.
+            values: what was computed.
+
+        Raises:
+            CheckpointError: they are not; the error names the file.
+        """
+        if not np.isfinite(values).all():
+            raise CheckpointError(f"{self._stem}.{ending}: expected finite numbers, it holds others; {AGAIN}")
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return the characters of segments `first` to `last`, the last included."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from simmim.data.control_tokens import encode_plain_text
 from simmim.errors import ConfigError
 
 __all__ = ["Prompt"]
@@ -50,7 +51,9 @@ class Prompt:
             raise ConfigError("messages: expected a question, got none")
         if self._tokenizer.chat_template is None:
             lines = [f"{'Question' if turn['role'] == 'user' else 'Answer'}: {turn['content']}" for turn in messages]
-            return self._encode("\n\n" + "\n".join(lines) + "\nAnswer:")
+            text = "\n\n" + "\n".join(lines) + "\nAnswer:"
+            plain: list[list[int]] = encode_plain_text(self._tokenizer, [text], add_special_tokens=False)["input_ids"]
+            return plain[0]
         first = {"role": "user", "content": f"{_MARK}\n\n{messages[0]['content']}"}
         return self._encode(self._split([first, *messages[1:]])[1])
 
@@ -59,10 +62,10 @@ class Prompt:
             self._tokenizer, [*self._system, *messages], tokenize=False, add_generation_prompt=True
         )
         before, mark, after = text.partition(_MARK)
-        if not mark or _MARK in after:
+        if not mark or text.count(_MARK) != sum(turn["content"].count(_MARK) for turn in messages):
             raise ConfigError("chat template: expected one that writes the text of a message once and as it is")
         return before, after
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
         return ids

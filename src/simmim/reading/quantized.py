@@ -58,7 +58,9 @@ class Record:
         if self.precision == "bfloat16":
             return values.to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes()
         values = values.float()
-        scale = (values.abs().amax(-2, keepdim=True) / 127).half()
+        # rounded up, so that the largest number is not cut; half precision ends at 65504
+        scale = values.abs().amax(-2, keepdim=True) / 127
+        scale = (scale * (1 + 2.0**-11) + 2.0**-25).clamp(max=65504).half()
         numbers = (values / scale.float().clamp(min=2.0**-24)).round().clamp(-127, 127).to(torch.int8)
         return scale.numpy().tobytes() + numbers.contiguous().numpy().tobytes()
 

@@ -6,22 +6,34 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.atomic import replaced_path
+from simmim.atomic import remove_leftovers, replaced_path
+from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.cache import ReadingCache
 from simmim.reading.embedding import Encoder
-from simmim.reading.folder import Document, Manifest, append, locked, read_manifest, write_manifest
+from simmim.reading.folder import (
+    AGAIN,
+    Document,
+    Manifest,
+    append,
+    locked,
+    named,
+    open_array,
+    read_manifest,
+    write_manifest,
+)
 from simmim.reading.heads import Head
 from simmim.reading.indexing import write_vectors, write_words
-from simmim.reading.interface import decoder_of
+from simmim.reading.interface import attach, decoder_of
 from simmim.reading.prompt import Prompt, Render
 from simmim.reading.quantized import Precision, Record
 from simmim.reading.tokens import tokenize
@@ -53,10 +65,19 @@ class ReadingSettings:
     precision: Precision = "int8"
 
     def __post_init__(self) -> None:
-        if self.segment < 8 or self.near < 1:
-            raise ConfigError(f"segment, near: expected at least 8 and 1, got {self.segment} and {self.near}")
-        if self.chunk < self.segment or self.chunk % self.segment:
+        for name, least in (("segment", 8), ("near", 1), ("chunk", self.segment)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        for name, known in (("keep", get_args(Keep)), ("precision", get_args(Precision))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        if self.chunk % self.segment:
             raise ConfigError(f"chunk: expected a multiple of segment ({self.segment}), got {self.chunk}")
+
+
+_HALF = float(np.finfo(np.float16).max)
 
 
 class Reader:
@@ -71,6 +92,9 @@ class Reader:
         settings: how documents are read.
         encoder: makes the vectors of sentences; None for an index without them.
         source: what the user named to get the model.
+
+    Raises:
+        ConfigError: the model is of a family that cannot read, or does not have these heads.
     """
 
     def __init__(
@@ -90,8 +114,12 @@ class Reader:
         self.settings = settings or ReadingSettings()
         self.prompt = Prompt(tokenizer, render)
         self.heads = list(heads)
+        attach(model)
         config: Any = decoder_of(model).config
-        self.share = config.num_attention_heads // config.num_key_value_heads
+        layers, count = config.num_hidden_layers, config.num_attention_heads
+        if not self.heads or not all(0 <= head.layer < layers and 0 <= head.head < count for head in self.heads):
+            raise ConfigError(f"heads: expected some of {count} heads of {layers} layers, got {self.heads}")
+        self.share = count // config.num_key_value_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.record = Record(
             config.num_hidden_layers, config.num_key_value_heads, self.settings.segment, width, self.settings.precision
@@ -121,6 +149,8 @@ class Reader:
     ) -> int:
         """Read a document into a folder; go on where an interrupted reading of it stopped.
 
+        A document of the same name that was read in part, and has changed since, is begun anew.
+
         Args:
             folder: new, or one that holds documents read by the same model and settings.
             text: the document.
@@ -133,13 +163,16 @@ class Reader:
 
         Raises:
             CheckpointError: the folder is of another model or other settings, damaged, or in use.
-            OSError: it cannot be written.
+            DataError: the text is not valid Unicode or holds no token.
+            OSError: the folder cannot be written.
 
         Cost: N (A + W) attention scores per head for N tokens; memory of the model and a window.
         """
+        check_text("text", text)
+        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
         with locked(folder):
+            remove_leftovers(folder)
             manifest = self.open_manifest(folder)
-            digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
             number = next((i for i, found in enumerate(manifest.documents) if found.sha256 == digest), None)
             if number is None:
                 number = self._begin(folder, manifest, text, name, digest, pages)
@@ -150,6 +183,7 @@ class Reader:
                 write_words(folder, manifest)
                 manifest.documents[number].indexed = True
                 write_manifest(folder, manifest)
+            _remove_states(folder / f"{number:04}")
         return number
 
     def open_manifest(self, folder: Path) -> Manifest:
@@ -176,11 +210,12 @@ class Reader:
     def _begin(self, folder: Path, manifest: Manifest, text: str, name: str, digest: str, pages: Sequence[int]) -> int:
         """Write the text and its tokens."""
         tokens = tokenize(self.tokenizer, self.prompt.before(), text)
-        number = len(manifest.documents)
+        begun = (i for i, found in enumerate(manifest.documents) if found.name == name and not found.complete)
+        number = next(begun, len(manifest.documents))
         append(folder / f"{number:04}.text", text.encode("utf-8"), 0)
         append(folder / f"{number:04}.tokens", np.stack([tokens.ids, tokens.starts]).tobytes(), 0)
         document = Document(name, digest, len(text), len(tokens.ids), prompt=tokens.prompt, pages=list(pages))
-        manifest.documents.append(document)
+        manifest.documents[number : number + 1] = [document]
         write_manifest(folder, manifest)
         return number
 
@@ -188,7 +223,11 @@ class Reader:
     def _read_tokens(self, folder: Path, manifest: Manifest, number: int, progress: Progress | None) -> None:
         document = manifest.documents[number]
         stem = folder / f"{number:04}"
-        ids = np.fromfile(f"{stem}.tokens", dtype=np.int32, count=document.tokens)
+        if document.read == document.tokens:
+            return
+        ids = open_array(Path(f"{stem}.tokens"), np.int32, (2, document.tokens))[0]
+        if ids.min() < 0 or ids.max() >= self.model.get_input_embeddings().num_embeddings:
+            raise CheckpointError(f"{stem}.tokens: expected tokens of the model, got other numbers; {AGAIN}")
         cache = self._restore(stem, document)
         decoder, chunk = decoder_of(self.model), self.settings.chunk
         while document.read < document.tokens:
@@ -196,11 +235,11 @@ class Reader:
             decoder(input_ids=part.to(self.model.device), past_key_values=cache)
             self._write(stem, document, cache, part.shape[1])
             cache.drop()
-            state = _state_path(stem, document.read)
             document.read += part.shape[1]
-            self._save_state(stem, document, cache)
+            if document.read < document.tokens:
+                self._save_state(stem, document, cache)
             write_manifest(folder, manifest)
-            state.unlink(missing_ok=True)
+            _remove_states(stem, keep=document.read)
             if progress is not None:
                 progress(document.read, document.tokens)
 
@@ -209,7 +248,11 @@ class Reader:
         length = self.settings.segment
         first, missing = document.read // length, -new % length
         index = torch.stack([cache.layers[layer].keys[0, head, -new:] for layer, head in self.key_heads], 1)
-        append(Path(f"{stem}.index"), index.half().cpu().numpy().tobytes(), document.read * index[0].numel() * 2)
+        append(
+            Path(f"{stem}.index"),
+            index.float().clamp(-_HALF, _HALF).half().cpu().numpy().tobytes(),
+            document.read * index[0].numel() * 2,
+        )
         if self.settings.keep == "text":
             return
         both = [torch.stack([layer.keys[0, :, -new:], layer.values[0, :, -new:]]) for layer in cache.layers]
@@ -220,8 +263,12 @@ class Reader:
     def _save_state(self, stem: Path, document: Document, cache: ReadingCache) -> None:
         """Write the keys and values that the next chunk reads, exactly: what comes is the same as without a stop."""
         both = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
-        with replaced_path(_state_path(stem, document.read)) as draft:
-            save_file({"keys_and_values": both.contiguous()}, draft)
+        path = _state_path(stem, document.read)
+        with replaced_path(path) as draft:
+            try:
+                save_file({"keys_and_values": both.contiguous()}, draft)
+            except (OSError, SafetensorError) as error:
+                raise named(error, path) from error
 
     def _restore(self, stem: Path, document: Document) -> ReadingCache:
         """Return the cache as it was after the last chunk whose files count."""
@@ -232,10 +279,21 @@ class Reader:
         try:
             both: Tensor = load_file(path, device=str(self.model.device))["keys_and_values"]
         except Exception as error:
-            raise CheckpointError(f"{path}: cannot go on reading from it: {error}; read into a new folder") from error
-        cache.load(both, document.read)
+            raise CheckpointError(f"{path}: cannot go on reading from it: {error}; {AGAIN}") from error
+        layers, _, heads, _, width = self.record.shape
+        shape = layers, 2, heads, min(document.read, cache.kept), width
+        if both.shape != shape or not bool(both.isfinite().all()):
+            raise CheckpointError(f"{path}: expected finite keys and values of shape {shape}, got others; {AGAIN}")
+        cache.load(both.to(self.model.dtype), document.read)
         return cache
 
 
 def _state_path(stem: Path, read: int) -> Path:
     return Path(f"{stem}.state-{read}")
+
+
+def _remove_states(stem: Path, keep: int | None = None) -> None:
+    """Remove what earlier chunks left for the next one, also those of a process that was killed."""
+    for path in stem.parent.glob(f"{stem.name}.state-*"):
+        if keep is None or path != _state_path(stem, keep):
+            path.unlink(missing_ok=True)

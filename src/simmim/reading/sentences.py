@@ -28,7 +28,8 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
         while end - begin > _LONGEST:
             cut = text.rfind(" ", begin + _LONGEST // 2, begin + _LONGEST)
             cut = begin + _LONGEST if cut < 0 else cut + 1
-            yield begin, cut
+            if text[begin:cut].strip():
+                yield begin, cut
             begin = cut
         if text[begin:end].strip():
             yield begin, end

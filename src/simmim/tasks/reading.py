@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +10,27 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from simmim.errors import CheckpointError
+from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.calibrating import find_heads
 from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
-from simmim.reading.folder import read_manifest
-from simmim.reading.heads import HEADS_FILE, load_heads, save_heads
+from simmim.reading.folder import AGAIN, read_manifest
+from simmim.reading.heads import HEADS_FILE, Head, load_heads, save_heads
 from simmim.reading.indexing import words_path
+from simmim.reading.interface import FAMILIES
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.opened import OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
 from simmim.tasks.checkpoints import load_model
-from simmim.tasks.model_folder import check_files
-from simmim.tasks.pretrained_weights import cache_folder, default_encoder, fast_dtype, find_weights, weights_fingerprint
+from simmim.tasks.model_folder import check_files, read_settings
+from simmim.tasks.pretrained_weights import (
+    ENCODER_PACKAGE,
+    cache_folder,
+    default_encoder,
+    fast_dtype,
+    find_weights,
+    weights_fingerprint,
+)
 from simmim.tasks.quiet import quiet
 from simmim.tasks.templates import apply_template
 
@@ -53,9 +62,12 @@ def load_reader(
 
     Raises:
         CheckpointError: the model is missing or damaged.
-        ConfigError: it is of a family that cannot read.
+        ConfigError: it is of a family that cannot read, or this machine lacks the device.
     """
+    if importlib.util.find_spec("bm25s") is None:  # before a long reading, not at its end
+        raise ConfigError('reading needs the package bm25s; install it with: pip install "simmim[read]"')
     folder = find_weights(name)
+    _check_family(folder)
     model, tokenizer = load_model(
         folder, device, AutoModelForCausalLM, dtype=fast_dtype(device) if dtype is None else dtype
     )
@@ -69,10 +81,10 @@ def load_reader(
         tokenizer,
         fingerprint=fingerprint,
         render=apply_template,
-        heads=heads or [],
+        heads=heads or [Head(0, 0)],  # until they are found
         settings=settings,
         encoder=None if encoder is None else load_encoder(encoder, device),
-        source=name,
+        source=str(Path(name).resolve()) if name is not None and Path(name).exists() else name,
     )
     if not heads:
         if calibrating is not None:
@@ -92,10 +104,13 @@ def load_encoder(folder: Path, device: str | None = None) -> Encoder:
     closed = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
-            model = AutoModel.from_pretrained(folder, use_safetensors=True, **closed)
+            model, report = AutoModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **closed)
             tokenizer = AutoTokenizer.from_pretrained(folder, **closed)
     except Exception as error:
         raise CheckpointError(f"{folder}: cannot load the encoder: {error}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler"))
+    if missing:
+        raise CheckpointError(f"{folder}: cannot load the encoder: {missing[0]} is missing from the weights")
     model = model.float().eval()
     return Encoder(model if device is None else model.to(device), tokenizer, weights_fingerprint(folder))
 
@@ -121,8 +136,16 @@ def open_library(folder: Path, reader: Reader) -> Library:
     Raises:
         CheckpointError: the folder is damaged, not read to its end, or of another model or encoder.
     """
+    encoder = read_manifest(folder).settings.get("encoder")
+    if encoder is not None and reader.encoder is None:
+        raise CheckpointError(
+            f"{folder}: was read with the encoder {encoder}, which is not installed; get it with: "
+            f"pip install --no-deps {ENCODER_PACKAGE}"
+        )
     manifest = reader.open_manifest(folder)
     opened = OpenFolder(folder, manifest)
+    for document in opened.documents:
+        _ = document.text, document.tokens  # damage is found here, not after an answer was written
     lexical = LexicalIndex.load(words_path(folder, len(manifest.documents)), opened.segments)
     return Library(reader, opened, Finder(reader, opened, lexical, reader.encoder))
 
@@ -138,7 +161,19 @@ def settings_of(folder: Path) -> tuple[str | None, ReadingSettings, bool]:
     try:
         settings = ReadingSettings(**{name: manifest.settings[name] for name in names})
         return manifest.source, settings, manifest.settings["encoder"] is not None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(
-            f"{folder}: the manifest lacks the settings of the reading: {error}; read again"
+            f"{folder / 'manifest.json'}: expected the settings of the reading: {reason}; {AGAIN}"
         ) from error
+
+
+def _check_family(folder: Path) -> None:
+    """Refuse a model that cannot read before its weights are loaded.
+
+    Raises:
+        ConfigError: it is of another family.
+    """
+    kind = read_settings(folder, "config.json").get("model_type")
+    if kind is not None and kind not in FAMILIES:
+        raise ConfigError(f"{folder}: expected a model of one of the families {', '.join(FAMILIES)}, got {kind}")
