@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from reading_folders import TEXT, files_of, save_encoder, save_model
+from reading_folders import HEADS, TEXT, files_of, save_encoder, save_model
 from simmim.cli.main import app
 from simmim.reading.folder import locked
+from simmim.reading.heads import HEADS_FILE, save_heads
 from simmim.tasks import pretrained_weights, reading
 from simmim.terminal import steers_terminal
 
@@ -22,7 +23,13 @@ HOSTILE = "The vault \x1b]0;owned\x07 stands \x1b[2J\x1b[31m in the cellar. \u20
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("tiny") / "model")
+    return _with_heads(save_model(tmp_path_factory.mktemp("tiny") / "model"))
+
+
+def _with_heads(folder: Path) -> Path:
+    """Put retrieval heads beside a model, so that they are not looked for."""
+    save_heads(folder / HEADS_FILE, HEADS)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +141,7 @@ class TestRead:
         assert "error: out: another process reads into it; wait for it or name another folder" in result.stderr
 
     def test_another_model(self, run: Run, folder: str, tmp_path: Path) -> None:
-        other = save_model(tmp_path / "other", window=1024)
+        other = _with_heads(save_model(tmp_path / "other", window=1024))
         Path("a.txt").write_text("Trees. " * 9)
         result = run("read", "a.txt", "-o", folder, model=other)
         assert result.exit_code == 1
