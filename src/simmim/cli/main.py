@@ -35,7 +35,8 @@ class _Commands(TyperGroup):
         except SimMIMError as error:
             complain(error)
         except ModuleNotFoundError as error:
-            complain(f'this command needs the package {error.name}; install it with: pip install "simmim[train]"')
+            extra = "read" if error.name in ("bm25s", "gguf") else "train"
+            complain(f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"')
         except OSError as error:
             if error.filename is not None:
                 complain(f"{error.filename}: {error.strerror}")

@@ -112,9 +112,9 @@ def answer(
     chosen = fitting(found, opened, space // reader.settings.segment - 1)
     cache, ids = recall(reader, opened, chosen)
     whole = torch.tensor([[*ids, *after]], device=reader.model.device)
-    clock = _Clock()
+    clock, loop = _Clock(), _Loop(whole.shape[1])
     generate: Any = reader.model.generate
-    criteria = StoppingCriteriaList([*(stopping_criteria or []), clock])
+    criteria = StoppingCriteriaList([*(stopping_criteria or []), clock, loop])
     written = generate(
         input_ids=whole,
         attention_mask=torch.ones_like(whole),
@@ -123,7 +123,7 @@ def answer(
         stopping_criteria=criteria,
         **settings,
     )[0, whole.shape[1] :].tolist()
-    text = str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip()
+    text = str(reader.tokenizer.decode(written[: loop.end], skip_special_tokens=True)).strip()
     ends = reader.model.generation_config.eos_token_id
     complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
     seconds = time.perf_counter() - began
@@ -140,6 +140,30 @@ class _Clock:
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         self.first = self.first or time.perf_counter()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class _Loop:
+    """Ends an answer that repeats itself: small models go on for ever, word for word.
+
+    Args:
+        prompt: tokens before the answer.
+        length: tokens that must come twice.
+
+    Attributes:
+        end: tokens of the answer before its repetition; None while there is none.
+    """
+
+    def __init__(self, prompt: int, length: int = 12) -> None:
+        self._prompt, self._length = prompt, length
+        self.end: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        answer = input_ids[0, self._prompt :].tolist()
+        last = answer[-self._length :]
+        starts = range(len(answer) - 2 * self._length + 1)
+        if any(answer[start : start + self._length] == last for start in starts):
+            self.end = len(answer) - self._length
+        return torch.full((len(input_ids),), self.end is not None, dtype=torch.bool, device=input_ids.device)
 
 
 def fitting(found: Sequence[Found], opened: OpenFolder, most: int) -> list[Segment]:

@@ -150,6 +150,7 @@ class Reader:
                 write_words(folder, manifest)
                 manifest.documents[number].indexed = True
                 write_manifest(folder, manifest)
+                _state_path(folder / f"{number:04}", manifest.documents[number].tokens).unlink(missing_ok=True)
         return number
 
     def open_manifest(self, folder: Path) -> Manifest:
