@@ -8,7 +8,7 @@ MODEL := $(VENV)/.model
 # A process for each core; every process computes with one thread.
 PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-DOCUMENTS ?= examples/documents
+DOCUMENTS ?= $(addprefix examples/documents/,contract.md ticket.md us-constitution.txt)
 QUESTIONS ?= examples/questions.txt
 FILES ?= examples/python3-mistralclient.txt
 RECIPE ?= configs/debian-synopsis.yaml
