@@ -149,7 +149,7 @@ def show_passages(question: str, found: Answer, console: Console) -> None:
     """
     for passage in sorted(found.passages, key=lambda passage: -passage.weight):
         console.print(Text(f"  {where(passage)} ({passage.weight:.0%})", "dim bold"), soft_wrap=True)
-        console.print(Padding(Text(excerpt(passage.text, question), "dim"), (0, 0, 0, 4)))
+        console.print(Padding(Text(excerpt(passage.text, question), "dim"), (0, 0, 0, 4), expand=False))
     first, total = found.first_token_seconds, found.seconds
     console.print(
         Text(f"  read {found.read_tokens:,} tokens; first word after {first:.1f} s, all in {total:.1f} s", "dim")
@@ -161,7 +161,7 @@ def excerpt(text: str, question: str, length: int = _SHOWN) -> str:
     """Return the part of a passage that shares most words with a question, on one line.
 
     It begins with a sentence where it can; words of up to three letters do not count, and of others the first five
-    letters do, so that "votes" is found by "voting".
+    letters do, so that "invoiced" finds "invoices".
 
     Args:
         text: of the passage.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -100,7 +101,8 @@ def answer(
         DataError: the question is blank, or longer than the model's window has space for.
     """
     began = time.perf_counter()
-    after = reader.prompt.after(messages)
+    asked = {**messages[-1], "content": instruct(messages[-1]["content"])} if messages else {}
+    after = reader.prompt.after([*messages[:-1], asked] if messages else [])
     window = decoder_of(reader.model).config.max_position_embeddings
     space = window - len(after) - int(settings.get("max_new_tokens", 20))
     if space < 4 * reader.settings.segment:
@@ -129,6 +131,13 @@ def answer(
     seconds = time.perf_counter() - began
     first = (clock.first or time.perf_counter()) - began
     return Answer(text, complete, passages_of(chosen, found, opened), whole.shape[1], len(written), seconds, first)
+
+
+def instruct(question: str) -> str:
+    """Write a question as the model gets it: small models otherwise talk about the document instead of answering."""
+    if re.search("[\u4e00-\u9fff]", question):
+        return f"问题：{question}\n请根据文中内容简要回答。"
+    return f"Question: {question}\nAnswer briefly, from the text."
 
 
 class _Clock:

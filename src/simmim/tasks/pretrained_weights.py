@@ -134,13 +134,13 @@ def _gguf_read_once() -> Iterator[None]:
     """Let transformers parse a file once for configuration, weights and tokenizer: parsing takes most of the time."""
     import gguf
 
-    saved = gguf.GGUFReader, gguf.get_tensor_name_map
-    cached: Any = gguf
-    cached.GGUFReader, cached.get_tensor_name_map = map(functools.cache, saved)
+    module: Any = gguf
+    reader, names = module.GGUFReader, module.get_tensor_name_map
+    module.GGUFReader, module.get_tensor_name_map = functools.cache(reader), functools.cache(names)
     try:
         yield
     finally:
-        cached.GGUFReader, cached.get_tensor_name_map = saved
+        module.GGUFReader, module.get_tensor_name_map = reader, names
 
 
 def fast_dtype(device: torch.device | str | None) -> torch.dtype:
