@@ -133,6 +133,19 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, make_text_reci
     return train(load_recipe(make_text_recipe(tmp_path_factory.mktemp("tiny-text"))))
 
 
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """Return the folder of the default pretrained model, converted once; skip where its package is missing."""
+    from simmim.errors import CheckpointError
+    from simmim.tasks.pretrained_weights import default_model_file, find_weights
+
+    try:
+        default_model_file()
+    except CheckpointError as error:
+        pytest.skip(str(error))
+    return find_weights(None)
+
+
 @pytest.fixture
 def tiny_model(tiny_run: Path) -> Path:
     """Return the folder of a tiny trained model, to be read only."""

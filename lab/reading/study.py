@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2, help="documents of each made task")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--questions", type=int, default=4, help="questions of a document, at most")
-    parser.add_argument("--passages", type=int, default=4)
+    parser.add_argument("--passages", type=int, default=3)
     parser.add_argument("--model", default=None)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--work", type=Path, default=default_cache() / "study", help="folder for what was read")

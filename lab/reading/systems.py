@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache
 
-from simmim.reading.answering import fitting, recall
+from simmim.reading.answering import fitting, instruct, recall
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Found, fuse
 from simmim.reading.interface import decoder_of
@@ -52,7 +52,7 @@ class Document:
 
     def after(self, question: str) -> list[int]:
         """Return the tokens that follow the document."""
-        return self.reader.prompt.after([{"role": "user", "content": question}])
+        return self.reader.prompt.after([{"role": "user", "content": instruct(question)}])
 
     def scores(self, question: str) -> dict[str, Any]:
         """Return the scores of all segments by each index, computed once a question."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from simmim.cli.cards import printable
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from simmim.reading.answering import Answer, Passage
     from simmim.tasks.reading import Library
 
-__all__ = ["ask", "open_document", "passage_lines"]
+__all__ = ["ask", "excerpt", "open_document", "show_passages"]
 
-_SHOWN = 300  # characters of a passage in the terminal
+_SHOWN = 280  # characters of a passage in the terminal
 
 
 def ask(
@@ -41,7 +42,7 @@ def ask(
         str | None,
         typer.Option(help="Folder, GGUF file or hub name of a causal model.", show_default="the one that read it"),
     ] = None,
-    passages: Annotated[int, typer.Option(min=1, help="Segments that are read for an answer, with neighbours.")] = 4,
+    passages: Annotated[int, typer.Option(min=1, help="Segments that are read for an answer, with neighbours.")] = 3,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
     device: Annotated[str | None, typer.Option(help="Where to compute.", show_default="accelerator, else cpu")] = None,
     dtype: Annotated[
@@ -100,18 +101,21 @@ def open_document(
         read_manifest(path)  # before torch is imported
     elif document != STANDARD_INPUT and not path.exists():
         raise DataError(f"{document}: expected a document, or the folder that simmim read wrote, there is none")
+    from simmim.cli.checkpoints import find_model
     from simmim.tasks.reading import load_reader, open_library, settings_of
 
     if is_folder:
         source, settings, encode = settings_of(path)
+        find_model(model or source)
         reader = load_reader(
             model or source, settings, device=device, dtype=dtype, encode=encode, calibrating=say_calibrating
         )
         return open_library(path, reader)
+    find_model(model)
     reader = load_reader(model, device=device, dtype=dtype, calibrating=say_calibrating)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simmim-", ignore_cleanup_errors=True)))
     if not quiet:
-        say(f"{document}: reading it; to ask again at once, keep it: simmim read {document} -o {path.stem}.simmim")
+        say(f"{document}: reading it first; simmim read {document} -o {path.stem}.simmim keeps what was read")
     for failure in read_into(folder, reader, [document], None, quiet=quiet):
         complain(failure)
         raise typer.Exit(1)
@@ -153,21 +157,57 @@ def _answer(
     else:
         typer.echo(found.text)
     if not quiet:
-        console = SafeConsole(stderr=not live, highlight=False)
-        for line in passage_lines(found):
-            console.print(Text(line, "dim"), soft_wrap=True)
+        show_passages(question, found, SafeConsole(stderr=not live, highlight=False))
 
 
-def passage_lines(found: Answer) -> list[str]:
-    """Return a line for each passage, the weightiest first, and one on what the answer took."""
-    lines = []
+def show_passages(question: str, found: Answer, console: Console) -> None:
+    """Print what was read for an answer: where each passage stands and the part of it that is closest to the question.
+
+    Args:
+        question: what was asked.
+        found: the answer.
+        console: where to.
+    """
     for passage in sorted(found.passages, key=lambda passage: -passage.weight):
-        text = printable(passage.text[: 4 * _SHOWN])
-        lines.append(f"  [{where(passage)}, {passage.weight:.0%}] {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}")
-    return [*lines, f"  read {found.read_tokens:,} tokens, {found.seconds:.1f} s"]
+        console.print(Text(f"  {where(passage)} ({passage.weight:.0%})", "dim bold"), soft_wrap=True)
+        console.print(Padding(Text(excerpt(passage.text, question), "dim"), (0, 0, 0, 4), expand=False))
+    first, total = found.first_token_seconds, found.seconds
+    console.print(
+        Text(f"  read {found.read_tokens:,} tokens; first word after {first:.1f} s, all in {total:.1f} s", "dim")
+    )
+    console.print()
+
+
+def excerpt(text: str, question: str, length: int = _SHOWN) -> str:
+    """Return the part of a passage that shares most words with a question, on one line.
+
+    It begins with a sentence where it can; words of up to three letters do not count, and of others the first five
+    letters do, so that "invoiced" finds "invoices".
+
+    Args:
+        text: of the passage.
+        question: what was asked.
+        length: characters of the part.
+    """
+    from simmim.reading.lexical import words
+    from simmim.reading.sentences import sentences
+
+    asked = {word[:5] for word in words(question) if len(word) > 3 or not word.isascii()}
+    spans = list(sentences(text)) or [(0, len(text))]
+    shared = [len(asked & {word[:5] for word in words(text[begin:end])}) for begin, end in spans]
+    best = max(range(len(spans)), key=lambda number: (shared[number], -abs(2 * number - len(spans) + 1)))
+    begin = spans[best][0]
+    missing = length - (len(text) - begin)
+    if missing > 0:  # the best sentence is one of the last: show those before it, too
+        earlier = [start for start, _ in spans[:best] if len(text) - start <= length]
+        begin = min(earlier, default=begin)
+    shown = printable(text[begin : begin + 2 * length])
+    cut = len(shown) > length or begin + 2 * length < len(text)
+    lead = "… " if begin > 0 else ""
+    return lead + (shown[:length].rsplit(" ", 1)[0] + " …" if cut else shown)
 
 
 def where(passage: Passage) -> str:
     """Return the place of a passage as a person looks for it."""
-    page = "" if passage.page is None else f" page {passage.page}"
-    return f"{passage.document}{page} line {passage.line}"
+    page = "" if passage.page is None else f", page {passage.page}"
+    return f"{passage.document}{page}, line {passage.line}"

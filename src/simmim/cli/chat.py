@@ -24,8 +24,8 @@ def chat(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a saved model that was trained on conversations.",
-            show_default="the model that comes with SimMIM",
+            help="Folder or GGUF file of a model that was trained on conversations.",
+            show_default="SmolLM2-135M-Instruct",
         ),
     ] = None,
     document: Annotated[
@@ -64,12 +64,11 @@ def chat(
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.chat_session import ChatSession
-    from simmim.cli.checkpoints import load_model
-    from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
+    from simmim.cli.checkpoints import find_model, load_model
     from simmim.tasks.chat import Chat
     from simmim.tasks.checkpoints import fingerprint
 
-    folder = model or pretrained_path(LANGUAGE_MODEL)
+    folder = find_model(None if model is None else str(model)) if model is None or model.suffix == ".gguf" else model
     loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     if seed is not None:
         torch.manual_seed(seed)
@@ -101,7 +100,7 @@ def _chat_about(document: str, model: str | None, seed: int | None, settings: di
     """Talk about a document; each reply is followed by the passages that were read for it."""
     import torch
 
-    from simmim.cli.ask import open_document, passage_lines
+    from simmim.cli.ask import open_document, show_passages
     from simmim.cli.chat_session import ChatSession
     from simmim.tasks.document_chat import DocumentChat
 
@@ -115,7 +114,9 @@ def _chat_about(document: str, model: str | None, seed: int | None, settings: di
             library.reader.tokenizer,
             settings,
             model=library.reader.fingerprint,
-            after=lambda: passage_lines(chat.last) if chat.last is not None else [],
+            after=lambda console: (
+                show_passages(chat.messages[-2]["content"], chat.last, console) if chat.last else None
+            ),
         )
         names = ", ".join(each.about.name for each in library.opened.documents)
         say(f"{names}: {library.opened.tokens:,} tokens. /help lists what can be typed; /quit or Ctrl-D leaves.")

@@ -43,7 +43,7 @@ class ChatSession:
         tokenizer: that of the model.
         settings: how the model replies, as `generate` takes it.
         model: what a saved chat says of the model.
-        after: gives lines to show after a reply.
+        after: shows more after a reply, on the console that it gets.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ChatSession:
         tokenizer: PreTrainedTokenizerBase,
         settings: dict[str, Any],
         model: str,
-        after: Callable[[], list[str]] = list,
+        after: Callable[[Console], None] = lambda console: None,
     ) -> None:
         self._chat, self._tokenizer, self._settings, self._model = chat, tokenizer, settings, model
         self._after = after
@@ -114,8 +114,7 @@ class ChatSession:
             note = " · stopped"
         elif not reply.complete:
             note = f" · stopped at {self._settings['max_new_tokens']} tokens; --max-new-tokens allows more"
-        for line in self._after():
-            self._tell(line)
+        self._after(self._err)
         self._tell(_status(reply) + note)
 
     def _show(self, piece: str) -> None:

@@ -26,7 +26,7 @@ def generate(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(help="Folder of a saved language model.", show_default="the model that comes with SimMIM"),
+        typer.Option(help="Folder or GGUF file of a language model.", show_default="SmolLM2-135M-Instruct"),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
@@ -63,12 +63,11 @@ def generate(
     # torch and transformers take seconds to import: not before there is something to do
     from transformers import AutoModelForCausalLM
 
-    from simmim.cli.checkpoints import load_model
-    from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
+    from simmim.cli.checkpoints import find_model, load_model
     from simmim.tasks.checkpoints import fingerprint
     from simmim.tasks.continuation import continuations
 
-    folder = model or pretrained_path(LANGUAGE_MODEL)
+    folder = find_model(None if model is None else str(model)) if model is None or model.suffix == ".gguf" else model
     loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     found = continuations(
         loaded, tokenizer, text, samples=samples, seed=seed, write=None if as_json else _show, **settings

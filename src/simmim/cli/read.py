@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -66,13 +67,17 @@ def read(
         say(f"note: {note}")
     failures = [str(error) for error in found.errors]
     if found.names:
+        from simmim.cli.checkpoints import find_model
         from simmim.reading.reader import ReadingSettings
         from simmim.tasks.reading import load_reader
 
+        find_model(model)
         reader = load_reader(
             model, ReadingSettings(keep=keep), device=device, dtype=torch_dtype(dtype), calibrating=say_calibrating
         )
         failures += read_into(output, reader, found.names, encoding, as_json=as_json, quiet=quiet)
+        if not quiet and not as_json and (output / "manifest.json").exists():
+            say(_summary(output, reader))
     for failure in failures:
         complain(failure)
     if failures:
@@ -98,26 +103,42 @@ def read_into(
 
 def _read_one(folder: Path, reader: Reader, document: Document, as_json: bool, quiet: bool) -> None:
     assert isinstance(document.extracted, Extracted)
+    began, steps = time.perf_counter(), 0
     with _progress(quiet) as progress:
         bar = progress.add_task(document.name, total=None, speed="")
 
         def advance(done: int, total: int) -> None:
+            nonlocal steps
+            steps += 1
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
             progress.update(bar, completed=done, total=total, speed=f"{speed:,.0f} tokens/s" if speed else "")
 
         pages = document.extracted.pages
         number = reader.read(folder, document.extracted.text, document.name, pages, advance)
+    seconds = time.perf_counter() - began
     about = reader.open_manifest(folder).documents[number]
     segments = -(-about.tokens // reader.settings.segment)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if as_json:
         from simmim.cli.results import json_line
 
         record: dict[str, Any] = {"name": document.name, "folder": str(folder), "tokens": about.tokens}
-        typer.echo(json_line(record | {"segments": segments, "folder_bytes": size}), nl=False)
+        record |= {"segments": segments, "seconds": round(seconds, 3), "folder_bytes": _size(folder)}
+        typer.echo(json_line(record), nl=False)
     elif not quiet:
         note = f" ({document.extracted.note})" if document.extracted.note else ""
-        say(f"{document.name}: {about.tokens:,} tokens in {segments:,} segments{note}; {folder}: {decimal(size)}")
+        took = f"read in {seconds:,.1f} s" if steps else "is in the folder already"
+        say(f"{document.name}: {about.tokens:,} tokens, {took}{note}")
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _summary(folder: Path, reader: Reader) -> str:
+    documents = reader.open_manifest(folder).documents
+    count = "1 document" if len(documents) == 1 else f"{len(documents):,} documents"
+    tokens = sum(document.tokens for document in documents)
+    return f'{folder}: {count}, {tokens:,} tokens, {decimal(_size(folder))}; ask with: simmim ask {folder} "..."'
 
 
 def _progress(quiet: bool) -> Progress:

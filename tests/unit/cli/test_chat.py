@@ -17,7 +17,6 @@ from typer.testing import CliRunner, Result
 from simmim.cli import chat as command
 from simmim.cli.chat_files import read_chat
 from simmim.cli.main import app
-from simmim.models.pretrained import LANGUAGE_MODEL
 from simmim.tasks.streaming import TextStream
 
 Talk = Callable[..., Result]
@@ -36,12 +35,18 @@ def talk(tiny_chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return run
 
 
-def test_without_a_model_the_one_that_comes_with_simmim_talks() -> None:
-    result = CliRunner().invoke(app, ["chat", "--seed", "1", "--max-new-tokens", "40"], input=b"Who is there?\n")
+def test_without_a_model_the_default_one_talks(
+    default_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = b"What is the capital of France?\n/save talk.json\n/load talk.json\nAnd of Italy?\n"
+    result = CliRunner().invoke(app, ["chat", "--temperature", "0", "--max-new-tokens", "12"], input=lines)
 
-    assert result.exit_code == 0
-    assert result.stderr.startswith(f"{LANGUAGE_MODEL}: 6,459,416 parameters")
-    assert result.stdout.strip()
+    assert result.exit_code == 0, result.stderr
+    assert f"{default_model.name}: 134,515,008 parameters" in result.stderr
+    assert "loaded 2 messages; the model reads them at the next turn" in result.stderr
+    assert "Paris" in result.stdout
+    assert not Path("talk.json.cache").exists()
 
 
 def test_every_line_is_a_turn(talk: Talk) -> None:

