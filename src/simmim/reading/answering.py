@@ -81,7 +81,7 @@ def answer(
     finder: Finder,
     messages: Sequence[Mapping[str, str]],
     *,
-    passages: int = 4,
+    passages: int = 3,
     streamer: BaseStreamer | None = None,
     stopping_criteria: StoppingCriteriaList | None = None,
     **settings: Any,

@@ -29,7 +29,7 @@ class DocumentChat:
 
     user_name = assistant_name = None
 
-    def __init__(self, library: Library, passages: int = 4) -> None:
+    def __init__(self, library: Library, passages: int = 3) -> None:
         self._library, self._passages = library, passages
         self.messages: list[dict[str, Any]] = []
         self.last: Answer | None = None

@@ -38,6 +38,7 @@ def test_drawn_lengths_are_the_same_every_time():
 
 
 @pytest.mark.parametrize("form", ["literal", "all", "pyramid"])
+@pytest.mark.slow
 def test_a_padded_batch_costs_no_more_than_the_goal(form, batch):
     """In counted FLOPs, forward and training, on documents shorter and longer than a segment."""
     found = compare(form, LENGTHS, repeats=1)
@@ -50,6 +51,7 @@ def test_a_padded_batch_costs_no_more_than_the_goal(form, batch):
         assert padded["over_alone"]["seconds"] == pytest.approx(padded["seconds"][0] / padded["seconds_alone"][0])
 
 
+@pytest.mark.slow
 def test_alone_is_the_sum_of_the_documents(batch):
     model = SimMIMModel(config_of("all", 200), add_pooling_layer=False)
     one_by_one = [count_flops(partial(model, document)) for document in batch.alone]
@@ -121,6 +123,7 @@ def test_a_run_that_keeps_memory_says_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="mallopt is glibc's")
+@pytest.mark.slow
 def test_freed_memory_is_kept():
     """64 MiB that were freed are still the process's; without it, they go back to the system."""
     code = "\n".join(

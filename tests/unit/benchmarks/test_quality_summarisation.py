@@ -159,6 +159,7 @@ def test_limits_are_one_number_or_one_for_each_corpus(corpus, tmp_path):
         quality_summarisation.main(options)
 
 
+@pytest.mark.slow
 def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality_summarisation, "in_fresh_process", lambda function, *given: function(*given))
     monkeypatch.setattr(quality_report, "LONG", 48)

@@ -187,6 +187,7 @@ def test_no_repeat_is_begun_once_enough_time_went_by(monkeypatch):
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="the system does not tell what memory a process holds")
+@pytest.mark.slow
 def test_memory_is_that_of_a_whole_process():
     """Its libraries, then its weights (8192 + 1056 rows of 256 a layer), then what the pass adds."""
     row = in_fresh_process(measure_forward, "all", 4096, 512, "float32", 1, 1)

@@ -16,6 +16,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["probe", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_probe_is_learnt_measured_and_not_trained_again(tmp_path):
     file = tmp_path / "found.json"
     arguments = ("copying", *SMALL, "--steps", 300, "--form", "default", "--form", "local", "--set", "segment_length=2")
@@ -43,6 +44,7 @@ def test_a_probe_is_learnt_measured_and_not_trained_again(tmp_path):
     assert "learning_rate: the run in" in other.stderr
 
 
+@pytest.mark.slow
 def test_listops_is_scored_beside_its_root_operator(tmp_path):
     file = tmp_path / "found.json"
     result = run("listops", *SMALL, "--length", 200, "--steps", 2, "--test-lengths", "20,40", "--json", file)
@@ -54,6 +56,7 @@ def test_listops_is_scored_beside_its_root_operator(tmp_path):
     assert "root operator only" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_guess_from_the_root_operator_is_the_best_one():
     """The least and the greatest of random digits are mostly 0 and 9, a median 4 or 5, and a sum can be anything."""
     probe = PROBES["listops"]()

@@ -79,9 +79,11 @@ class TestRead:
         result = run("read", "a.txt", "b.txt", "-o", "out", *keep)
         assert result.exit_code == 0
         assert result.stdout == ""
-        first, second = result.stderr.splitlines()
-        assert first.startswith("a.txt: 244 tokens in 4 segments; out: ")
+        first, second, summary = result.stderr.splitlines()
+        assert first.startswith("a.txt: 244 tokens, read in ")
         assert second.startswith("b.txt: ")
+        assert summary.startswith("out: 2 documents, ")
+        assert summary.endswith('; ask with: simmim ask out "..."')
         names = set(files_of(tmp_path / "out"))
         assert ("0000.keys" in names) == ("keys" in keep)
         assert {"0000.text", "0001.text", "0001.vectors", "manifest.json"} <= names
@@ -92,6 +94,7 @@ class TestRead:
         result = run("read", "a.txt", "-o", "out", "--json")
         record = json.loads(result.stdout)
         assert record.pop("folder_bytes") > 1000
+        assert record.pop("seconds") > 0
         assert record == {"name": "a.txt", "folder": "out", "tokens": 244, "segments": 4}
         assert result.stderr == ""
 
@@ -193,13 +196,16 @@ class TestAsk:
     def test_shows_the_answer_and_the_passages(self, run: Run, folder: str) -> None:
         result = run("ask", folder, "When was the mill built?", "--max-new-tokens", "4", model=None)
         assert result.exit_code == 0
-        *passages, last = result.stderr.splitlines()
+        *lines, last, blank = result.stderr.splitlines()
+        passages = [line for line in lines if not line.startswith("    ")]
         assert passages
         for line in passages:
-            assert line.startswith(("  [houses.txt line ", "  [trees.md line "))
-            assert "%] " in line
+            assert line.startswith(("  houses.txt, line ", "  trees.md, line "))
+            assert line.endswith("%)")
+        assert len(lines) >= 2 * len(passages)  # an excerpt of each
         assert last.startswith("  read ")
-        assert " tokens, " in last
+        assert " tokens; first word after " in last
+        assert blank == ""
 
     def test_json(self, run: Run, folder: str) -> None:
         result = run("ask", folder, "When was the mill built?", "Tall?", "--json", "--max-new-tokens", "4", model=None)
@@ -223,8 +229,8 @@ class TestAsk:
         Path("a.txt").write_text(TEXT)
         result = run("ask", "a.txt", "When was the mill built?", "--max-new-tokens", "4")
         assert result.exit_code == 0
-        assert "to ask again at once, keep it: simmim read a.txt -o a.simmim" in result.stderr
-        assert "[a.txt line " in result.stderr
+        assert "simmim read a.txt -o a.simmim keeps what was read" in result.stderr
+        assert "  a.txt, line " in result.stderr
         assert sorted(path.name for path in Path().iterdir()) == ["a.txt"]
 
     def test_questions_on_standard_input(self, run: Run, folder: str) -> None:
@@ -342,7 +348,7 @@ class TestChat:
         banner, *lines = result.stderr.splitlines()
         assert banner.startswith("houses.txt, trees.md: ")
         assert sum(line.startswith("  read ") for line in lines) == 2
-        assert any(line.startswith("  [") for line in lines)
+        assert any(line.startswith("  houses.txt, line ") for line in lines)
 
     def test_commands(self, run: Run, folder: str) -> None:
         typed = "Tall?\n/save talk.json\n/reset\n/load talk.json\nAnd old?\n/save more.json\n/quit\nnever\n"

@@ -51,6 +51,7 @@ def test_without_a_mask_every_token_counts(head: CopyHead) -> None:
     torch.testing.assert_close(head.project_memory(memory), head.project_memory(memory, everything))
 
 
+@pytest.mark.slow
 def test_a_model_that_copies_learns_to_repeat_what_it_reads() -> None:
     """Targets repeat the first three source tokens; the texts that it is asked for never occurred in training."""
     torch.manual_seed(0)

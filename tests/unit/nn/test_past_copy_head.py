@@ -92,6 +92,7 @@ def test_extreme_scores_stay_numbers(given: tuple[PastCopyHead, Tensor, Tensor, 
         assert gradient.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_model_learns_to_go_on_with_what_it_read_before() -> None:
     """Texts say something twice that never occurred in training; a plain head learns nothing of it in that time."""
     losses = {}

@@ -274,7 +274,7 @@ def test_two_processes_at_once(reader: Reader, tmp_path: Path) -> None:
         ({"encoder": False}, r"other settings \(encoder\)"),
         ({"encoder": tiny_encoder("another")}, r"other settings \(encoder\)"),
     ],
-    ids=str,
+    ids=["model", "near", "segment", "chunk", "keep and precision", "heads", "no encoder", "encoder"],
 )
 def test_another_reader(reader: Reader, tmp_path: Path, other, complaint: str) -> None:
     reader.read(tmp_path, OTHER)
