@@ -89,7 +89,8 @@ def _judge_others(
     expected = json.loads((good / GOOD_SUMMARY).read_text(encoding="utf-8"))
     if same and done[_GOOD].get("summary") != expected:
         return Verdict(False, "lie", f"the good document's summary was {done[_GOOD]}, alone {expected}")
-    missing = [path.name for path in folder.iterdir() if path.name not in done or "error" in done[path.name]]
+    documents = [path.name for path in folder.iterdir() if not path.is_dir()]  # one may have become an empty folder
+    missing = [name for name in documents if name not in done or "error" in done[name]]
     named = sum(line.startswith("error: ") for line in stderr.splitlines())
     if named < len(missing):
         return Verdict(False, "lost", f"{missing!r} were neither done nor all named: {stderr}")
