@@ -16,7 +16,7 @@ from simmim.reading.heads import Head
 from simmim.reading.interface import decoder_of
 from simmim.reading.prompt import Prompt
 
-__all__ = ["question_queries", "segment_scores"]
+__all__ = ["best_of_segments", "question_queries", "segment_scores"]
 
 NO_QUESTION = "N/A"
 """Asked to learn which segments any question would attend to (contextual calibration, arXiv 2102.09690)."""
@@ -76,9 +76,13 @@ def segment_scores(
     block -= block % segment
     for begin in range(0, len(keys), block):
         part = torch.from_numpy(np.array(keys[begin : begin + block], dtype=np.float32)).to(queries.device)
-        missing = -len(part) % segment
         picked = part[:, list(key_heads)].transpose(0, 1)  # [heads, n, D]
         scores = queries @ picked.transpose(1, 2) * scale
-        scores = torch.nn.functional.pad(scores, (0, missing), value=-torch.inf)
-        found.append(scores.unflatten(-1, (-1, segment)).amax(-1))
+        found.append(best_of_segments(scores, segment))
     return torch.cat(found, -1)
+
+
+def best_of_segments(scores: Float[Tensor, "heads Q N"], segment: int) -> Float[Tensor, "heads Q S"]:
+    """Return the largest score of each segment's tokens; the last segment may be short."""
+    scores = torch.nn.functional.pad(scores, (0, -scores.shape[-1] % segment), value=-torch.inf)
+    return scores.unflatten(-1, (-1, segment)).amax(-1)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from simmim.reading.asking import NO_QUESTION, question_queries
+from simmim.reading.asking import NO_QUESTION, best_of_segments, question_queries
 from simmim.reading.cache import ReadingCache
 from simmim.reading.heads import Head
 from simmim.reading.interface import decoder_of
@@ -122,12 +122,11 @@ def head_scores(reader: Reader, trial: Trial, heads: list[Head]) -> tuple[Float[
     decoder_of(reader.model)(input_ids=ids, past_key_values=cache)
     length = reader.settings.segment
     keys = torch.stack([cache.layers[head.layer].keys[0, head.head // reader.share] for head in heads]).float()
-    keys = torch.nn.functional.pad(keys, (0, 0, 0, -keys.shape[1] % length))
 
     def shares(question: str) -> Float[Tensor, "heads S"]:
         queries = question_queries(reader.model, reader.prompt, question, heads)
         scores = queries @ keys.transpose(1, 2) * queries.shape[-1] ** -0.5
-        return scores.unflatten(-1, (-1, length)).amax(-1).softmax(-1).mean(1)
+        return best_of_segments(scores, length).softmax(-1).mean(1)
 
     nothing = shares(NO_QUESTION)
     found = torch.stack([shares(question) - nothing for question in trial.questions])

@@ -24,12 +24,10 @@ class Prompt:
     Args:
         tokenizer: of the model.
         render: writes a conversation, with the arguments of `apply_chat_template`.
-        system: a message before the conversation; None for the template's own.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, render: Render, system: str | None = None) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, render: Render) -> None:
         self._tokenizer, self._render = tokenizer, render
-        self._system = [] if system is None else [{"role": "system", "content": system}]
 
     def before(self) -> list[int]:
         """Return the tokens that stand before the document."""
@@ -58,9 +56,7 @@ class Prompt:
         return self._encode(self._split([first, *messages[1:]])[1])
 
     def _split(self, messages: Sequence[Mapping[str, str]]) -> tuple[str, str]:
-        text: str = self._render(
-            self._tokenizer, [*self._system, *messages], tokenize=False, add_generation_prompt=True
-        )
+        text: str = self._render(self._tokenizer, messages, tokenize=False, add_generation_prompt=True)
         before, mark, after = text.partition(_MARK)
         if not mark or text.count(_MARK) != sum(turn["content"].count(_MARK) for turn in messages):
             raise ConfigError("chat template: expected one that writes the text of a message once and as it is")

@@ -23,10 +23,19 @@ from simmim.tasks.model_folder import check_files, count_weights
 from simmim.tasks.quiet import quiet
 from simmim.tasks.trial import try_model, try_tokenizer
 
-__all__ = ["fetch_model", "find_device", "fingerprint", "load_model", "load_tokenizer", "part_digests", "reads_source"]
+__all__ = [
+    "LOCAL",
+    "fetch_model",
+    "find_device",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "part_digests",
+    "reads_source",
+]
 
 _PARTS = ("*.json", "*.jinja", "*.safetensors")
-_LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Options of every `from_pretrained`: no download, no remote code. By default transformers asks on standard input."""
 
 
@@ -122,7 +131,7 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # `_check_weights` refuses them, with a clearer error
-                **_LOCAL,
+                **LOCAL,
             )
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot load the weights: {_root(error)}") from error
@@ -164,7 +173,7 @@ def reads_source(folder: Path) -> bool:
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load and try the tokenizer of a folder that `check_files` has accepted."""
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the Rust library is not an Exception
@@ -175,7 +184,7 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _config(folder: Path, **settings: Any) -> PreTrainedConfig:
     try:
-        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, **_LOCAL, **settings)
+        found: PreTrainedConfig = AutoConfig.from_pretrained(folder, **LOCAL, **settings)
     except Exception as error:  # transformers raises errors of many kinds
         raise ConfigError(f"{folder / 'config.json'}: {_root(error)}") from error
     return found

@@ -17,7 +17,7 @@ from simmim.atomic import replaced_folder
 from simmim.errors import CheckpointError
 from simmim.files import file_digest, open_regular
 from simmim.reading.folder import named
-from simmim.tasks.checkpoints import fetch_model, find_device
+from simmim.tasks.checkpoints import LOCAL, fetch_model, find_device
 from simmim.tasks.quiet import quiet
 
 __all__ = [
@@ -93,7 +93,7 @@ def convert_gguf(path: Path) -> Path:
         CheckpointError: the file cannot be read, or the package `gguf` is missing.
     """
     folder = _converted(path)
-    if is_converted(path):
+    if (folder / "config.json").exists():
         return folder
     if importlib.util.find_spec("gguf") is None:
         raise CheckpointError(
@@ -101,7 +101,7 @@ def convert_gguf(path: Path) -> Path:
         )
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
+    options: dict[str, Any] = {"gguf_file": path.name, **LOCAL}
     try:
         with quiet(), _gguf_read_once(), replaced_folder(folder) as draft:
             model = AutoModelForCausalLM.from_pretrained(
@@ -130,7 +130,15 @@ def is_converted(path: Path) -> bool:
 
 
 def _converted(path: Path) -> Path:
-    return cache_folder() / "models" / f"{path.stem}-{file_digest(path)[1][:12]}"
+    """Return the folder for a converted file, which need not exist."""
+    about = path.stat()
+    return cache_folder() / "models" / f"{path.stem}-{_digest(path, about.st_size, about.st_mtime_ns)[:12]}"
+
+
+@functools.cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    """Return the digest of a file, once for each state of it: a command asks for it several times."""
+    return file_digest(path)[1]
 
 
 @contextmanager

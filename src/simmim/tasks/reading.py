@@ -21,7 +21,7 @@ from simmim.reading.interface import FAMILIES
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.opened import OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
-from simmim.tasks.checkpoints import load_model
+from simmim.tasks.checkpoints import LOCAL, load_model
 from simmim.tasks.model_folder import check_files, read_settings
 from simmim.tasks.pretrained_weights import (
     ENCODER_PACKAGE,
@@ -101,11 +101,10 @@ def load_encoder(folder: Path, device: str | None = None) -> Encoder:
         CheckpointError: the folder or a part of it is missing or damaged.
     """
     check_files(folder, "config.json", "tokenizer.json")
-    closed = {"local_files_only": True, "trust_remote_code": False}
     try:
         with quiet():
-            model, report = AutoModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **closed)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **closed)
+            model, report = AutoModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **LOCAL)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:
         raise CheckpointError(f"{folder}: cannot load the encoder: {error}") from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler"))
