@@ -281,7 +281,7 @@ class TestAsk:
         assert result.stderr.startswith("error: a.txt: ")
         assert len(result.stderr.splitlines()) == 1
 
-    @pytest.mark.parametrize("name", ["0000.text", "0001.index", "words-2/vocab.index.json", "manifest.json"])
+    @pytest.mark.parametrize("name", ["0000.text", "0001.index", "words/vocab.index.json", "manifest.json"])
     def test_a_damaged_folder(self, run: Run, folder: str, name: str) -> None:
         (Path(folder) / name).write_bytes(b"\xff")
         result = run("ask", folder, "Who?", model=None)
