@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,13 +16,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from simmim.atomic import remove_leftovers
 from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError
-from simmim.reading.cache import ReadingCache
+from simmim.reading.cache import EnoughRead, ReadingCache
 from simmim.reading.embedding import Encoder
 from simmim.reading.folder import (
     AGAIN,
     Document,
     Manifest,
     append,
+    checksum,
     content_of,
     extend,
     locked,
@@ -29,12 +31,13 @@ from simmim.reading.folder import (
     read_manifest,
     write_manifest,
 )
+from simmim.reading.growing import grown
 from simmim.reading.heads import Head
 from simmim.reading.indexing import waiting, write_vectors, write_words
 from simmim.reading.interface import attach, decoder_of
 from simmim.reading.prompt import Prompt, Render
 from simmim.reading.quantized import Precision, Record, Rows
-from simmim.reading.states import remove_states, restore_state, save_state
+from simmim.reading.states import has_state, rebuild_state, remove_states, restore_state, save_state
 from simmim.reading.tokens import tokenize
 
 __all__ = ["Keep", "Progress", "Reader", "ReadingSettings"]
@@ -147,7 +150,8 @@ class Reader:
     ) -> int:
         """Read a document into a folder; go on where an interrupted reading of it stopped.
 
-        A document of the same name that was read in part, and has changed since, is begun anew.
+        A document of the same name that was read in part, and has changed since, is begun anew. Of one to whose end
+        text was added only what is new is read; the files are those of a new reading.
 
         Args:
             folder: new, or one that holds documents read by the same model and settings.
@@ -174,8 +178,10 @@ class Reader:
             remove_leftovers(folder)
             manifest = self.open_manifest(folder)
             number = next((i for i, found in enumerate(manifest.documents) if found.sha256 == digest), None)
-            if number is None:
-                number = self._begin(folder, manifest, text, name, digest, pages)
+            if number is None or not manifest.documents[number].embedded:
+                number = self._begin(
+                    folder, manifest, text, number, Document(name, digest, len(text), 0, pages=list(pages))
+                )
             about = manifest.documents[number]
             if not about.embedded:
                 self._read_tokens(folder, manifest, number, progress)
@@ -211,11 +217,7 @@ class Reader:
         return self.check_manifest(folder, read_manifest(folder))
 
     def check_manifest(self, folder: Path, manifest: Manifest) -> Manifest:
-        """Return a manifest.
-
-        Raises:
-            CheckpointError: it was made with another model or other settings.
-        """
+        """Return a manifest, or raise what `open_manifest` does."""
         if content_of(manifest.model) != content_of(self.fingerprint):
             raise CheckpointError(
                 f"{folder}: expected a document read by {self.fingerprint}, got one read by {manifest.model}; "
@@ -229,16 +231,22 @@ class Reader:
             )
         return manifest
 
-    def _begin(self, folder: Path, manifest: Manifest, text: str, name: str, digest: str, pages: Sequence[int]) -> int:
-        """Write the text and its tokens."""
+    def _begin(self, folder: Path, manifest: Manifest, text: str, number: int | None, new: Document) -> int:
+        """Write a text and its tokens, of a document that is new, begun (its number), or an old one that has grown."""
         tokens = tokenize(self.tokenizer, self.prompt.before(), text)
-        begun = (i for i, found in enumerate(manifest.documents) if found.name == name and not found.embedded)
-        number = next(begun, len(manifest.documents))
-        document = Document(name, digest, len(text), len(tokens.ids), prompt=tokens.prompt, pages=list(pages))
+        content = np.stack([tokens.ids, tokens.starts]).tobytes()
+        new.tokens, new.prompt, new.checks["tokens"] = len(tokens.ids), tokens.prompt, checksum(content)
+        if number is None:
+            width = self.encoder.width if self.encoder is not None else 0
+            keys = len(self.key_heads), self.record.width
+            begun = (i for i, old in enumerate(manifest.documents) if old.name == new.name and not old.embedded)
+            found = grown(folder, manifest, new, text, tokens, keys, width)
+            number, new = found or (next(begun, len(manifest.documents)), new)
+            # first of all: what the files hold until both are written is then nobody's
+            manifest.documents[number : number + 1] = [new]
+            write_manifest(folder, manifest)
         append(folder / f"{number:04}.text", text.encode("utf-8"), 0)
-        extend(folder, number, document, "tokens", np.stack([tokens.ids, tokens.starts]).tobytes(), 0)
-        manifest.documents[number : number + 1] = [document]
-        write_manifest(folder, manifest)
+        append(folder / f"{number:04}.tokens", content, 0)
         return number
 
     @torch.inference_mode()
@@ -250,20 +258,29 @@ class Reader:
         ids = open_array(Path(f"{stem}.tokens"), np.int32, (2, document.tokens), document.checks.get("tokens", -1))[0]
         if ids.min() < 0 or ids.max() >= self.model.get_input_embeddings().num_embeddings:
             raise CheckpointError(f"{stem}.tokens: expected tokens of the model, got other numbers; {AGAIN}")
-        cache = restore_state(stem, document.read, self.model, self.settings.segment, self.settings.near)
-        decoder, chunk = decoder_of(self.model), self.settings.chunk
+        cache = ReadingCache(self.model, segment=self.settings.segment, near=self.settings.near)
+        cache.last = None if self.settings.keep == "keys" else max(head.layer for head in self.heads)
+        if document.read and has_state(stem, document.read):
+            restore_state(stem, document.read, cache, self.model)
+        elif document.read:
+            rebuild_state(cache, self._feed, ids[: document.read], self.settings.chunk)
         while document.read < document.tokens:
-            part = torch.from_numpy(ids[document.read : document.read + chunk].astype(np.int64))[None]
-            decoder(input_ids=part.to(self.model.device), past_key_values=cache)
-            self._write(folder, number, document, cache, part.shape[1])
+            part = ids[document.read : document.read + self.settings.chunk]
+            self._feed(cache, part)
+            self._write(folder, number, document, cache, len(part))
             cache.drop()
-            document.read += part.shape[1]
+            document.read += len(part)
             if document.read < document.tokens:
                 save_state(stem, document.read, cache)
             write_manifest(folder, manifest)
             remove_states(stem, keep=document.read)
             if progress is not None:
                 progress(document.read, document.tokens)
+
+    def _feed(self, cache: ReadingCache, ids: np.ndarray) -> None:
+        part = torch.from_numpy(ids.astype(np.int64))[None].to(self.model.device)
+        with suppress(EnoughRead):
+            decoder_of(self.model)(input_ids=part, past_key_values=cache)
 
     def _write(self, folder: Path, number: int, document: Document, cache: ReadingCache, new: int) -> None:
         """Append the keys and values of new tokens, and the keys of the index."""
