@@ -96,7 +96,7 @@ def open_document(
     path = Path(document)
     manifest = None
     if path.is_dir():
-        from simmim.reading.folder import read_manifest
+        from simmim.reading.manifest import read_manifest
 
         manifest = read_manifest(path)  # before torch is imported
     elif document != STANDARD_INPUT and not path.exists():

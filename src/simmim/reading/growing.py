@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from simmim.errors import CheckpointError
-from simmim.reading.folder import Document, Manifest, checksum, open_array
+from simmim.reading.folder import checksum, open_array
 from simmim.reading.indexing import GROUP
+from simmim.reading.manifest import Document, Manifest
 from simmim.reading.opened import OpenDocument
 from simmim.reading.quantized import Rows
 from simmim.reading.sentences import sentences

@@ -9,8 +9,9 @@ import numpy as np
 
 from simmim.atomic import replaced_folder
 from simmim.reading.embedding import Encoder
-from simmim.reading.folder import Document, Manifest, extend, named, write_manifest
+from simmim.reading.folder import named
 from simmim.reading.lexical import LexicalIndex
+from simmim.reading.manifest import Document, Manifest, extend, write_manifest
 from simmim.reading.opened import WORDS, OpenDocument
 from simmim.reading.quantized import Rows
 from simmim.reading.sentences import sentences

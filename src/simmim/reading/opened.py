@@ -15,7 +15,8 @@ from torch import Tensor
 
 from simmim.errors import CheckpointError
 from simmim.files import open_regular
-from simmim.reading.folder import AGAIN, Document, Manifest, damaged, open_array
+from simmim.reading.folder import AGAIN, damaged, open_array
+from simmim.reading.manifest import Document, Manifest
 from simmim.reading.quantized import Record, Rows
 from simmim.reading.tokens import Tokens
 

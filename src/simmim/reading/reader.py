@@ -18,23 +18,12 @@ from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.cache import EnoughRead, ReadingCache
 from simmim.reading.embedding import Encoder
-from simmim.reading.folder import (
-    AGAIN,
-    Document,
-    Manifest,
-    append,
-    checksum,
-    content_of,
-    extend,
-    locked,
-    open_array,
-    read_manifest,
-    write_manifest,
-)
+from simmim.reading.folder import AGAIN, append, checksum, content_of, locked, open_array
 from simmim.reading.growing import grown
 from simmim.reading.heads import Head
 from simmim.reading.indexing import waiting, write_vectors, write_words
 from simmim.reading.interface import attach, decoder_of
+from simmim.reading.manifest import Document, Manifest, beside, extend, read_manifest, write_manifest
 from simmim.reading.prompt import Prompt, Render
 from simmim.reading.quantized import Precision, Record, Rows
 from simmim.reading.states import has_state, rebuild_state, remove_states, restore_state, save_state
@@ -212,9 +201,12 @@ class Reader:
         Raises:
             CheckpointError: it was made with another model or other settings.
         """
-        if not (folder / "manifest.json").exists():
-            return Manifest(self.fingerprint, self.source, self.manifest_settings())
-        return self.check_manifest(folder, read_manifest(folder))
+        if (folder / "manifest.json").exists():
+            manifest = self.check_manifest(folder, read_manifest(folder))
+        else:
+            manifest = Manifest(self.fingerprint, self.source, self.manifest_settings())
+        manifest.source, manifest.beside = self.source, beside(folder, self.source)
+        return manifest
 
     def check_manifest(self, folder: Path, manifest: Manifest) -> Manifest:
         """Return a manifest, or raise what `open_manifest` does."""

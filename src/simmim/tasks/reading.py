@@ -14,10 +14,11 @@ from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.calibrating import find_heads
 from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
-from simmim.reading.folder import AGAIN, Manifest, content_of, read_manifest
+from simmim.reading.folder import AGAIN, content_of
 from simmim.reading.heads import HEADS_FILE, Head, load_heads, save_heads
 from simmim.reading.interface import FAMILIES
 from simmim.reading.lexical import LexicalIndex
+from simmim.reading.manifest import Manifest, read_manifest
 from simmim.reading.opened import WORDS, OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
 from simmim.tasks.checkpoints import LOCAL, find_device, load_model
@@ -169,12 +170,20 @@ def settings_of(folder: Path, manifest: Manifest) -> tuple[str | None, ReadingSe
     names = ("segment", "near", "chunk", "keep", "precision")
     try:
         settings = ReadingSettings(**{name: manifest.settings[name] for name in names})
-        return manifest.source, settings, manifest.settings["encoder"] is not None
+        return _source(folder, manifest), settings, manifest.settings["encoder"] is not None
     except (KeyError, TypeError, ConfigError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(
             f"{folder / 'manifest.json'}: expected the settings of the reading: {reason}; {AGAIN}"
         ) from error
+
+
+def _source(folder: Path, manifest: Manifest) -> str | None:
+    """Return the model that read a folder, also if both were moved together."""
+    beside = manifest.beside and folder / manifest.beside
+    if beside and beside.exists() and not Path(manifest.source or "").exists():
+        return str(beside)
+    return manifest.source
 
 
 def _check_family(folder: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from reading_folders import TEXT, files_of, make_reader
 from simmim.errors import CheckpointError, SimMIMError
 from simmim.reading.answering import answer
-from simmim.reading.folder import checksum, read_manifest
+from simmim.reading.folder import checksum
+from simmim.reading.manifest import read_manifest
 from simmim.reading.reader import Reader
 from simmim.tasks.reading import open_library, settings_of
 
@@ -85,6 +86,26 @@ def test_a_damaged_file(reader: Reader, folder: Path, name: str, damage: str) ->
     assert name.split("/")[0] in said
     assert "read the documents again into a new folder" in said or "make one with: simmim read FILE -o" in said
     assert "\n" not in said
+
+
+def _flipped(path: Path, position: int, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit(reader: Reader, folder: Path, name: str) -> None:
+    """Anywhere, also where the numbers still make sense."""
+    path, rng = folder / name, random.Random(name)
+    whole = path.read_bytes()
+    for position in {0, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(6))}:
+        _flipped(path, position, rng.randrange(8))
+        with pytest.raises(CheckpointError) as caught:
+            ask(reader, folder)
+        assert name.split("/")[-1] in str(caught.value)
+        path.write_bytes(whole)
 
 
 def test_a_whole_folder(reader: Reader, folder: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from reading_folders import HEADS, TEXT, files_of, make_reader, make_tokenizer, tiny_llama
 from reading_models import CASES, CONFIGS, draw, own_attention, tiny
 from simmim.errors import ConfigError, DataError
-from simmim.reading.answering import answer, fitting, recall, rotated_cache
+from simmim.reading.answering import _Loop, answer, fitting, recall, rotated_cache
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Found
 from simmim.reading.interface import decoder_of
@@ -89,6 +89,24 @@ def test_all_segments_of_a_folder(tmp_path: Path, case: str, keep: str, precisio
     found = _logits(reader.model, after, cache)
     limit = {"bfloat16": 0.03, "int8": 0.1}[precision] if keep == "keys" else 1e-5
     assert (found - expected).norm() <= limit * expected.norm()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_loop_ends_where_tokens_come_again(step: int) -> None:
+    """The answer ends before the first repetition of 4 tokens that do not overlap, however the tokens arrive."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(50):
+        ids = torch.randint(3, (1, 60), generator=generator)
+        loop, end = _Loop(5, 4), None
+        for length in range(5 + step, 61, step):
+            answer_ids = ids[0, 5:length].tolist()
+            starts = range(len(answer_ids) - 7)
+            if any(answer_ids[start : start + 4] == answer_ids[-4:] for start in starts):
+                end = len(answer_ids) - 4
+            assert bool(loop(ids[:, :length], None).all()) == (end is not None)
+            assert loop.end == end
+            if end is not None:
+                break
 
 
 @pytest.fixture(scope="module")
