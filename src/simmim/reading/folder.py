@@ -31,8 +31,8 @@ AGAIN = "read the documents again into a new folder"
 """What to do about a damaged file: a document that a folder holds is not read again into it."""
 
 
-def checksum(content: bytes | np.ndarray, before: int = 0) -> int:
-    """Return the CRC-32 of bytes that follow others of a given one. Cost: about a second for 1 to 3 GB."""
+def checksum(content: Any, before: int = 0) -> int:
+    """Return the CRC-32 of bytes, or of an array in one piece, behind others of a given one. Cost: a second a GB."""
     return zlib.crc32(content, before)
 
 

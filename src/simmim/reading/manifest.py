@@ -187,4 +187,5 @@ def extend(folder: Path, number: int, about: Document, ending: str, content: byt
         position: where.
     """
     append(folder / f"{number:04}.{ending}", content, position)
-    about.checks[ending] = checksum(content, about.checks.get(ending, 0) if position else 0)
+    check = checksum(content, about.checks.get(ending, 0) if position else 0)
+    about.checks = dict(sorted({**about.checks, ending: check}.items()))
