@@ -50,13 +50,14 @@ def grown(
             continue
         old = OpenDocument(folder, number, about, length)
         try:
+            before = np.stack([old.tokens.ids, old.tokens.starts])
             if not text.startswith(old.text):
                 continue
         except CheckpointError:
             if about.embedded:
                 raise
-            continue  # begun with another text, which was never written
-        same = _common(np.stack([old.tokens.ids, old.tokens.starts]), np.stack([tokens.ids, tokens.starts]))
+            continue  # begun, and its text and tokens were never written
+        same = _common(before, np.stack([tokens.ids, tokens.starts]))
         read = min(same, about.read) // chunk * chunk
         kept = replace(new, read=read)
         _keep(folder, number, about, kept, "index", Rows(keys[1]).dtype, keys[0], (about.read, read))

@@ -135,9 +135,7 @@ def test_a_rebuilt_state_is_the_state(case: str, chunk: int, last: int | None) -
     counted.clear()
     rebuild_state(caches[1], feed, ids, chunk)
     assert sum(counted) < whole
-    for one, other in zip(
-        *(cache.layers[: (last or 99) + 1 if last is not None else None] for cache in caches), strict=True
-    ):
+    for one, other in zip(*(cache.layers[: None if last is None else last + 1] for cache in caches), strict=True):
         assert torch.equal(one.keys, other.keys)
         assert torch.equal(one.values, other.values)
         assert one.get_seq_length() == other.get_seq_length() == len(ids)
