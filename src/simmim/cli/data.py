@@ -15,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from simmim.cli.group import Group
 from simmim.errors import ConfigError
 from simmim.terminal import SafeConsole, terminal_safe
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-data = typer.Typer(help="List and build the corpora, and check data of your own.", no_args_is_help=True)
+data = typer.Typer(
+    help="List and build the corpora, and check data of your own.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=Group,
+)
 
 
 @data.command("list")
