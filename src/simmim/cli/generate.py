@@ -43,7 +43,7 @@ def generate(
     no_repeat_ngram_size: Annotated[
         int, typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.")
     ] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="So many continuations, one after the other.")] = 1,
+    num_return_sequences: Annotated[int, typer.Option(min=1, help="So many continuations, one after the other.")] = 1,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Of the first sample; the next one has the next seed.", show_default="drawn"),
@@ -54,8 +54,11 @@ def generate(
 
     What is printed is the continuation alone. The same model, prompt, options and seed give the same text.
     """
-    if samples > 1 and temperature == 0:
-        raise ConfigError(f"--samples: expected 1 with --temperature 0, which writes the same each time, got {samples}")
+    if num_return_sequences > 1 and temperature == 0:
+        raise ConfigError(
+            "--num-return-sequences: expected 1 with --temperature 0, which writes the same each time, "
+            f"got {num_return_sequences}"
+        )
     text = _read(prompt, file)
     settings = sampling_settings(temperature, top_k, top_p)
     settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
@@ -70,7 +73,7 @@ def generate(
     folder = find_model(None if model is None else str(model)) if model is None or model.suffix == ".gguf" else model
     loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
     found = continuations(
-        loaded, tokenizer, text, samples=samples, seed=seed, write=None if as_json else _show, **settings
+        loaded, tokenizer, text, samples=num_return_sequences, seed=seed, write=None if as_json else _show, **settings
     )
     for number, continuation in enumerate(found, 1):
         if as_json:
@@ -78,7 +81,7 @@ def generate(
             typer.echo(json_line(_record(text, continuation) | about), nl=False)
             continue
         typer.echo("")
-        if number < samples:
+        if number < num_return_sequences:
             typer.echo("-" * 3)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,8 +11,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from simmim import __version__
-from simmim.cli.group import Group
-from simmim.errors import SimMIMError, is_full
+from simmim.cli.group import Group, current_name, errors_in_one_line
 
 __all__ = ["COMMANDS", "app"]
 
@@ -26,8 +24,7 @@ COMMANDS = {
     "generate": "Continue a text of any length; all of it is read, in bounded memory.",
     "chat": "Talk with a model; /help lists what can be typed.",
     "serve": "Serve a model to OpenAI clients at http://127.0.0.1:8000/v1.",
-    "probe": "Train small models on a generated task, and measure them where the answer lies far away.",
-    "data": "List and build the corpora, and check data of your own.",
+    "data": "Check data of your own.",
 }
 """Each command, which is the name of its module and of what that module defines, and its help in one sentence."""
 
@@ -50,21 +47,8 @@ class _Commands(Group):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
-        try:
+        with errors_in_one_line():
             return super().invoke(ctx)
-        except SimMIMError as error:
-            _complain(error)
-        except ModuleNotFoundError as error:
-            extra = "read" if error.name in ("bm25s", "gguf") else "train"
-            _complain(f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"')
-        except OSError as error:
-            if error.filename is not None:
-                _complain(f"{error.filename}: {error.strerror}")
-            elif is_full(error):  # where standard output goes: files name themselves
-                _complain(f"cannot write: {os.strerror(error.errno or 0)}; make room and run the command again")
-            else:
-                raise
-        raise typer.Exit(1)
 
 
 def load(name: str) -> Command:
@@ -72,14 +56,8 @@ def load(name: str) -> Command:
     defined = getattr(import_module(f"simmim.cli.{name}"), name)
     if not isinstance(defined, typer.Typer):
         function, defined = defined, typer.Typer(add_completion=False, rich_markup_mode=None)
-        defined.command(name)(function)
+        defined.command(name, context_settings={"token_normalize_func": current_name})(function)
     return get_command(defined)
-
-
-def _complain(problem: object) -> None:
-    from simmim.cli.messages import complain  # it needs rich, which --version does not
-
-    complain(problem)
 
 
 app = typer.Typer(

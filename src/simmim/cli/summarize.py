@@ -48,7 +48,7 @@ def summarize(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest summary, in tokens.")] = 64,
     min_new_tokens: Annotated[int, typer.Option(min=0, help="Shortest summary, in tokens.")] = 0,
-    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
+    num_beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
     length_penalty: Annotated[
         float, typer.Option(help="Above 1 the search prefers longer summaries, below shorter ones.")
     ] = 1.0,
@@ -62,7 +62,7 @@ def summarize(
     A document that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
     settings = {
-        **{"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens},
+        **{"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens},
         **{"min_new_tokens": min_new_tokens, "length_penalty": length_penalty},
     }
     if no_repeat_ngram_size is not None:
@@ -90,7 +90,7 @@ def _check(settings: dict[str, Any], encoding: str | None, output: Path | None, 
         raise ConfigError(f"--min-new-tokens: expected at most --max-new-tokens ({longest}), got {shortest}")
     if settings["length_penalty"] != 1 and settings["num_beams"] == 1:
         raise ConfigError(
-            "--length-penalty: expected --beams 2 or more with it; a greedy search has no choice of length"
+            "--length-penalty: expected --num-beams 2 or more with it; a greedy search has no choice of length"
         )
     if encoding is not None:
         check_encoding(encoding)

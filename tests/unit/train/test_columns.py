@@ -56,7 +56,7 @@ def test_columns_of_other_names_go_all_the_way(tmp_path, make_recipe, make_text_
     run("data", "check", recipe.data.test, *options)
     model = train(recipe)
     language = task != "summarisation"
-    short = () if language else ("--max-new-tokens", "2", "--beams", "1")
+    short = () if language else ("--max-new-tokens", "2", "--num-beams", "1")
     run("evaluate", model, "--file", recipe.data.test, *options, *short, "--limit", 1)
     # the recipe of the model names them, where the command does not
     for file in (None, Path(recipe.data.test)):
