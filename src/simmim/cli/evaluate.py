@@ -123,7 +123,7 @@ def _run(model: Path, beside: list[Path], data: EvaluationData, decoding: Decodi
     """Let models and baselines summarise the documents; the model comes first."""
     from simmim.cli.systems import name_of, run_baseline, run_model
     from simmim.tasks.extractive import best_textrank
-    from simmim.tasks.summarisation import best_lead
+    from simmim.tasks.summarization import best_lead
 
     documents = list(data.examples["document"])
     systems = {"model": run_model(model, documents, decoding)}
@@ -149,7 +149,7 @@ def _record(
         "grouped": comparison.groups is not None,
         "chosen_on_same": data.origin.get("split", "validation") == "validation",
         "decoding": decoding,
-        "made": made("rouge-score", "sumy"),
+        "made": made("rouge-score", "networkx", "nltk"),
     }
 
 

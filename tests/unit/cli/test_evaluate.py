@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from lab.reports.summarization import render
 from simmim.cli.generation import Summary
 from simmim.cli.main import app
-from simmim.tasks.summarisation import rouge
+from simmim.tasks.summarization import rouge
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
-"""Says how a training run goes: a bar or lines for who watches, JSON lines for who looks in from outside."""
+"""What a trainer does beside its steps: reports the progress, does what is due at an epoch's end, and frees memory."""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-__all__ = ["RunReporter"]
+__all__ = ["EpochEnds", "FreedMemory", "RunReporter"]
 
 
 class RunReporter(TrainerCallback):
@@ -117,3 +119,50 @@ class RunReporter(TrainerCallback):
                 self._progress.print(f"step {state.global_step}  {figures}")
         else:
             self._console.print(f"step {state.global_step}/{state.max_steps}  {figures}")
+
+
+class EpochEnds(TrainerCallback):
+    """Logs, evaluates and saves, where that is due once an epoch, after its last step and before the epoch ends.
+
+    transformers saves by steps first and evaluates by epochs later. A run that goes on from a checkpoint of the last
+    step would miss that evaluation, and with it what early stopping counts.
+    """
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask for what is due after the last step of an epoch or of the run."""
+        assert state.epoch is not None
+        if state.epoch != int(state.epoch) and state.global_step < state.max_steps:
+            return
+        control.should_log |= args.logging_strategy == "epoch"
+        control.should_evaluate |= args.eval_strategy == "epoch" and args.eval_delay <= state.epoch
+        control.should_save |= args.save_strategy == "epoch"
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ask for nothing twice."""
+        control.should_log = control.should_evaluate = control.should_save = False
+
+
+_EVERY = 5  # steps: memory that was given back has to be asked for again, which costs time
+
+
+class FreedMemory(TrainerCallback):
+    """Trims the heap every 5 steps, where the C library is glibc.
+
+    Batches of ever other shapes leave holes that glibc keeps, whatever the number of its arenas. A small model (hidden
+    size 64, 16 documents of up to 1,024 tokens, 150 steps on a CPU) reached, and took in CPU time:
+
+    - never trimmed: 1.8 GB, and 2.1 GB after 300 steps; 43 s
+    - every 5 steps: 1.5 GB; 46 s
+    - every step: 1.2 GB; 50 s
+    """
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._trim = getattr(library, "malloc_trim", None)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Trim the heap."""
+        if self._trim is not None and args.device.type == "cpu" and state.global_step % _EVERY == 0:
+            self._trim(0)

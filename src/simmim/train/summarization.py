@@ -1,4 +1,4 @@
-"""The task `summarisation`: from a document to its summary."""
+"""The task `summarization`: from a document to its summary."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq, PreTrain
 from simmim.data.tokenizer import end_with_end_token
 from simmim.errors import DataError
 from simmim.models import SimMIMForConditionalGeneration
-from simmim.tasks.summarisation import tokenize_examples
+from simmim.tasks.summarization import tokenize_examples
 from simmim.train.task import TASKS, TrainingTask
 
-__all__ = ["Summarisation"]
+__all__ = ["Summarization"]
 
 _COLUMNS = ("document", "summary")
 
 
-@TASKS.register("summarisation")
-class Summarisation(TrainingTask):
+@TASKS.register("summarization")
+class Summarization(TrainingTask):
     """An encoder-decoder that reads `document` and writes `summary`."""
 
     auto_class = AutoModelForSeq2SeqLM

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
-from simmim.tasks.summarisation import Lead, best_lead, budgets, first_sentence, lead, tokenize_examples
+from simmim.tasks.summarization import Lead, best_lead, budgets, first_sentence, lead, tokenize_examples
 
 WORDS = [f"word{number}x" for number in range(400)]
 
