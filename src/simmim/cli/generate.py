@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simmim.cli.inputs import STANDARD_INPUT, read_content
+from simmim.cli.options import Device, Dtype, dtype_of
 from simmim.cli.results import json_line
 from simmim.cli.sampling import sampling_settings
 from simmim.errors import ConfigError, DataError
@@ -25,8 +26,8 @@ def generate(
         str | None, typer.Argument(help="The text to continue.", show_default="--file, or standard input")
     ] = None,
     model: Annotated[
-        Path | None,
-        typer.Option(help="Folder or GGUF file of a language model.", show_default="SmolLM2-135M-Instruct"),
+        str | None,
+        typer.Option(help="Folder, GGUF file or hub name of a causal model.", show_default="SmolLM2-135M-Instruct"),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
@@ -48,6 +49,8 @@ def generate(
         int | None,
         typer.Option(min=0, help="Of the first sample; the next one has the next seed.", show_default="drawn"),
     ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a continuation instead.")] = False,
 ) -> None:
     """Continue a text of any length; all of it is read, in bounded memory.
@@ -66,12 +69,12 @@ def generate(
     # torch and transformers take seconds to import: not before there is something to do
     from transformers import AutoModelForCausalLM
 
-    from simmim.cli.checkpoints import find_model, load_model
+    from simmim.cli.checkpoints import load_model, model_folder
     from simmim.tasks.checkpoints import fingerprint
     from simmim.tasks.continuation import continuations
 
-    folder = find_model(None if model is None else str(model)) if model is None or model.suffix == ".gguf" else model
-    loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
+    folder = model_folder(model)
+    loaded, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)
     found = continuations(
         loaded, tokenizer, text, samples=num_return_sequences, seed=seed, write=None if as_json else _show, **settings
     )
