@@ -100,11 +100,13 @@ def _import_libraries() -> None:
     import torch
     from transformers.utils import logging
 
-    import simmim.cli.main
     import simmim.serve.app
     import simmim.tasks.generation
     import simmim.train.trainer  # noqa: F401
+    from simmim.cli.main import COMMANDS, load
 
+    for command in COMMANDS:
+        load(command)
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
     logging.set_verbosity_error()

@@ -2,7 +2,7 @@
 
 from simmim.train.dialogue import Dialogue
 from simmim.train.language_modelling import LanguageModelling
-from simmim.train.summarisation import Summarisation
+from simmim.train.summarization import Summarization
 from simmim.train.task import TASKS, TrainingTask
 
-__all__ = ["TASKS", "Dialogue", "LanguageModelling", "Summarisation", "TrainingTask"]
+__all__ = ["TASKS", "Dialogue", "LanguageModelling", "Summarization", "TrainingTask"]
