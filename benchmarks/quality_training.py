@@ -26,9 +26,9 @@ from benchmarks.measure import machine_facts
 from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from benchmarks.quality_models import Size, build, load, parameters
 from simmim.atomic import replaced_file, replaced_folder
-from simmim.cli.generation import summaries
 from simmim.errors import DataError
 from simmim.models.losses import IGNORED
+from simmim.tasks.generation import summaries
 
 __all__ = ["Cell", "Training", "batches", "score", "train"]
 
@@ -149,7 +149,7 @@ def score(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
         model = load(cell.form, file.parent).to(device())
         documents = list(load_from_disk(work / "data" / "test")["document"])
         began = time.perf_counter()
-        settings = {"beams": training.beams, "batch_size": training.batch_size}
+        settings = {"num_beams": training.beams, "batch_size": training.batch_size}
         limit = training.size.max_target_tokens
         written = dict(summaries(model, _tokenizer(work), documents, max_new_tokens=limit, **settings))
         found = {

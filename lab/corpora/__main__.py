@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 import lab.corpora  # noqa: F401  (registers them)
-from simmim.cli.data import plain_table, progress, show
 from simmim.cli.group import errors_in_one_line
+from simmim.cli.progress import progress
+from simmim.cli.tables import plain_table, show
 from simmim.data import corpora
 from simmim.data.cache import cache_folder
 from simmim.terminal import terminal_safe

@@ -22,8 +22,8 @@ from simmim.atomic import replaced_file
 from simmim.cli.group import errors_in_one_line
 from simmim.cli.made import made
 from simmim.cli.messages import complain
+from simmim.console import SafeConsole
 from simmim.errors import ConfigError
-from simmim.terminal import SafeConsole
 from simmim.train.interruption import RunInterrupted
 from simmim.train.yaml_reader import parse_yaml
 

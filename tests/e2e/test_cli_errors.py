@@ -226,7 +226,7 @@ def test_an_evaluation_that_breaks_keeps_the_result_of_the_last(place, monkeypat
     def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simmim.cli.generation.summaries", interrupted)
+    monkeypatch.setattr("simmim.tasks.generation.summaries", interrupted)
     before = snapshot(place)
     result = CliRunner().invoke(app, ["evaluate", "model", "--file", "test.jsonl", "--output", "out.json"])
     assert result.exit_code != 0

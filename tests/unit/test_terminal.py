@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from simmim.cli.messages import complain, say
-from simmim.terminal import SafeConsole, terminal_safe
+from simmim.console import SafeConsole
+from simmim.terminal import terminal_safe
 
 STEERING = [
     "\x1b]0;title\x07",

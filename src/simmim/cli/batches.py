@@ -1,44 +1,37 @@
-"""Summarises many documents: reads some, puts those of like length together, and gives out a batch when it is done."""
+"""Summarizes many documents, those of like length together, and prints or writes each batch when it is done."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from simmim.cli.document_worker import DocumentReader
+import typer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from simmim.cli.cards import show_card
+from simmim.cli.checkpoints import load_model, model_folder
+from simmim.cli.document_worker import Document, read_documents
 from simmim.cli.documents import Extracted
-from simmim.cli.inputs import read_content
-from simmim.cli.memory import free_memory
+from simmim.cli.memory import free_memory, peak_memory
+from simmim.cli.messages import say
+from simmim.cli.options import dtype_of
+from simmim.cli.progress import bar
+from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
+from simmim.data.control_tokens import encode_plain_text
 from simmim.errors import DataError
+from simmim.models import pretrained_path
+from simmim.tasks.checkpoints import find_device, fingerprint
+from simmim.tasks.generation import TOKEN_BUDGET, Summary, batches, write_summaries
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from simmim.tasks.generation import Summary
-
-__all__ = ["Document", "Outcome", "read_documents", "summarize_documents"]
+__all__ = ["Job", "Outcome", "run", "summarize_documents"]
 
 _DOCUMENTS = 256  # that are held at once, or as many as have
 _CHARACTERS = 2**23  # characters together
 _BATCH = 32  # documents of a batch at most
-
-
-@dataclass(frozen=True)
-class Document:
-    """Holds a document that was read, or why it was not.
-
-    Attributes:
-        place: its place among the documents of the run.
-        name: its file.
-        sha256: of its content; None if that cannot be had.
-        extracted: its text, or the error.
-    """
-
-    place: int
-    name: str
-    sha256: str | None
-    extracted: Extracted | DataError
 
 
 @dataclass(frozen=True)
@@ -49,31 +42,55 @@ class Outcome:
     summary: Summary | DataError
 
 
-def read_documents(
-    names: Sequence[str], encoding: str | None, is_done: Callable[[str, str | None], bool]
-) -> Iterator[Document | None]:
-    """Read documents one after the other.
+@dataclass(frozen=True)
+class Job:
+    """Says how documents are read and summarized.
 
-    Args:
-        names: their files.
-        encoding: as for `simmim.cli.documents.extract`.
-        is_done: says of a name and a digest whether that document needs no reading.
-
-    Yields:
-        Each document; None for one that is done.
+    Attributes:
+        model: a folder or the name of a model on the hub; None for the model that comes with SimMIM.
+        device: where to compute; None for the accelerator, or the CPU without one.
+        dtype: of the weights; None for float32 on a CPU, else as saved.
+        encoding: of the texts.
+        settings: for `generate` of transformers.
     """
-    with DocumentReader() as reader:
-        for place, name in enumerate(names):
-            sha256 = None
-            try:
-                content = read_content(name)
-                sha256 = content.sha256
-                found: Extracted | DataError | None = None
-                if not is_done(name, sha256):
-                    found = reader.extract(name, content.content, encoding)
-            except DataError as error:
-                found = None if is_done(name, sha256) else error
-            yield None if found is None else Document(place, name, sha256, found)
+
+    model: str | None
+    device: str | None
+    dtype: str | None
+    encoding: str | None
+    settings: dict[str, Any]
+
+
+def run(job: Job, names: list[str], output: Path | None, overwrite: bool, as_json: bool) -> list[str]:
+    """Summarize documents; print the summaries, or write them to a file or folder.
+
+    Returns:
+        What went wrong, a line for each document.
+    """
+    folder = pretrained_path() if job.model is None else model_folder(job.model)
+
+    @functools.cache
+    def load() -> Any:
+        return load_model(folder, device=job.device, dtype=dtype_of(job.dtype))
+
+    limit = job.settings["max_new_tokens"]
+    with _open(job, folder, names, output, overwrite) or nullcontext() as results:
+        is_done = results.holds if results is not None else lambda *_: False
+        documents = read_documents(names, job.encoding, is_done)
+        outcomes = summarize_documents(documents, load, job.settings)
+        return _print(outcomes, as_json, limit) if results is None else _write(outcomes, results, names, limit)
+
+
+def _open(job: Job, folder: Path, names: list[str], output: Path | None, overwrite: bool) -> ResultsFile | None:
+    if output is None:
+        return None
+    device = find_device(job.device).type
+    dtype = job.dtype or ("float32" if device == "cpu" else "as saved")
+    settings = {"model": fingerprint(folder), "encoding": job.encoding or "utf-8", "device": device, "dtype": dtype}
+    settings |= job.settings
+    if is_folder(output):
+        return ResultsFolder(output, settings, overwrite, names)
+    return ResultsFile(output, settings, overwrite)
 
 
 def summarize_documents(
@@ -111,9 +128,6 @@ def summarize_documents(
 def _summarize_window(
     window: list[Document], loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: dict[str, Any]
 ) -> Iterator[list[Outcome | None]]:
-    from simmim.data.control_tokens import encode_plain_text
-    from simmim.tasks.generation import TOKEN_BUDGET, batches
-
     tokenizer = loaded[1]
     texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
     ids = encode_plain_text(tokenizer, texts, verbose=False)  # what is too long for a model we say ourselves
@@ -129,8 +143,6 @@ def _summarize_batch(
     settings: dict[str, Any],
 ) -> list[Outcome | None]:
     """Summarise a batch; where memory does not suffice, its documents one by one, and say of which it does not."""
-    from simmim.tasks.generation import write_summaries
-
     too_long = _refusal(batch[0].name, len(ids[0]), *loaded)  # the longest is the first
     if too_long is not None:
         rest = _summarize_batch(batch[1:], ids[1:], loaded, settings) if batch[1:] else []
@@ -176,3 +188,68 @@ def _is_lack_of_memory(error: BaseException) -> bool:
     # torch raises a plain RuntimeError on a CPU
     names = ("OutOfMemoryError", "MemoryError")
     return type(error).__name__ in names or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) -> list[str]:
+    """Print summaries in the order of the documents."""
+    failures: list[str] = []
+    for outcome in _in_order(outcomes):
+        document, summary = outcome.document, outcome.summary
+        if isinstance(summary, DataError):
+            failures.append(str(summary))
+        elif as_json:
+            memory = peak_memory()
+            record = _record(outcome) | {"peak_memory_mib": None if memory is None else round(memory, 1)}
+            del record["sha256"]
+            typer.echo(json_line(record), nl=False)
+        else:
+            assert isinstance(document.extracted, Extracted)
+            notes = [document.extracted.note] if document.extracted.note else []
+            if not summary.complete:
+                notes.append(f"stopped at {limit} tokens; --max-new-tokens allows more")
+            source, tokens, seconds = document.extracted.text, summary.source_tokens, summary.seconds
+            show_card(document.name, source, summary.text, notes, source_tokens=tokens, seconds=seconds)
+    return failures
+
+
+def _in_order(outcomes: Iterator[list[Outcome | None]]) -> Iterator[Outcome]:
+    waiting: dict[int, Outcome] = {}
+    next_place = 0
+    for batch in outcomes:
+        waiting.update({outcome.document.place: outcome for outcome in batch if outcome is not None})
+        while next_place in waiting:
+            yield waiting.pop(next_place)
+            next_place += 1
+
+
+def _write(outcomes: Iterator[list[Outcome | None]], results: ResultsFile, names: list[str], limit: int) -> list[str]:
+    """Write summaries and errors to a file as they are done, behind a bar."""
+    cut = written = before = 0
+    with bar() as progress:
+        task = progress.add_task("summarizing", total=len(names))
+        for batch in outcomes:
+            records = [_record(outcome) for outcome in batch if outcome is not None]
+            results.add(records)
+            written += sum("summary" in record for record in records)
+            cut += sum(not record.get("complete", True) for record in records)
+            before += sum(outcome is None for outcome in batch)
+            progress.advance(task, len(batch))
+    errors = [error for name in names if (error := results.error(name)) is not None]
+    known = f"; documents done before: {before:,}" if before else ""
+    say(f"{results.path}: summaries written: {written:,}{known}")
+    if cut:
+        say(f'{cut:,} stopped at {limit} tokens ("complete": false); --max-new-tokens allows more')
+    return errors
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    """Return what is written about a document."""
+    document, summary = outcome.document, outcome.summary
+    record: dict[str, Any] = {"name": document.name, "sha256": document.sha256}
+    if isinstance(summary, DataError):
+        return record | {"error": str(summary)}
+    record |= {"summary": summary.text, "complete": summary.complete, "source_tokens": summary.source_tokens}
+    record["seconds"] = round(summary.seconds, 3)
+    if isinstance(document.extracted, Extracted) and document.extracted.note:
+        record["note"] = document.extracted.note
+    return record

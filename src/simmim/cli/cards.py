@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from simmim.cli.memory import peak_memory
-from simmim.terminal import SafeConsole, steers_terminal
+from simmim.console import SafeConsole
+from simmim.terminal import printable
 
-__all__ = ["printable", "show_card"]
+__all__ = ["show_card"]
 
 _BEGINNING = 240  # characters of a text that are shown beside its summary
 
@@ -39,12 +40,3 @@ def show_card(name: str, text: str, summary: str, notes: list[str], *, source_to
     console = SafeConsole(highlight=False)
     console.print(Text(printable(name), style="bold"))
     console.print(Padding(card, (0, 0, 1, 2)))
-
-
-def printable(text: str) -> str:
-    """Put a text on one line and take out what would steer a terminal.
-
-    Args:
-        text: any text, of any direction of writing.
-    """
-    return " ".join("".join(" " if steers_terminal(character) else character for character in text).split())

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simmim.cli.messages import say
-from simmim.cli.options import Device, Dtype, dtype_of
-from simmim.cli.sampling import sampling_settings
+from simmim.cli.options import (
+    CausalModel,
+    Device,
+    Dtype,
+    Quiet,
+    RepetitionPenalty,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Verbose,
+    dtype_of,
+    sampling_settings,
+)
 from simmim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,33 +33,23 @@ __all__ = ["chat"]
 
 
 def chat(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder, GGUF file or hub name of a model that was trained on conversations.",
-            show_default="SmolLM2-135M-Instruct",
-        ),
-    ] = None,
+    model: CausalModel = None,
     document: Annotated[
         str | None, typer.Option(metavar="PATH", help="Talk about this: what simmim read wrote, or a file.")
     ] = None,
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="A message before the conversation.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply, in tokens.")] = 256,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="Above 1 replies are more varied, below less; 0 takes the likeliest token.")
-    ] = 0.8,
-    top_p: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Draw from the likeliest tokens that have this share together.")
-    ] = 0.95,
-    top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest tokens; 0 from all.")] = 0,
-    repetition_penalty: Annotated[
-        float, typer.Option(min=0.01, help="Above 1 tokens that occurred become less likely.")
-    ] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="The same turns get the same replies.")] = None,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    top_k: TopK = 0,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    seed: Seed = None,
     device: Device = None,
     dtype: Dtype = None,
     user_name: Annotated[str | None, typer.Option(metavar="NAME", help="Your name, for models of plays.")] = None,
     assistant_name: Annotated[str | None, typer.Option(metavar="NAME", help="The name that the model has.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Talk with a model; /help lists what can be typed.
 
@@ -109,12 +111,13 @@ def _chat_about(
     """Talk about a document; each reply is followed by the passages that were read for it."""
     import torch
 
-    from simmim.cli.ask import open_document, show_passages
+    from simmim.cli.answers import show_passages
     from simmim.cli.chat_session import ChatSession
+    from simmim.cli.reading import open_document
     from simmim.tasks.document_chat import DocumentChat
 
     with contextlib.ExitStack() as stack:
-        library = open_document(document, model, device, dtype_of(dtype), stack, quiet=False)
+        library = open_document(document, model, device, dtype_of(dtype), stack)
         if seed is not None:
             torch.manual_seed(seed)
         chat = DocumentChat(library)

@@ -18,11 +18,12 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCrit
 
 from simmim.cli.chat_files import cache_file, read_chat, write_chat
 from simmim.cli.messages import complain
+from simmim.console import SafeConsole
 from simmim.errors import CheckpointError, DataError, SimMIMError
 from simmim.tasks.chat import Chat, Reply
 from simmim.tasks.document_chat import DocumentChat
 from simmim.tasks.streaming import TextStream
-from simmim.terminal import SafeConsole, terminal_safe
+from simmim.terminal import terminal_safe
 
 __all__ = ["ChatSession"]
 

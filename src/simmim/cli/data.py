@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from simmim.cli.group import Group
+from simmim.cli.options import Quiet, Verbose
 from simmim.errors import ConfigError
-from simmim.terminal import SafeConsole, terminal_safe
+from simmim.terminal import terminal_safe
 
 if TYPE_CHECKING:
     from simmim.data.columns import Column
 
-__all__ = ["data", "plain_table", "progress", "show"]
+__all__ = ["data"]
 
 data = typer.Typer(
     help="Check data of your own.",
@@ -48,6 +44,8 @@ def check(
     messages: Annotated[
         str | None, typer.Option(help="Instead of both: the column with the conversations to learn replies from.")
     ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any.
 
@@ -84,6 +82,11 @@ def _of_recipe(path: Path) -> dict[str, dict[str, Column]]:
 
 def _check(file: str, columns: Mapping[str, Column]) -> bool:
     """Show what is in a source, and return whether every row is whole."""
+    from rich.text import Text
+
+    from simmim.cli.progress import progress
+    from simmim.cli.tables import plain_table, show
+
     with progress(f"reading {file}"):
         from simmim.data.examples import check_examples
         from simmim.data.report import RowReport
@@ -107,38 +110,3 @@ def _check(file: str, columns: Mapping[str, Column]) -> bool:
         show(table)
         typer.echo(terminal_safe(f"the first: {' '.join(report.first.split())}"))
     return bool(report.rows) and not report.total_broken
-
-
-@contextmanager
-def progress(title: str, source: str = "simmim.data") -> Iterator[None]:
-    """Show what a logger says it is doing beside a spinner, where somebody may be looking."""
-    console = SafeConsole(stderr=True)
-    logger = logging.getLogger(source)
-    with console.status(Text(title)) as status:
-
-        class Show(logging.Handler):
-            def emit(self, record: logging.LogRecord) -> None:
-                status.update(Text(f"{title}: {record.getMessage()}"))
-
-        handler, level = Show(logging.INFO), logger.level
-        handler.addFilter(lambda record: record.levelno == logging.INFO)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-
-
-def plain_table(*columns: str) -> Table:
-    """Return an empty table without a frame."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left", overflow="fold", no_wrap=place == 0)
-    return table
-
-
-def show(table: Table) -> None:
-    """Print a table."""
-    SafeConsole(highlight=False).print(table)

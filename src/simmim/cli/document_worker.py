@@ -9,19 +9,66 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from simmim.cli.documents import Extracted, check_library, extract, kind_of
+from simmim.cli.inputs import read_content
 from simmim.errors import DataError, SimMIMError
 
-__all__ = ["DocumentReader", "serve"]
+__all__ = ["Document", "DocumentReader", "read_documents", "serve"]
 
 _SECONDS, _SECONDS_PER_MIB = 7.0, 30.0  # time limit of a document; a page of a PDF takes some hundredths
 _BYTES, _BYTES_PER_BYTE = 2**31, 16  # memory limit
 
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from simmim.cli.document_worker import serve; serve()"
+
+
+@dataclass(frozen=True)
+class Document:
+    """Holds a document that was read, or why it was not.
+
+    Attributes:
+        place: its place among the documents of the run.
+        name: its file.
+        sha256: of its content; None if that cannot be had.
+        extracted: its text, or the error.
+    """
+
+    place: int
+    name: str
+    sha256: str | None
+    extracted: Extracted | DataError
+
+
+def read_documents(
+    names: Sequence[str], encoding: str | None, is_done: Callable[[str, str | None], bool]
+) -> Iterator[Document | None]:
+    """Read documents one after the other.
+
+    Args:
+        names: their files.
+        encoding: as for `simmim.cli.documents.extract`.
+        is_done: says of a name and a digest whether that document needs no reading.
+
+    Yields:
+        Each document; None for one that is done.
+    """
+    with DocumentReader() as reader:
+        for place, name in enumerate(names):
+            sha256 = None
+            try:
+                content = read_content(name)
+                sha256 = content.sha256
+                found: Extracted | DataError | None = None
+                if not is_done(name, sha256):
+                    found = reader.extract(name, content.content, encoding)
+            except DataError as error:
+                found = None if is_done(name, sha256) else error
+            yield None if found is None else Document(place, name, sha256, found)
 
 
 class DocumentReader:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
+from simmim.cli.options import AsJson, Device, Dtype, OldModel, Quiet, Verbose, dtype_of
+from simmim.errors import ConfigError
+
 if TYPE_CHECKING:
     from simmim.cli.evaluation_data import EvaluationData
     from simmim.cli.systems import Decoding, System
@@ -20,7 +23,10 @@ __all__ = ["evaluate"]
 
 def evaluate(
     command: typer.Context,
-    model: Annotated[Path, typer.Argument(help="Folder of a saved model.")],
+    old_model: OldModel = None,
+    name: Annotated[
+        str | None, typer.Option("--model", help="Folder or hub name of a model, or a causal one's GGUF file.")
+    ] = None,
     corpus: Annotated[
         str | None, typer.Option(help="A corpus by name.", show_default="what the model's recipe names")
     ] = None,
@@ -41,12 +47,12 @@ def evaluate(
         str | None, typer.Option(metavar="COLUMN", help="With --file: its conversations.", show_default="the recipe's")
     ] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which split of the corpus.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents, drawn at random (seed 0).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents, drawn at random.")] = None,
     without_near_duplicates: Annotated[
         bool, typer.Option("--without-near-duplicates", help="Leave out rows marked near_duplicate, and count them.")
     ] = False,
     beside: Annotated[
-        list[Path] | None, typer.Option(metavar="FOLDER", help="Another saved model to compare with; again for more.")
+        list[str] | None, typer.Option(metavar="MODEL", help="Another saved model to compare with; again for more.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Summaries: documents at a time.")] = 16,
     num_beams: Annotated[int, typer.Option(min=1, help="Summaries: width of the beam search; 1 is greedy.")] = 4,
@@ -60,7 +66,12 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write the result here, as JSON.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as a JSON object instead.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw of --limit.")] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure a model that writes summaries, or one that models language, with 95 % intervals.
 
@@ -70,10 +81,16 @@ def evaluate(
     Language: bits per byte of whole documents, the context carried from beginning to end, over all and by position. Of
     conversations the replies are measured: in a corpus those of every speaker, in a file the assistant's.
     """
+    name = name or old_model
+    if name is None:
+        raise ConfigError("--model: expected a model to measure, got none")
     # these take seconds to import
+    from simmim.cli.checkpoints import model_folder
     from simmim.cli.evaluation_data import load_evaluation_data
     from simmim.tasks.checkpoints import reads_source
 
+    model, others = model_folder(name), [model_folder(one) for one in beside or []]
+    loading = {"device": device, "dtype": dtype_of(dtype)}
     columns = {"document": document, "summary": summary, "text": text, "messages": messages}
     if not reads_source(model):
         from simmim.cli.language_evaluation import evaluate_language
@@ -82,16 +99,16 @@ def evaluate(
         _refuse(command, *writes, why="the model writes no summaries")
         with _output(output) as stream:
             data = load_evaluation_data(model, corpus, file, split, language=True, columns=columns)
-            data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
-            evaluate_language(model, beside or [], data, context or [], stream, as_json)
+            data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit, seed=seed)
+            evaluate_language(model, others, data, context or [], stream, as_json, loading)
         return
     _refuse(command, "context", "text", "messages", why="the model writes summaries, and reads documents in full")
-    decoding: Decoding = {"beams": num_beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    decoding: Decoding = {"num_beams": num_beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     # what cannot be written is refused before any work is done for it
     with _output(output) as stream:
         data = load_evaluation_data(model, corpus, file, split, columns=columns)
-        data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
-        systems = _run(model, beside or [], data, decoding)
+        data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit, seed=seed)
+        systems = _run(model, others, data, decoding, loading)
         _finish(systems, data, decoding, stream, as_json)
 
 
@@ -103,7 +120,7 @@ def _finish(
     as_json: bool,
 ) -> None:
     """Compare the systems, and show and write what was found."""
-    from simmim.cli.evaluation_tables import print_tables, show_record
+    from simmim.cli.tables import print_tables, show_record
     from simmim.tasks.comparison import Examples, choose_examples, compare
 
     rows = data.examples
@@ -119,18 +136,20 @@ def _finish(
     show_record(record, print_tables, stream, as_json)
 
 
-def _run(model: Path, beside: list[Path], data: EvaluationData, decoding: Decoding) -> dict[str, System]:
-    """Let models and baselines summarise the documents; the model comes first."""
+def _run(
+    model: Path, beside: list[Path], data: EvaluationData, decoding: Decoding, loading: dict[str, Any]
+) -> dict[str, System]:
+    """Let models and baselines summarize the documents; the model comes first."""
     from simmim.cli.systems import name_of, run_baseline, run_model
     from simmim.tasks.extractive import best_textrank
     from simmim.tasks.summarization import best_lead
 
     documents = list(data.examples["document"])
-    systems = {"model": run_model(model, documents, decoding)}
+    systems = {"model": run_model(model, documents, decoding, **loading)}
     systems["lead"] = run_baseline(best_lead(data.validation).lead, documents)
     systems["textrank"] = run_baseline(best_textrank(data.validation).textrank, documents)
     for folder in beside:
-        systems[name_of(folder, {*systems, "reference"})] = run_model(folder, documents, decoding)
+        systems[name_of(folder, {*systems, "reference"})] = run_model(folder, documents, decoding, **loading)
     return systems
 
 
@@ -155,8 +174,6 @@ def _record(
 
 def _refuse(command: typer.Context, *options: str, why: str) -> None:
     """Refuse options that were given and mean nothing for a model."""
-    from simmim.errors import ConfigError
-
     for option in options:
         source = command.get_parameter_source(option)
         if source is not None and source.name != "DEFAULT":

@@ -37,8 +37,8 @@ class EvaluationData:
     validation: Dataset
     origin: dict[str, Any]
 
-    def narrowed(self, *, without_near_duplicates: bool, limit: int | None) -> EvaluationData:
-        """Leave out near-duplicates, if asked to, and draw so many of the others (seed 0); the origin says how many.
+    def narrowed(self, *, without_near_duplicates: bool, limit: int | None, seed: int = 0) -> EvaluationData:
+        """Leave out near-duplicates, if asked to, and draw so many of the others; the origin says how many.
 
         Raises:
             DataError: the rows do not say which are near-duplicates, or all are.
@@ -59,8 +59,8 @@ class EvaluationData:
                 if not len(examples):
                     raise DataError("--without-near-duplicates: expected rows that are none, all are; leave it out")
         if limit is not None and limit < len(examples):
-            origin |= {"drawn": limit, "drawn_from": len(examples)}
-            examples = examples.shuffle(seed=0).select(range(limit))
+            origin |= {"drawn": limit, "drawn_from": len(examples), "seed": seed}
+            examples = examples.shuffle(seed=seed).select(range(limit))
         return EvaluationData(examples, self.validation, origin)
 
 

@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simmim.cli.inputs import STANDARD_INPUT, read_content
-from simmim.cli.options import Device, Dtype, dtype_of
-from simmim.cli.results import json_line
-from simmim.cli.sampling import sampling_settings
+from simmim.cli.options import (
+    AsJson,
+    CausalModel,
+    Device,
+    Dtype,
+    Quiet,
+    RepetitionPenalty,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Verbose,
+    dtype_of,
+    sampling_settings,
+)
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import terminal_safe
 
@@ -25,33 +36,23 @@ def generate(
     prompt: Annotated[
         str | None, typer.Argument(help="The text to continue.", show_default="--file, or standard input")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Folder, GGUF file or hub name of a causal model.", show_default="SmolLM2-135M-Instruct"),
-    ] = None,
+    model: CausalModel = None,
     file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="Below 1 likely tokens get likelier; 0 always takes the likeliest.")
-    ] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Choose among so many tokens only; 0 among all.")] = 0,
-    top_p: Annotated[
-        float, typer.Option(min=0, max=1, help="Choose among the likeliest tokens that make up this share.")
-    ] = 0.95,
-    repetition_penalty: Annotated[
-        float, typer.Option(min=0.1, help="Above 1, tokens that have been there get less likely.")
-    ] = 1.0,
+    temperature: Temperature = 0.8,
+    top_k: TopK = 0,
+    top_p: TopP = 0.95,
+    repetition_penalty: RepetitionPenalty = 1.0,
     no_repeat_ngram_size: Annotated[
         int, typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.")
     ] = 0,
     num_return_sequences: Annotated[int, typer.Option(min=1, help="So many continuations, one after the other.")] = 1,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Of the first sample; the next one has the next seed.", show_default="drawn"),
-    ] = None,
+    seed: Seed = None,
     device: Device = None,
     dtype: Dtype = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a continuation instead.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Continue a text of any length; all of it is read, in bounded memory.
 
@@ -70,6 +71,7 @@ def generate(
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.checkpoints import load_model, model_folder
+    from simmim.cli.results import json_line
     from simmim.tasks.checkpoints import fingerprint
     from simmim.tasks.continuation import continuations
 
@@ -90,6 +92,8 @@ def generate(
 
 def _read(prompt: str | None, file: Path | None) -> str:
     """Return the text to continue, wherever it comes from."""
+    from simmim.cli.inputs import STANDARD_INPUT, read_content
+
     if prompt is not None and file is not None:
         raise ConfigError("PROMPT and --file: expected one of them, got both")
     if prompt is not None:

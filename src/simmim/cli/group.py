@@ -10,6 +10,7 @@ import typer
 from typer._click import Parameter
 from typer.core import TyperGroup, TyperOption
 
+from simmim.cli.messages import complain, is_on
 from simmim.errors import SimMIMError, is_full
 
 __all__ = ["Group", "current_name", "errors_in_one_line"]
@@ -39,20 +40,27 @@ def errors_in_one_line() -> Iterator[None]:
     """Turn an expected error of a command into one line on standard error and exit code 1."""
     try:
         yield
-        return
-    except SimMIMError as error:
-        problem: object = error
-    except ModuleNotFoundError as error:
-        extra = "read" if error.name in ("bm25s", "gguf") else "train"
-        problem = f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"'
-    except OSError as error:
-        if error.filename is not None:
-            problem = f"{error.filename}: {error.strerror}"
-        elif is_full(error):  # where standard output goes: files name themselves
-            problem = f"cannot write: {os.strerror(error.errno or 0)}; make room and run the command again"
-        else:
+    except (SimMIMError, ModuleNotFoundError, OSError) as error:
+        problem = _explain(error)
+        if problem is None:
             raise
-    from simmim.cli.messages import complain  # it needs rich, which --version does not
+        if is_on("verbose"):
+            import traceback
 
-    complain(problem)
-    raise typer.Exit(1)
+            traceback.print_exc()
+        complain(problem)
+        raise typer.Exit(1) from None
+
+
+def _explain(error: Exception) -> object:
+    """Return what to tell the user of an error; None if it is not expected."""
+    if isinstance(error, ModuleNotFoundError):
+        extra = "read" if error.name in ("bm25s", "gguf") else "train"
+        return f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"'
+    if not isinstance(error, OSError):
+        return error
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if is_full(error):  # where standard output goes: files name themselves
+        return f"cannot write: {os.strerror(error.errno or 0)}; make room and run the command again"
+    return None

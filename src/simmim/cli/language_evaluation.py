@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.progress import track
 from rich.text import Text
 
-from simmim.cli.evaluation_tables import figure_table, near_duplicate_notes, show_record
 from simmim.cli.made import made
+from simmim.cli.progress import track
 from simmim.cli.systems import measured, name_of
-from simmim.terminal import SafeConsole
+from simmim.cli.tables import figure_table, near_duplicate_notes, show_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +34,7 @@ def evaluate_language(
     contexts: Sequence[int],
     stream: TextIO | None,
     as_json: bool,
+    loading: dict[str, Any],
 ) -> None:
     """Measure a model and others on the same documents, and show and write what was found.
 
@@ -45,6 +45,7 @@ def evaluate_language(
         contexts: measure the model also with its context forgotten every so many tokens.
         stream: gets the record as JSON; None for nobody.
         as_json: print JSON instead of tables.
+        loading: device and dtype, as for `load_model`.
 
     Raises:
         CheckpointError, ConfigError, DataError: a model or the documents cannot be used.
@@ -56,10 +57,12 @@ def evaluate_language(
     datasets.disable_progress_bars()  # the measurement has a bar of its own
     measures = _measures(data)
     groups = list(measures.rows["group"]) if "group" in measures.rows.column_names else None
-    costs, facts = _measure(model, measures, {"model": None} | {f"context {size:,}": size for size in contexts})
+    costs, facts = _measure(
+        model, measures, {"model": None} | {f"context {size:,}": size for size in contexts}, loading
+    )
     for folder in beside:
         name = name_of(folder, {*costs, XZ})
-        found, about = _measure(folder, measures, {name: None})
+        found, about = _measure(folder, measures, {name: None}, loading)
         costs, facts = costs | found, facts | about
     whole = {name: [bits(text) for text in measures.documents] for name, bits in measures.baselines.items()}
     compared = compare_language_models(costs, groups=groups, whole=whole)
@@ -114,21 +117,20 @@ def _measures(data: EvaluationData) -> _Measures:
 
 
 def _measure(
-    folder: Path, measures: _Measures, contexts: dict[str, int | None]
+    folder: Path, measures: _Measures, contexts: dict[str, int | None], loading: dict[str, Any]
 ) -> tuple[dict[str, list[TokenCosts]], dict[str, dict[str, Any]]]:
     """Load a model and measure it with each of the contexts, by the name that the result gets."""
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.checkpoints import load_model
 
-    console = SafeConsole(stderr=True)
-    model, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
+    model, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM, **loading)
     costs, facts, count = {}, {}, len(measures.documents)
     for name, context in contexts.items():
         with measured() as cost:
             scored = measures.score(model, tokenizer, measures.documents, context=context)
             title = f"reading with {folder}" + ("" if context is None else f", {name}")
-            found = dict(track(scored, title, total=count, console=console, disable=not console.is_terminal))
+            found = dict(track(scored, title, count))
         costs[name] = [found[place] for place in range(count)]
         forgets = "" if context is None else f", the context forgotten every {context:,} tokens"
         facts[name] = {

@@ -51,12 +51,20 @@ class _Commands(Group):
             return super().invoke(ctx)
 
 
+class _Command(TyperCommand):
+    """A command whose hidden arguments do not show in its usage."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the parts of the line that says how to call it."""
+        return [piece for piece in super().collect_usage_pieces(ctx) if piece != "[]"]
+
+
 def load(name: str) -> Command:
     """Import a command."""
     defined = getattr(import_module(f"simmim.cli.{name}"), name)
     if not isinstance(defined, typer.Typer):
         function, defined = defined, typer.Typer(add_completion=False, rich_markup_mode=None)
-        defined.command(name, context_settings={"token_normalize_func": current_name})(function)
+        defined.command(name, cls=_Command, context_settings={"token_normalize_func": current_name})(function)
     return get_command(defined)
 
 

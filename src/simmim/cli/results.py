@@ -13,7 +13,7 @@ from simmim.atomic import make_parents, remove_empty, replaced_file
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import steers_terminal
 
-__all__ = ["ResultsFile", "ResultsFolder", "json_line"]
+__all__ = ["ResultsFile", "ResultsFolder", "is_folder", "json_line"]
 
 Record = dict[str, Any]
 
@@ -24,6 +24,11 @@ def json_line(record: Record) -> bytes:
     if not line.isprintable():
         line = "".join(json.dumps(one)[1:-1] if steers_terminal(one) else one for one in line)
     return (line + "\n").encode()
+
+
+def is_folder(output: Path) -> bool:
+    """Return whether a name stands for a folder of results: it is one, or has no ending and does not exist."""
+    return output.is_dir() or not (output.suffix or output.exists())
 
 
 class ResultsFile:

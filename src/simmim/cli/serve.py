@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simmim.cli.options import Device, Dtype
+from simmim.cli.messages import say
+from simmim.cli.options import CausalModel, Device, Dtype, OldModel, Quiet, Verbose, dtype_of
 from simmim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved causal model.")],
+    old_model: OldModel = None,
+    model: CausalModel = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; one beyond this machine needs --api-key.")
     ] = "127.0.0.1",
@@ -46,23 +48,25 @@ def serve(
     ] = 600,
     device: Device = None,
     dtype: Dtype = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Serve a model to OpenAI clients at http://127.0.0.1:8000/v1.
 
-    The server answers one request at a time. Clients name the model by its folder's name or by MODEL as given here.
+    The server answers one request at a time. Clients name the model by its folder's name or as --model names it.
     """
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(f'serve: expected {error.name} to be installed; pip install "simmim[serve]"') from error
+    from simmim.cli.checkpoints import model_folder
     from simmim.serve.app import Service, create_app
     from simmim.serve.engine import Engine
     from simmim.serve.security import Access, Guard
     from simmim.serve.server import Server, is_loopback, open_sockets
     from simmim.serve.writer import Limits
     from simmim.tasks.checkpoints import fingerprint
-    from simmim.terminal import terminal_safe
 
     if api_key is None and not is_loopback(host):
         raise ConfigError(
@@ -71,16 +75,18 @@ def serve(
         )
     named = [] if host in _EVERYWHERE else [host]
     access = Access([*named, *(allowed_host or [])], allow_origin or [], api_key)
-    writer = _load(model, device, dtype, Limits(max_context, max_new_tokens))
+    model = model or old_model
+    folder = model_folder(model)
+    writer = _load(folder, device, dtype, Limits(max_context, max_new_tokens))
     sockets = open_sockets(host, port)
     engine = Engine(max_queue=max_queue, time_limit=request_timeout)
-    names = list(dict.fromkeys([model.resolve().name, str(model)]))
-    app = create_app(Service(writer, engine, names, fingerprint(model), max_body))
+    names = list(dict.fromkeys([folder.resolve().name, model or folder.resolve().name]))
+    app = create_app(Service(writer, engine, names, fingerprint(folder), max_body))
 
     def started(actual: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         chats = "" if writer.prompts.has_template else "; it has no chat template: only /v1/completions"
-        typer.echo(f"serving {terminal_safe(names[0])} at http://{shown}:{actual}/v1{chats}", err=True)
+        say(f"serving {names[0]} at http://{shown}:{actual}/v1{chats}")
 
     try:
         Server(Guard(app, access), engine, started).run(sockets)
@@ -90,13 +96,10 @@ def serve(
 
 def _load(folder: Path, device: str | None, dtype: str | None, limits: Limits) -> Writer:
     """Load the model; refuse one that cannot be served."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.checkpoints import load_model
     from simmim.serve.writer import Writer
 
-    model, tokenizer = load_model(folder, device=device, auto_class=AutoModelForCausalLM)
-    if dtype is not None:
-        model = model.to(getattr(torch, dtype))
+    model, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)
     return Writer(model, tokenizer, limits)

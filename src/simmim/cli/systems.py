@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from rich.progress import track
 
-from simmim.terminal import SafeConsole
+from simmim.cli.progress import track
 
 __all__ = ["Cost", "Decoding", "System", "measured", "name_of", "run_baseline", "run_model"]
 
@@ -23,7 +22,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 class Decoding(TypedDict):
     """How models write: width of the beam search, longest summary in tokens, documents at a time."""
 
-    beams: int
+    num_beams: int
     max_new_tokens: int
     batch_size: int
 
@@ -81,33 +80,26 @@ class System:
         return {"about": self.about, **known, "seconds": round(self.cost.seconds, 3), **memory}
 
 
-def run_model(folder: Path, documents: Sequence[str], decoding: Decoding) -> System:
-    """Load a model and summarise documents behind a bar; it is gone from memory afterwards.
+def run_model(folder: Path, documents: Sequence[str], decoding: Decoding, **loading: Any) -> System:
+    """Load a model and summarize documents behind a bar; it is gone from memory afterwards.
 
     Args:
         folder: of the saved model.
         documents: the texts.
         decoding: how to write.
+        **loading: device and dtype, as for `load_model`.
 
     Raises:
         CheckpointError, ConfigError: the model cannot be loaded.
     """
     from simmim.cli.checkpoints import load_model
-    from simmim.cli.generation import summaries
+    from simmim.tasks.generation import summaries
 
-    console = SafeConsole(stderr=True)
     with measured() as cost:
-        model, tokenizer = load_model(folder)
+        model, tokenizer = load_model(folder, **loading)
         began = time.perf_counter()
-        written = dict(
-            track(
-                summaries(model, tokenizer, documents, **decoding),
-                f"summarising with {folder}",
-                total=len(documents),
-                console=console,
-                disable=not console.is_terminal,
-            )
-        )
+        done = summaries(model, tokenizer, documents, **decoding)
+        written = dict(track(done, f"summarizing with {folder}", len(documents)))
         writing = time.perf_counter() - began
     cost.seconds = writing  # loading is not in it
     found = [written[place] for place in range(len(documents))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from simmim.cli.messages import complain
+from simmim.cli.messages import complain, is_on
+from simmim.cli.options import Quiet, Verbose
 
 __all__ = ["train"]
 
@@ -21,12 +23,22 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, e.g. --set training.max_steps=10."),
     ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder of the run.", show_default="the recipe's output_dir")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of everything random.", show_default="the recipe's seed")
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a model and save it under the recipe's output_dir.
 
     SIGTERM or Ctrl-C saves a checkpoint after the step and leaves with 143 or 130; a second Ctrl-C leaves at once.
     """
-    overrides = override or []
+    overrides = list(override or [])
+    overrides += [] if output is None else [f"output_dir={json.dumps(output)}"]
+    overrides += [] if seed is None else [f"seed={seed}"]
     again = shlex.join(["simmim", "train", str(recipe), "--resume", *(f"--set={setting}" for setting in overrides)])
     try:
         _run(recipe, overrides, resume, again)
@@ -40,6 +52,7 @@ def _run(recipe: Path, overrides: list[str], resume: bool, again: str) -> None:
     import datasets
     from transformers.utils.logging import disable_progress_bar
 
+    from simmim.console import SafeConsole
     from simmim.train.interruption import RunInterrupted
     from simmim.train.run_config import load_recipe
     from simmim.train.trainer import train as run
@@ -48,7 +61,8 @@ def _run(recipe: Path, overrides: list[str], resume: bool, again: str) -> None:
     datasets.disable_progress_bars()
     disable_progress_bar()
     try:
-        typer.echo(run(load_recipe(recipe, overrides), resume=resume))
+        console = SafeConsole(stderr=True, quiet=is_on("quiet"))
+        typer.echo(run(load_recipe(recipe, overrides), resume=resume, console=console))
     except RunInterrupted as error:
         name = signal.Signals(error.signal_number).name
         complain(f"stopped by {name}; saved {error.checkpoint}, go on with: {again}")

@@ -40,7 +40,7 @@ def summaries(
     tokenizer: PreTrainedTokenizerBase,
     documents: Sequence[str],
     *,
-    beams: int,
+    num_beams: int,
     max_new_tokens: int,
     batch_size: int = 1,
 ) -> Iterator[tuple[int, Summary]]:
@@ -50,7 +50,7 @@ def summaries(
         model: the model.
         tokenizer: its tokenizer.
         documents: the texts, read in full.
-        beams: width of the beam search; 1 is greedy.
+        num_beams: width of the beam search; 1 is greedy.
         max_new_tokens: where a summary ends at the latest.
         batch_size: documents at a time at most; of long ones fewer, so that all beams hold `TOKEN_BUDGET` tokens.
 
@@ -58,8 +58,8 @@ def summaries(
         The place of a document among `documents`, and its summary.
     """
     ids = [encode_plain_text(tokenizer, [document])["input_ids"][0] for document in documents]
-    settings = {"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens}
-    for places in batches([len(document) for document in ids], batch_size, TOKEN_BUDGET // beams):
+    settings = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens}
+    for places in batches([len(document) for document in ids], batch_size, TOKEN_BUDGET // num_beams):
         written = write_summaries(model, tokenizer, [ids[place] for place in places], **settings)
         yield from zip(places, written, strict=True)
 

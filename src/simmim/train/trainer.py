@@ -15,13 +15,13 @@ from transformers import (
     set_seed,
 )
 
+from simmim.console import SafeConsole
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
 from simmim.models.modeling_simmim import keep_training_length
 from simmim.tasks.checkpoints import load_tokenizer
 from simmim.tasks.denoising import SpanCorruption
-from simmim.terminal import SafeConsole
 from simmim.train.arguments import pretraining_arguments, task_arguments
 from simmim.train.batching import LengthBatches
 from simmim.train.fit import fit

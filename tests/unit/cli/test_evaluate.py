@@ -9,8 +9,8 @@ import yaml
 from typer.testing import CliRunner
 
 from lab.reports.summarization import render
-from simmim.cli.generation import Summary
 from simmim.cli.main import app
+from simmim.tasks.generation import Summary
 from simmim.tasks.summarization import rouge
 
 
@@ -45,7 +45,7 @@ def test_the_recipe_of_the_model_names_the_data(evaluate, tiny_run, tmp_path):
     assert list(record["rouge"]) == ["model", "lead", "textrank"]
     assert record["data"]["manifest"]["bytes"] == (tiny_run.parent / "test.jsonl").stat().st_size
     assert not record["chosen_on_same"]
-    assert record["decoding"] == {"beams": 1, "max_new_tokens": 3, "batch_size": 16}
+    assert record["decoding"] == {"num_beams": 1, "max_new_tokens": 3, "batch_size": 16}
     assert "ROUGE-L" in shown
     assert "lead: first 4 words" in shown
 
@@ -141,7 +141,7 @@ def test_what_models_wrote_is_kept_in_order_and_counted(evaluate, tiny_run, tmp_
             text = " ".join(documents[place].split()[:4])
             yield place, Summary(text, 600 if place == 2 else 10, place not in (2, 5), 0.1)
 
-    monkeypatch.setattr("simmim.cli.generation.summaries", written)
+    monkeypatch.setattr("simmim.tasks.generation.summaries", written)
     shown, record = evaluate(tmp_path, tiny_run / "model")
     assert record["rouge"]["model"]["rougeL"]["mean"] == 100
     assert record["systems"]["model"]["stopped_at_limit"] == 2

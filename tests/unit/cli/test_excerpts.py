@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simmim.cli.ask import excerpt
+from simmim.cli.answers import excerpt
 
 TEXT = (
     "The Supplier makes glass. The Buyer makes jam of several kinds of fruit.\n\n"

@@ -6,9 +6,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from simmim.cli.cards import printable
 from simmim.cli.main import app
 from simmim.tasks.generation import Summary
+from simmim.terminal import printable
 
 
 @pytest.fixture

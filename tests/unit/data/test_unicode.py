@@ -51,7 +51,7 @@ def ways(tiny_chat_model: Path, tiny_run: Path) -> dict[str, Callable[[str], Any
         "history": lambda text: Chat(model, tokenizer).resume([{"role": "user", "content": text}]),
         "prompt": lambda text: list(continuations(model, tokenizer, text, **limit)),
         "document": lambda text: summarize(text, max_new_tokens=1),
-        "documents": lambda text: list(summaries(*summariser, [text], beams=1, max_new_tokens=1)),
+        "documents": lambda text: list(summaries(*summariser, [text], num_beams=1, max_new_tokens=1)),
         "evaluation": lambda text: list(score_texts(model, tokenizer, [text])),
         "vocabulary": lambda text: train_tokenizer([text], 260),
     }

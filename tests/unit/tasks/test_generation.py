@@ -20,7 +20,7 @@ def test_a_batch_gives_what_single_documents_give(loaded, beams):
     for weight in model.parameters():  # so large that every token of a document matters
         if weight.dim() == 2:
             torch.nn.init.normal_(weight, std=0.5)
-    settings = {"beams": beams, "max_new_tokens": 6}
+    settings = {"num_beams": beams, "max_new_tokens": 6}
     together = dict(summaries(model, tokenizer, DOCUMENTS, batch_size=3, **settings))
     assert sorted(together) == list(range(len(DOCUMENTS)))
     assert len({summary.text for summary in together.values()}) == len(DOCUMENTS)
@@ -38,7 +38,7 @@ def test_few_long_documents_are_read_at_a_time(loaded, monkeypatch):
     model.get_encoder().register_forward_hook(
         lambda module, args, kwargs, output: shapes.append(tuple(output.last_hidden_state.shape[:2])), with_kwargs=True
     )
-    assert len(dict(summaries(model, tokenizer, DOCUMENTS, beams=beams, max_new_tokens=2, batch_size=9))) == len(
+    assert len(dict(summaries(model, tokenizer, DOCUMENTS, num_beams=beams, max_new_tokens=2, batch_size=9))) == len(
         DOCUMENTS
     )
     assert [documents for documents, _ in shapes] == [1, 1, 3]
@@ -51,7 +51,7 @@ def test_every_token_of_a_document_is_read(loaded):
         lambda module, args, kwargs, output: seen.append(output.last_hidden_state.shape[1]), with_kwargs=True
     )
     document = "network " * 3000
-    [(_, summary)] = summaries(model, tokenizer, [document], beams=1, max_new_tokens=2)
+    [(_, summary)] = summaries(model, tokenizer, [document], num_beams=1, max_new_tokens=2)
     assert seen == [summary.source_tokens] == [len(tokenizer(document)["input_ids"])]
 
 
@@ -71,13 +71,13 @@ def test_a_summary_that_the_limit_ended_is_not_complete(loaded):
 
     for token, complete, text in ((chosen, False, "aaaa"), (tokenizer.eos_token_id, True, "")):
         hook = force(token)
-        [(_, summary)] = summaries(model, tokenizer, ["editor"], beams=1, max_new_tokens=4)
+        [(_, summary)] = summaries(model, tokenizer, ["editor"], num_beams=1, max_new_tokens=4)
         hook.remove()
         assert (summary.complete, summary.text) == (complete, text)
 
 
 def test_the_longest_come_first_so_that_memory_is_tried_first(loaded):
-    order = [place for place, _ in summaries(*loaded, DOCUMENTS, beams=1, max_new_tokens=1, batch_size=2)]
+    order = [place for place, _ in summaries(*loaded, DOCUMENTS, num_beams=1, max_new_tokens=1, batch_size=2)]
     assert order[0] in (1, 3)
     assert order[-1] == 0
 

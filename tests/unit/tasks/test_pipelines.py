@@ -32,7 +32,7 @@ def varied(summarizer):
 def test_a_text_gives_a_list_of_one_dictionary(summarizer, tiny_model):
     [result] = summarizer(TEXTS[1])
     model, tokenizer = load_model(tiny_model)
-    [(_, expected)] = summaries(model, tokenizer, [TEXTS[1]], beams=2, max_new_tokens=5)
+    [(_, expected)] = summaries(model, tokenizer, [TEXTS[1]], num_beams=2, max_new_tokens=5)
     assert result == {
         "summary_text": expected.text,
         "complete": expected.complete,

@@ -73,7 +73,7 @@ def record() -> dict[str, Any]:
         **compare(SYSTEMS, EXAMPLES).to_dict(),
         "grouped": False,
         "chosen_on_same": True,
-        "decoding": {"beams": 4, "max_new_tokens": 64, "batch_size": 16},
+        "decoding": {"num_beams": 4, "max_new_tokens": 64, "batch_size": 16},
         "made": made,
     }
 

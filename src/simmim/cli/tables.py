@@ -1,4 +1,4 @@
-"""Shows the record of an evaluation as tables for the terminal."""
+"""Tables for the terminal, those of an evaluation of summaries among them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from simmim.terminal import SafeConsole
+from simmim.console import SafeConsole
 
-__all__ = ["print_tables", "show_record"]
+__all__ = ["figure_table", "near_duplicate_notes", "plain_table", "print_tables", "show", "show_record"]
 
 _METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 
@@ -122,3 +122,16 @@ def figure_table(title: str, *headings: str) -> Table:
 
 def _interval(found: dict[str, float]) -> Text:
     return Text(f"{found['mean']:.2f}\n[{found['low']:.2f}, {found['high']:.2f}]")
+
+
+def plain_table(*columns: str) -> Table:
+    """Return an empty table without a frame."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left", overflow="fold", no_wrap=place == 0)
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    SafeConsole(highlight=False).print(table)
