@@ -12,7 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from simmim.errors import CheckpointError
+
 __all__ = [
+    "locked",
     "make_parents",
     "remove_empty",
     "remove_folder",
@@ -182,3 +185,28 @@ def _temporary_folder(path: Path) -> tempfile.TemporaryDirectory[str]:
     except OSError as error:
         # name the path of the user instead of the temporary one
         raise OSError(error.errno, f"cannot write here: {error.strerror}", str(path)) from error
+
+
+@contextmanager
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Keep other processes out of a folder; the lock ends with the process, however that ends.
+
+    Args:
+        folder: the folder, which exists; the lock is its file `.lock`.
+        busy: what the error says if another process has the lock.
+
+    Raises:
+        CheckpointError: another process has the lock.
+        OSError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise CheckpointError(f"{folder}: {busy}") from error
+    try:
+        yield
+    finally:
+        lock.release()

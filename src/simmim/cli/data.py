@@ -88,12 +88,12 @@ def _check(file: str, columns: Mapping[str, Column]) -> bool:
     from simmim.cli.tables import plain_table, show
 
     with progress(f"reading {file}"):
-        from simmim.data.examples import check_examples
         from simmim.data.report import RowReport
+        from simmim.data.table import check_rows
 
         lengths = {name: array("Q") for name in columns}
         report = RowReport(file)
-        for row in check_examples(file, columns=list(columns.values()), report=report):
+        for row in check_rows(file, columns=list(columns.values()), report=report):
             for counts, column, value in zip(lengths.values(), columns.values(), row, strict=True):
                 counts.append(sum(len(found.split()) for found in column.texts(value)))
     typer.echo(terminal_safe(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones"))

@@ -146,7 +146,8 @@ def _names(model: Path, given: dict[str, str]) -> dict[str, str]:
 
 def _read(path: str, names: Mapping[str, str], language: bool) -> Dataset:
     """Read a source by the names of its columns; of language conversations if the first row has some, else texts."""
-    from simmim.data.examples import load_conversations, load_examples, load_texts, names_column
+    from simmim.data.examples import load_conversations, load_examples, load_texts
+    from simmim.data.table import names_column
 
     if not language:
         return load_examples(path, document=names.get("document", "document"), summary=names.get("summary", "summary"))
@@ -157,6 +158,6 @@ def _read(path: str, names: Mapping[str, str], language: bool) -> Dataset:
 
 
 def _described(path: str, rows: Dataset) -> dict[str, Any]:
-    from simmim.data.examples import source_record
+    from simmim.data.table import source_record
 
     return {"file": path, "manifest": source_record(rows)}

@@ -18,8 +18,9 @@ import datasets
 from simmim.atomic import replaced_path
 from simmim.data.cache import cache_folder, made_once
 from simmim.data.columns import Column, ConversationColumn
-from simmim.data.examples import load_examples, read_table
+from simmim.data.examples import load_examples
 from simmim.data.splits import SPLITS, Pair, Row
+from simmim.data.table import read_table
 from simmim.errors import DataError, SimMIMError, is_full
 
 __all__ = [

@@ -7,13 +7,12 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simmim import atomic
 from simmim.errors import CheckpointError
 
 __all__ = [
@@ -104,23 +103,11 @@ def damaged(path: Path) -> CheckpointError:
     return CheckpointError(f"{path}: expected the content that was written, its checksum is another one; {AGAIN}")
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a folder.
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from writing into a folder, which is made if it is missing.
 
     Raises:
         CheckpointError: another process reads into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
-        try:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows
-            pass
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{folder}: another process reads into it; wait for it or name another folder"
-            ) from error
-        yield
+    return atomic.locked(folder, "another process reads into it; wait for it or name another folder")

@@ -12,7 +12,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration
-from simmim.train.run_folder import Phase
+from simmim.train.phase import Phase
 from simmim.train.sections import Recipe
 from simmim.train.task import TrainingTask
 

@@ -22,8 +22,8 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from simmim.train.batching import LengthBatches
 from simmim.train.callbacks import EpochEnds, FreedMemory, RunReporter
 from simmim.train.interruption import Interruption
+from simmim.train.phase import Phase
 from simmim.train.recoverable import RecoverableTrainer
-from simmim.train.run_folder import Phase
 from simmim.train.sections import Recipe
 
 __all__ = ["fit"]

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from simmim import __version__
 from simmim.atomic import replaced_file
 from simmim.data.corpora import load_manifest
-from simmim.data.examples import source_record
 from simmim.data.redistribution import data_notice, learnt_from
+from simmim.data.table import source_record
 from simmim.errors import CheckpointError
 from simmim.files import read_regular_text
 from simmim.tasks.checkpoints import part_digests

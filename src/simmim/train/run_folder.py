@@ -6,25 +6,23 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.atomic import remove_leftovers, replaced_folder
+from simmim.atomic import locked, remove_leftovers, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, DataError, is_full
-from simmim.train.checkpoints import checkpoint_to_resume, checkpoints_in
 from simmim.train.manifest import check_manifest, write_manifest
+from simmim.train.phase import Phase
 from simmim.train.records import model_card, package_versions, read_json, write_json, write_yaml
 from simmim.train.run_config import load_recipe
 from simmim.train.sections import Recipe
 from simmim.train.write_failures import what_is_left, write_failures_named
 
-__all__ = ["Phase", "RunFolder"]
+__all__ = ["RunFolder"]
 
 # A checkpoint keeps these, or counts in them: another value in a resumed recipe would be ignored or mix up the data.
 _FIXED_TRAINING = frozenset(
@@ -33,55 +31,10 @@ _FIXED_TRAINING = frozenset(
         *("per_device_train_batch_size", "gradient_accumulation_steps"),
     }
 )
+_BUSY = "another process trains here; wait for its end, or choose another output_dir"
 _RECORDS = ("recipe.yaml", "resolved.yaml", "versions.json", "data.json", "initial_model.json")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Names what a phase of a run leaves in its folder.
-
-    Args:
-        path: the folder.
-    """
-
-    path: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints, one each."""
-        return self.path / "checkpoints"
-
-    @property
-    def log(self) -> Path:
-        """JSON lines that say how the phase goes."""
-        return self.path / "log.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's events, where the recipe asks for them."""
-        return self.path / "tensorboard"
-
-    @property
-    def model(self) -> Path:
-        """The finished model with its tokenizer and the records of the run."""
-        return self.path / "model"
-
-    def last_checkpoint(self, *, with_best: bool = False) -> Path | None:
-        """Return the checkpoint to go on from, the newest one that is whole; None if there has been none yet.
-
-        Args:
-            with_best: whether the checkpoint of the lowest validation loss until then must be whole, too.
-
-        Raises:
-            CheckpointError: there are checkpoints, and none is whole.
-        """
-        return checkpoint_to_resume(self.checkpoints, with_best=with_best)
-
-    def has_begun(self) -> bool:
-        """Tell whether there is anything that a new run would overwrite."""
-        return bool(checkpoints_in(self.checkpoints)) or os.path.lexists(self.model)
 
 
 class RunFolder:
@@ -131,10 +84,10 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.path}: holds a training run already; go on with --resume, or choose another output_dir"
             )
-        with _refusals_named(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        with _locked(self.path):
+        with ExitStack() as stack:
             with _refusals_named(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.path, _BUSY))
                 self._make_ready(resume)
             try:
                 yield
@@ -302,25 +255,3 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; the lock goes with the process, however that ends."""
-    if sys.platform == "win32":  # which cannot lock a folder
-        yield
-        return
-    import fcntl
-
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise CheckpointError(
-            f"{path}: another process trains here; wait for its end, or choose another output_dir"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(handle)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.data.columns import Column
 from simmim.data.corpora import load_corpus
-from simmim.data.examples import read_table
+from simmim.data.table import read_table
 from simmim.data.tokenizer import vocabulary_size
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig

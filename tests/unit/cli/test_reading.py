@@ -136,7 +136,6 @@ class TestRead:
         assert result.stderr == "error: a.txt: File exists\n"
 
     def test_in_use(self, run: Run) -> None:
-        pytest.importorskip("fcntl", reason="Windows has no such locks")
         Path("a.txt").write_text(TEXT)
         with locked(Path("out")):
             result = run("read", "a.txt", "-o", "out")

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from simmim.data import examples
 from simmim.data.columns import ConversationColumn
-from simmim.data.examples import check_examples, load_examples, read_examples, source_record
+from simmim.data.examples import load_examples, read_examples
 from simmim.data.report import RowReport
-from simmim.data.rows import FORMATS, read_file
+from simmim.data.row_files import FORMATS, read_file
+from simmim.data.table import check_rows, source_record
 from simmim.errors import ConfigError, DataError
 
 ROWS = [
@@ -277,7 +277,7 @@ def test_a_file_is_read_again_only_when_it_or_the_columns_change(
     write_json(path, ROWS)
     load_examples(path, cache_dir=tmp_path / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr(examples, "_write", None)
+        patch.setattr(table, "_write", None)
         assert list(load_examples(path, cache_dir=tmp_path / "cache")) == ROWS
 
     write_json(path, ROWS[:1])
@@ -289,7 +289,7 @@ def test_a_file_is_read_again_only_when_it_or_the_columns_change(
 def test_many_batches_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"document": f"d{n} " * (n % 50), "summary": f"s{n}"} for n in range(1, 2_500) if n % 50]
     write_json(tmp_path / "own.jsonl", rows)
-    monkeypatch.setattr(examples, "_BATCH_CHARACTERS", 5_000)
+    monkeypatch.setattr(table, "_BATCH_CHARACTERS", 5_000)
 
     loaded = load_examples(tmp_path / "own.jsonl", cache_dir=tmp_path / "cache")
 
@@ -360,13 +360,13 @@ def test_other_names_in_a_folder_are_another_source(tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(GOOD)
-    read = examples._write
+    read = table._write
 
     def change_after(*arguments: Any) -> None:
         read(*arguments)
         _touch(file, GOOD.replace(b"e", b"f"))
 
-    monkeypatch.setattr(examples, "_write", change_after)
+    monkeypatch.setattr(table, "_write", change_after)
     with pytest.raises(DataError, match=r"a.jsonl: the source was changed while it was read. Start again"):
         load_examples(file, cache_dir=tmp_path / "cache")
     assert not list((tmp_path / "cache" / "examples").iterdir())
@@ -394,7 +394,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to("nothing")
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     for name in ("a.jsonl", "folder", "null.jsonl", "link.jsonl", "loop.jsonl", "x" * 300 + ".jsonl", "a\0b.jsonl"):
-        for read in (load_examples, lambda path: list(check_examples(path, report=RowReport("a")))):
+        for read in (load_examples, lambda path: list(check_rows(path, report=RowReport("a")))):
             with pytest.raises(DataError, match="expected a file to read, cannot read it"):
                 read(tmp_path / name)
 
@@ -412,5 +412,5 @@ def test_bytes_that_are_no_utf8_are_a_broken_row_wherever_they_are(tmp_path: Pat
     report = RowReport("a")
     wanted = ["document", "summary"] if column == "document" else [ConversationColumn("messages")]
     name = f"hf:{file.parent}" if kind == "hub" else str(file)
-    assert list(check_examples(name, columns=wanted, report=report)) == []
+    assert list(check_rows(name, columns=wanted, report=report)) == []
     assert report.broken == {"not UTF-8" if column == "document" else "no conversation": 1}

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import textwrap
@@ -315,7 +314,6 @@ def test_control_tokens_in_a_document_are_text(reader: Reader, tmp_path: Path) -
 
 
 def test_two_processes_at_once(reader: Reader, tmp_path: Path) -> None:
-    pytest.importorskip("fcntl", reason="Windows has no such locks")
     with (
         locked(tmp_path),
         pytest.raises(CheckpointError, match="another process reads into it; wait for it or name another folder"),
@@ -467,9 +465,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_killed_while_it_holds_the_lock(reader: Reader, tmp_path: Path) -> None:
-    pytest.importorskip("fcntl", reason="Windows has no such locks")
     script = (
-        "import fcntl, sys, time; stream = open(sys.argv[1] + '/.lock', 'w'); fcntl.flock(stream, fcntl.LOCK_EX)\n"
+        "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1] + '/.lock').acquire()\n"
         "print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
@@ -477,7 +474,7 @@ def test_killed_while_it_holds_the_lock(reader: Reader, tmp_path: Path) -> None:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(CheckpointError, match="another process reads into it"):
             reader.read(tmp_path, OTHER)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
     assert reader.read(tmp_path, OTHER) == 0
 
 

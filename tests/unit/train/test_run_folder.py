@@ -5,7 +5,6 @@ import errno
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,6 @@ def test_what_a_killed_process_left_half_written_is_removed(recipe):
     assert not half.parent.exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no lock on a folder there")
 def test_two_processes_do_not_train_in_one_folder(recipe):
     folder = begin(recipe)
     with folder.open(resume=True), pytest.raises(CheckpointError, match="another process trains here"):
