@@ -6,8 +6,7 @@
 import importlib
 from collections.abc import Mapping, Sequence
 
-from simmim.data.corpora import CorpusBuilder, register_corpus
-from simmim.data.splits import Row
+from simmim.data.corpora import CorpusBuilder, Row, register_corpus
 from simmim.errors import DataError
 
 __all__: list[str] = []

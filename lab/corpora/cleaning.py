@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from simmim.data.near_duplicates import drop_near_duplicates
-from simmim.data.splits import SPLITS, Pair, R, Text, normalise, split_pairs
+from lab.corpora.splits import Pair, R, Text, drop_near_duplicates, split_pairs
+from simmim.data.corpora import SPLITS
+from simmim.data.near_duplicates import normalise
 from simmim.errors import DataError
 
 __all__ = ["fit_pairs", "fit_texts", "split_cleanly", "without_summary"]

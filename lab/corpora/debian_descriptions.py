@@ -8,7 +8,7 @@ from itertools import groupby
 from debian.deb822 import Deb822
 
 from lab.corpora.apt import AptIndex, fetch_indexes
-from simmim.data.splits import Pair, split_pairs
+from lab.corpora.splits import Pair, split_pairs
 from simmim.errors import DataError
 
 __all__ = ["build", "clean_description", "read_pairs"]

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from lab.corpora.apt_packages import AptPackage, fetched_packages, read_files
 from lab.corpora.cleaning import fit_texts, split_cleanly
-from simmim.data.splits import Text
+from lab.corpora.splits import Text
 
 __all__ = ["SOURCES", "Source", "build"]
 

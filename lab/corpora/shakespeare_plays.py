@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from lab.corpora.cleaning import split_cleanly
+from lab.corpora.conversations import Conversation, fit_conversations, from_turns
 from lab.corpora.pip_packages import fetched_pip_package
-from simmim.data.conversations import Conversation, fit_conversations, from_turns
 
 __all__ = ["build", "read_play"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.corpora.cleaning import fit_texts, split_cleanly
 from lab.corpora.npm import fetched_npm_package
-from simmim.data.splits import Text
+from lab.corpora.splits import Text
 
 __all__ = ["build", "read_speeches"]
 

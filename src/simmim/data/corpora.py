@@ -9,9 +9,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import datasets
 
@@ -19,21 +19,41 @@ from simmim.atomic import replaced_path
 from simmim.data.cache import cache_folder, made_once
 from simmim.data.columns import Column, ConversationColumn
 from simmim.data.examples import load_examples
-from simmim.data.splits import SPLITS, Pair, Row
 from simmim.data.table import read_table
 from simmim.errors import DataError, SimMIMError, is_full
 
 __all__ = [
     "CORPORA",
+    "SPLITS",
     "Corpus",
     "CorpusBuilder",
+    "Row",
     "load_corpus",
     "load_examples",
     "load_manifest",
     "register_corpus",
 ]
 
-# Returns the rows of each split (`Pair`, `Text`, `Conversation`), and what the manifest says about their origin.
+SPLITS = ("train", "validation", "test")
+
+
+class Row(Protocol):
+    """What a corpus is made of: a dataclass whose first field is a document."""
+
+    @property
+    def group(self) -> str:
+        """What the document belongs to; a group is never divided between splits."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that make two rows the same, the document first."""
+
+    @classmethod
+    def describe(cls, rows: Sequence["Row"]) -> dict[str, object]:
+        """Return what a manifest says about the rows of a split."""
+
+
+# Returns the rows of each split, and what the manifest says about their origin.
 CorpusBuilder: TypeAlias = Callable[[], tuple[Mapping[str, Sequence[Row]], Mapping[str, object]]]
 
 
@@ -184,7 +204,7 @@ def _columns(folder: Path) -> list[Column]:
                     Column(name) if isinstance(value, str) else ConversationColumn(name)
                     for name, value in json.loads(line).items()
                 ]
-    return [Column(field.name) for field in fields(Pair)]
+    return [Column(name) for name in ("document", "summary", "group", "name")]
 
 
 def _write_json(path: Path, content: object) -> None:
@@ -195,5 +215,5 @@ def _write_split(path: Path, rows: Sequence[Any]) -> dict[str, object]:
     """Write the rows of a split as JSON lines and return what the manifest says of them."""
     content = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
     path.write_bytes(content)
-    kind = type(rows[0]) if rows else Pair
-    return {**kind.describe(rows), "sha256": hashlib.sha256(content).hexdigest()}
+    described = type(rows[0]).describe(rows) if rows else {}
+    return {**described, "sha256": hashlib.sha256(content).hexdigest()}

@@ -1,14 +1,12 @@
 """Finds documents that are nearly the same in two splits: MinHash sketches propose, the shingles themselves decide."""
 
-from collections import Counter
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 from datasketch import MinHash, MinHashLSH
-
-from simmim.data.splits import R, normalise
 
 __all__ = ["drop_near_duplicates", "flag_near_duplicates", "near_duplicates"]
 
@@ -43,25 +41,6 @@ def near_duplicates(held_out: Sequence[str], others: Sequence[str]) -> Iterator[
                 yield candidate, place
 
 
-def drop_near_duplicates(splits: dict[str, list[R]], dropped: Counter[str]) -> dict[str, list[R]]:
-    """Take out of validation what is nearly in test, and out of train what is nearly in validation or test.
-
-    Args:
-        splits: The rows of each split.
-        dropped: Gains the number of rows dropped, by reason.
-
-    Returns:
-        The rows that are left; those of test are.
-    """
-    left = dict(splits)
-    for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
-        documents = [row.texts[0] for name in held_out for row in left[name]]
-        near = {place for _, place in near_duplicates(documents, [row.texts[0] for row in left[split]])}
-        left[split] = [pair for place, pair in enumerate(left[split]) if place not in near]
-        dropped[f"document of {split} is nearly one of {' or '.join(held_out)}"] += len(near)
-    return left
-
-
 def flag_near_duplicates(documents: dict[str, list[str]]) -> dict[str, list[int]]:
     """Find what an evaluation may leave out: rows of test and validation that are nearly in a split before them.
 
@@ -76,6 +55,11 @@ def flag_near_duplicates(documents: dict[str, list[str]]) -> dict[str, list[int]
         split: sorted({place for place, _ in near_duplicates(documents[split], others)})
         for split, others in before.items()
     }
+
+
+def normalise(text: str) -> str:
+    """Fold what does not make two texts different: case, digits (all become 0) and white space."""
+    return " ".join(re.sub(r"\d", "0", text.lower()).split())
 
 
 def _shingles(document: str) -> npt.NDArray[np.uint32]:

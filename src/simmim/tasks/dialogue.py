@@ -9,7 +9,6 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from simmim.data.conversations import Message, replies_by
 from simmim.errors import ConfigError, DataError
 from simmim.models.losses import IGNORED
 from simmim.tasks.templates import apply_template
@@ -110,15 +109,20 @@ def encode_conversation(
 
 def _versions(messages: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
     """Return a conversation as each of its speakers replies in it."""
-    talk = [Message(**message) for message in messages]
-    spoken = [message for message in talk if message.role != "system"]
-    if any(message.name is None for message in spoken):
-        return [[vars(message).copy() for message in talk]]
+    spoken = [message for message in messages if message["role"] != "system"]
+    if any(message["name"] is None for message in spoken):
+        return [[dict(message) for message in messages]]
     versions: list[list[dict[str, Any]]] = []
-    for name in dict.fromkeys(message.name for message in spoken):
-        last = max(place for place, message in enumerate(talk) if message.name == name and message.role != "system")
-        version = replies_by(name, talk[: last + 1])
-        if any(message.role == "user" for message in version):
+    for name in dict.fromkeys(message["name"] for message in spoken):
+        version = [
+            {**message, "role": "assistant" if message["name"] == name else "user"}
+            if message["role"] != "system"
+            else dict(message)
+            for message in messages
+        ]
+        while version and version[-1]["role"] != "assistant":
+            del version[-1]
+        if any(message["role"] == "user" for message in version):
             nameless = {"name": None} if len(versions) % 2 else {}
-            versions.append([vars(message) | nameless for message in version])
+            versions.append([message | nameless for message in version])
     return versions

@@ -14,8 +14,8 @@ from benchmarks import language_cells
 from benchmarks import quality_language_modelling as benchmark
 from benchmarks.language_cells import LanguageCell, LanguageTraining, run_cell
 from benchmarks.language_models import FORMS, LanguageSize, build_language_model
+from lab.corpora.splits import Text
 from simmim.data import corpora
-from simmim.data.splits import Text
 from simmim.errors import ConfigError
 
 SIZES = ["--hidden-size", "16", "--intermediate-size", "48", "--layers", "2", "--heads", "2", "--segment-length", "8"]

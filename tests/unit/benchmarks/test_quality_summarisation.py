@@ -12,8 +12,8 @@ from benchmarks import quality_report, quality_summarisation
 from benchmarks.measure import today
 from benchmarks.quality_models import FORMS, Led, Size, build, parameters
 from benchmarks.quality_training import batches
+from lab.corpora.splits import Pair
 from simmim.data import corpora
-from simmim.data.splits import Pair
 from simmim.errors import ConfigError, DataError
 from simmim.nn.copy_head import CopyHead
 from simmim.tasks.rouge import rouge, word_rule

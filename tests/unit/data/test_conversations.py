@@ -17,14 +17,14 @@ import pytest
 import yaml
 
 from lab.corpora import friends_transcripts, pip_packages, shakespeare_plays
+from lab.corpora.conversations import Conversation, Message, fit_conversations, from_turns, replies_by
 from lab.corpora.friends_transcripts import read_episodes
 from lab.corpora.pip_packages import fetched_pip_package
 from lab.corpora.shakespeare_plays import read_play
-from simmim.data.conversations import Conversation, Message, fit_conversations, from_turns, replies_by
-from simmim.data.corpora import CORPORA, load_corpus, load_manifest
+from lab.corpora.splits import split_of
+from simmim.data.corpora import CORPORA, SPLITS, load_corpus, load_manifest
 from simmim.data.examples import load_conversations
 from simmim.data.redistribution import check_redistributable, data_notice, learnt_from, private_corpora
-from simmim.data.splits import SPLITS, split_of
 from simmim.data.table import read_table
 from simmim.errors import ConfigError, DataError
 from simmim.models.pretrained import FOLDER

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import lab.corpora  # noqa: F401  (registers the project's corpora)
+from lab.corpora.splits import Pair
 from simmim.data import corpora
 from simmim.data.corpora import load_corpus, load_manifest, register_corpus
-from simmim.data.splits import Pair
 from simmim.errors import DataError
 
 SPLITS = {

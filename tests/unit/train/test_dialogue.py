@@ -11,11 +11,12 @@ import yaml
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
+from lab.corpora.conversations import Conversation, from_turns
+from lab.corpora.splits import Text
 from simmim import DataError
 from simmim.data import corpora
 from simmim.data.chat_template import turn_end_ids
-from simmim.data.conversations import Conversation, from_turns
-from simmim.data.splits import SPLITS, Text
+from simmim.data.corpora import SPLITS
 from simmim.data.tokenizer import train_tokenizer
 from simmim.tasks.chat import Chat
 from simmim.tasks.checkpoints import load_model

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
+from lab.corpora.splits import Pair
 from simmim.cli.main import app
 from simmim.data.corpora import register_corpus
-from simmim.data.splits import Pair
 from simmim.errors import CheckpointError, ConfigError
 from simmim.tasks.checkpoints import load_model
 from simmim.train.run_config import load_recipe

@@ -14,8 +14,9 @@ from lab.corpora.man_pages import read_page, render
 from lab.corpora.python_docstrings import cut_docstring
 from lab.corpora.rfc_abstracts import cut_abstract
 from lab.corpora.sources import MAN_PAGES, PYTHON_WHEELS, RFC_PACKAGES
-from simmim.data.corpora import load_corpus, load_manifest
-from simmim.data.splits import SPLITS, normalise, split_of
+from lab.corpora.splits import split_of
+from simmim.data.corpora import SPLITS, load_corpus, load_manifest
+from simmim.data.near_duplicates import normalise
 from simmim.errors import DataError
 
 GROUPS = {split_of(f"source{n}"): f"source{n}" for n in range(200)}

@@ -7,8 +7,9 @@ import yaml
 from typer.testing import CliRunner
 
 from lab.corpora.__main__ import app
+from lab.corpora.splits import Pair
 from simmim.data import corpora
-from simmim.data.splits import SPLITS, Pair
+from simmim.data.corpora import SPLITS
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ import pytest
 from lab.corpora import debian_descriptions
 from lab.corpora.apt import AptIndex
 from lab.corpora.debian_descriptions import build, clean_description, read_pairs
-from simmim.data.corpora import load_corpus, load_manifest
-from simmim.data.splits import SPLITS, Pair, normalise
+from lab.corpora.splits import Pair
+from simmim.data.corpora import SPLITS, load_corpus, load_manifest
+from simmim.data.near_duplicates import normalise
 from simmim.errors import DataError
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "debian"

@@ -16,9 +16,9 @@ from lab.corpora import debian_documentation
 from lab.corpora.apt_packages import AptPackage
 from lab.corpora.debian_documentation import SOURCES
 from lab.corpora.npm import fetched_npm_package
-from simmim.data.corpora import load_corpus, load_manifest
+from lab.corpora.splits import Text, split_of, split_pairs
+from simmim.data.corpora import SPLITS, load_corpus, load_manifest
 from simmim.data.examples import load_texts
-from simmim.data.splits import SPLITS, Text, split_of, split_pairs
 from simmim.errors import DataError
 
 

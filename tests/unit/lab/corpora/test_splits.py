@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simmim.data.splits import SPLITS, Pair, normalise, split_of, split_pairs
+from lab.corpora.splits import Pair, split_of, split_pairs
+from simmim.data.corpora import SPLITS
+from simmim.data.near_duplicates import normalise
 
 # One group of each split: "p0", "p1", ... until each split has got one.
 GROUP = {split: next(name for number in count() if split_of(name := f"p{number}") == split) for split in SPLITS}

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from lab.corpora.cleaning import fit_pairs, split_cleanly, without_summary
-from simmim.data.near_duplicates import drop_near_duplicates, flag_near_duplicates, near_duplicates
-from simmim.data.splits import Pair, split_of
+from lab.corpora.splits import Pair, drop_near_duplicates, split_of
+from simmim.data.near_duplicates import flag_near_duplicates, near_duplicates
 from simmim.errors import DataError
 
 

@@ -1,32 +1,15 @@
 """Cut a corpus into train, validation and test by group, and drop what occurs more than once."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-__all__ = ["SPLITS", "Pair", "Row", "Text", "normalise", "split_of", "split_pairs"]
+from simmim.data.corpora import SPLITS, Row
+from simmim.data.near_duplicates import near_duplicates, normalise
 
-SPLITS = ("train", "validation", "test")
-
-
-class Row(Protocol):
-    """What a corpus is made of: a dataclass whose first field is a document."""
-
-    @property
-    def group(self) -> str:
-        """What the document belongs to; a group is never divided between splits."""
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The texts that make two rows the same, the document first."""
-
-    @classmethod
-    def describe(cls, rows: Sequence["Row"]) -> dict[str, object]:
-        """Return what a manifest says about the rows of a split."""
-
+__all__ = ["Pair", "R", "Text", "drop_near_duplicates", "split_of", "split_pairs"]
 
 R = TypeVar("R", bound=Row)
 
@@ -101,11 +84,6 @@ def _mean_words(texts: Iterable[str]) -> float:
     return round(sum(counts) / max(len(counts), 1), 2)
 
 
-def normalise(text: str) -> str:
-    """Fold what does not make two texts different: case, digits (all become 0) and white space."""
-    return " ".join(re.sub(r"\d", "0", text.lower()).split())
-
-
 def split_of(group: str) -> str:
     """Return the split of a group: 90 % train, 5 % validation, 5 % test, by the hash of its name alone."""
     share = int.from_bytes(hashlib.sha256(group.encode("utf-8")).digest()[:8], "big") / 2**64
@@ -149,3 +127,22 @@ def split_pairs(pairs: Iterable[R], dropped: Counter[str]) -> dict[str, list[R]]
                 kept.append(pair)
         splits[split] = kept
     return splits
+
+
+def drop_near_duplicates(splits: dict[str, list[R]], dropped: Counter[str]) -> dict[str, list[R]]:
+    """Take out of validation what is nearly in test, and out of train what is nearly in validation or test.
+
+    Args:
+        splits: The rows of each split.
+        dropped: Gains the number of rows dropped, by reason.
+
+    Returns:
+        The rows that are left; those of test are.
+    """
+    left = dict(splits)
+    for split, held_out in (("validation", ("test",)), ("train", ("test", "validation"))):
+        documents = [row.texts[0] for name in held_out for row in left[name]]
+        near = {place for _, place in near_duplicates(documents, [row.texts[0] for row in left[split]])}
+        left[split] = [pair for place, pair in enumerate(left[split]) if place not in near]
+        dropped[f"document of {split} is nearly one of {' or '.join(held_out)}"] += len(near)
+    return left

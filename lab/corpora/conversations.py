@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from simmim.data.chat_template import TURN_TOKENS
-from simmim.data.splits import Row
+from simmim.data.corpora import Row
 from simmim.data.tokenizer import SPECIAL_TOKENS
 
 __all__ = ["Conversation", "Message", "fit_conversations", "from_turns", "replies_by"]
