@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xxhash
 from datasketch import MinHash, MinHashLSH
 
-__all__ = ["drop_near_duplicates", "flag_near_duplicates", "near_duplicates"]
+__all__ = ["flag_near_duplicates", "near_duplicates", "normalise"]
 
 WORDS = 5  # of a shingle
 SIMILARITY = 0.8  # Jaccard: shared shingles / all shingles of two documents
