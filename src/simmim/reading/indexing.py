@@ -11,6 +11,7 @@ from simmim.reading.embedding import Encoder
 from simmim.reading.folder import Manifest, append, named, write_manifest
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.opened import OpenDocument
+from simmim.reading.outline import with_headings
 from simmim.reading.sentences import sentences
 
 __all__ = ["words_path", "write_vectors", "write_words"]
@@ -20,16 +21,17 @@ _GROUP = 512
 
 
 def write_vectors(encoder: Encoder, folder: Path, manifest: Manifest, number: int) -> None:
-    """Write a vector of each segment with half of its neighbours, then one of each sentence of a document.
+    """Write a vector of each segment with half of its neighbours, then one of each sentence with its headings.
 
-    A segment alone may begin amid a thought; a sentence alone may lack its subject. Each finds what the other misses.
+    A segment alone may begin amid a thought; a sentence alone may lack its subject, which a heading often names. Each
+    finds what the other misses.
     """
     about = manifest.documents[number]
     document = OpenDocument(folder, number, about, int(manifest.settings["segment"]))
-    texts, owners = document.surroundings(), []
+    spans, owners = list(sentences(document.text)), []
+    texts = document.surroundings() + with_headings(document.text, spans)
     begins = np.array([document.span(i, i)[0] for i in range(document.segments)])
-    for begin, end in sentences(document.text):
-        texts.append(document.text[begin:end])
+    for begin, end in spans:
         first, last = np.searchsorted(begins, [begin, end - 1], "right") - 1
         owners.append((max(first, 0), max(last, 0)))
     append(folder / f"{number:04}.sentences", np.array(owners, dtype=np.int32).tobytes(), 0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable
 
-__all__ = ["Outline"]
+__all__ = ["Outline", "with_headings"]
 
 _LONGEST = 90  # characters of a heading
 _KEPT = 3  # of the headings over a place, the innermost
@@ -52,6 +53,22 @@ class Outline:
         return self._headings[number] if number >= 0 else ()
 
 
+def with_headings(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
+    """Return parts of a text, each behind the headings that stand over its middle.
+
+    "Read group translation map from FILE." says what it is about only with "OPTIONS: --group-map=FILE." before it.
+
+    Args:
+        text: the text.
+        spans: begin and end of each part.
+    """
+    outline, found = Outline(text), []
+    for begin, end in spans:
+        over = ": ".join(outline.over((begin + end) // 2))
+        found.append(f"{over}. {text[begin:end]}" if over else text[begin:end])
+    return found
+
+
 def _lines(text: str) -> list[tuple[int, tuple[str, str, str]]]:
     """Return where each line begins, with the line above it, it, and the next line; no empty lines, no heads of pages.
 
@@ -66,7 +83,7 @@ def _lines(text: str) -> list[tuple[int, tuple[str, str, str]]]:
         if said and not (forms[_DIGITS.sub("0", said)] >= _REPEATED and _PAGE.search(said)):
             found.append((begin, above, line))
         begin, above = begin + len(line) + 1, line
-    following = [*(line for _, _, line in found[1:]), ""]
+    following = [*(line for _, _, line in found), ""][1:]
     return [(begin, (above, line, below)) for (begin, above, line), below in zip(found, following, strict=True)]
 
 
