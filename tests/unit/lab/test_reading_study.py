@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from lab.reading.far_attention import BlockCache, FarCache, MeanCache
+from lab.reading.finding import half, rank, right, table
 from lab.reading.sizing import fit_length
 from lab.reading.study import rows
-from lab.reading.tasks.cases import Case
+from lab.reading.tasks.cases import Case, Question
 from reading_models import draw, own_attention, tiny
 
 
@@ -39,6 +41,30 @@ class TestRows:
 
     def test_no_file(self, tmp_path: Path) -> None:
         assert rows(tmp_path / "none") == []
+
+
+class TestFinding:
+    def test_segments_of_the_evidence(self) -> None:
+        question = Question("Where?", ("here",), ((5, 12), (30, 31)), "same")
+        assert right(question, [(0, 5), (5, 10), (10, 20), (20, 30), (30, 40)]) == [1, 2, 4]
+
+    def test_rank_is_that_of_the_best_segment(self) -> None:
+        scores = np.array([0.1, 0.9, 0.5, 0.7])
+        assert rank(scores, [0, 2]) == 2
+        assert rank(scores, [1]) == 0
+        assert rank(np.zeros(5), [3]) == 2  # an index that knows nothing is as good as chance
+
+    def test_halves_are_the_same_every_time(self) -> None:
+        questions = [Question(f"What is {n}?", ("1",), ((0, 1),), "same") for n in range(200)]
+        parts = [half(question) for question in questions]
+        assert parts == [half(question) for question in questions]
+        assert 70 < parts.count("tuning") < 130
+
+    def test_table(self) -> None:
+        answers = [{"wording": "same", "half": "final", "ranks": {"words": n}} for n in (0, 2, 5, 9)]
+        [*_, final, both] = table(answers).splitlines()
+        assert final.startswith("| same, final | 4 | words | 0.25 (")
+        assert [cell.split()[0] for cell in both.split("|")[4:8]] == ["0.25", "0.50", "0.75", "4"]
 
 
 @torch.inference_mode()
