@@ -66,7 +66,12 @@ def run(options: argparse.Namespace) -> None:
             scores = library.finder.scores(question.text)
             scores["all"] = fuse(scores)[0]
             ranks = {name: rank(values, right(question, spans)) for name, values in scores.items()}
-            row = {"case": case.name, "question": question.text, "wording": question.wording, "half": half(question)}
+            row: dict[str, Any] = {
+                "case": case.name,
+                "question": question.text,
+                "wording": question.wording,
+                "half": half(question),
+            }
             row |= {"segments": document.segments, "ranks": ranks}
             with options.output.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")

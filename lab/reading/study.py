@@ -56,14 +56,14 @@ def run(options: argparse.Namespace) -> None:
     """Answer every question by every system; answers that the file holds are not written again."""
     import torch
 
-    from simmim.reading.reader import ReadingSettings
+    from simmim.reading.reader import Keep, ReadingSettings
     from simmim.tasks.reading import load_reader
 
     if options.threads:
         torch.set_num_threads(options.threads)
     systems = options.systems.split(",")
     done = {_key(row) for row in rows(options.output)}
-    keep = "keys" if "ours" in systems else "text"
+    keep: Keep = "keys" if "ours" in systems else "text"
     reader = load_reader(options.model, ReadingSettings(keep=keep))
 
     def tokens(text: str) -> int:
