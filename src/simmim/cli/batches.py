@@ -98,11 +98,11 @@ def summarize_documents(
     load: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]],
     settings: dict[str, Any],
 ) -> Iterator[list[Outcome | None]]:
-    """Summarise documents.
+    """Summarize documents.
 
     Args:
         documents: what `read_documents` gives.
-        load: loads the model, once there is something to summarise.
+        load: loads the model, once there is something to summarize.
         settings: for `generate`.
 
     Yields:
@@ -142,7 +142,7 @@ def _summarize_batch(
     loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase],
     settings: dict[str, Any],
 ) -> list[Outcome | None]:
-    """Summarise a batch; where memory does not suffice, its documents one by one, and say of which it does not."""
+    """Summarize a batch; where memory does not suffice, its documents one by one, and say of which it does not."""
     too_long = _refusal(batch[0].name, len(ids[0]), *loaded)  # the longest is the first
     if too_long is not None:
         rest = _summarize_batch(batch[1:], ids[1:], loaded, settings) if batch[1:] else []

@@ -34,7 +34,7 @@ def is_folder(output: Path) -> bool:
 class ResultsFile:
     """A file with a line for each document, to which finished documents are added.
 
-    A line holds `name` and `sha256` of a document, the `settings` that it was read and summarised with, and either its
+    A line holds `name` and `sha256` of a document, the `settings` that it was read and summarized with, and either its
     result or `error`. A last line that a broken run left unfinished is cut off, and its document done again.
 
     Args:
@@ -177,7 +177,7 @@ class ResultsFolder(ResultsFile):
         for name in names:
             other = places.setdefault(self._place(name), name)
             if other != name:
-                raise ConfigError(f"{path}: {other} and {name} would get one file; summarise them into two folders")
+                raise ConfigError(f"{path}: {other} and {name} would get one file; summarize them into two folders")
         super().__init__(path / "results.jsonl", settings, overwrite)
 
     def _place(self, name: str) -> Path:

@@ -54,7 +54,7 @@ def summarize(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Summarise documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.
+    """Summarize documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.
 
     A document that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """

@@ -1,4 +1,4 @@
-"""Summarise documents: turn examples into token ids, and the baselines that a model has to beat."""
+"""Summarize documents: turn examples into token ids, and the baselines that a model has to beat."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ __all__ = ["SummarizationPipeline"]
 
 
 class SummarizationPipeline(Pipeline):
-    """Summarise texts of any length; `simmim.pipeline("summarization")` makes one.
+    """Summarize texts of any length; `simmim.pipeline("summarization")` makes one.
 
     Texts are read whole: one that is longer than the model can read is refused, not cut.
     """
@@ -56,7 +56,7 @@ class SummarizationPipeline(Pipeline):
         assert self.tokenizer is not None
         if not isinstance(input_, str) or not input_.strip():
             got = "a blank one" if isinstance(input_, str) else type(input_).__name__
-            raise DataError(f"inputs: expected texts (str) with something to summarise, got {got}")
+            raise DataError(f"inputs: expected texts (str) with something to summarize, got {got}")
         check_text("inputs", input_)
         encoded = encode_plain_text(self.tokenizer, [input_], return_tensors="pt", verbose=False)
         found, limit = encoded["input_ids"].shape[1], self.tokenizer.model_max_length

@@ -8,7 +8,7 @@ import pytest
 import torch
 from datasets import load_from_disk
 
-from benchmarks import quality_report, quality_summarisation
+from benchmarks import quality_report, quality_summarization
 from benchmarks.measure import today
 from benchmarks.quality_models import FORMS, Led, Size, build, parameters
 from benchmarks.quality_training import batches
@@ -156,12 +156,12 @@ def corpus(tmp_path, monkeypatch):
 def test_limits_are_one_number_or_one_for_each_corpus(corpus, tmp_path):
     options = ["--corpus", corpus, "--limit-train", "20", "30", "--work", str(tmp_path / "work")]
     with pytest.raises(ConfigError, match="--limit-train: expected one number, or one for each of 1 corpora, got"):
-        quality_summarisation.main(options)
+        quality_summarization.main(options)
 
 
 @pytest.mark.slow
 def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(quality_summarisation, "in_fresh_process", lambda function, *given: function(*given))
+    monkeypatch.setattr(quality_summarization, "in_fresh_process", lambda function, *given: function(*given))
     monkeypatch.setattr(quality_report, "LONG", 48)
     monkeypatch.setenv("COLUMNS", "160")
     options = (
@@ -170,9 +170,9 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     options += " --tokens-per-batch 96 --learning-rates 1e-3 1e-2 --hidden-size 16 --intermediate-size 24 --layers 1"
     options += " --decoder-layers 1 --heads 2 --segment-length 8 --beams 1 --threads 1"
     folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
-    quality_summarisation.main([*options.split(), "--seeds", "0", "--copy", "both", *folders])
+    quality_summarization.main([*options.split(), "--seeds", "0", "--copy", "both", *folders])
 
-    stem = tmp_path / "out" / f"{today()}-quality-summarisation-made-up"
+    stem = tmp_path / "out" / f"{today()}-quality-summarization-made-up"
     record = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
     assert stem.with_suffix(".png").stat().st_size > 10_000
     splits = record["data"]["corpora"][corpus]["splits"]
@@ -206,7 +206,7 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
 
     # a second seed trains its own cells only
     monkeypatch.setattr("benchmarks.quality_training._fit", _counting_fit(fitted := []))
-    quality_summarisation.main([*options.split(), "--seeds", "0", "1", "--forms", "simmim", "--copy", "off", *folders])
+    quality_summarization.main([*options.split(), "--seeds", "0", "1", "--forms", "simmim", "--copy", "off", *folders])
     record = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
     again = record["systems"]["simmim"] | record["scores"][corpus]["simmim"]
     assert [cell.seed for cell in fitted] == [1]
@@ -216,7 +216,7 @@ def test_a_run_trains_scores_and_goes_on(corpus, tmp_path, monkeypatch, capsys):
     assert again["rouge"]["rouge1"]["mean"] == pytest.approx(sum(means) / 2, abs=2e-3)
 
     with pytest.raises(ConfigError, match="--steps: the cells in .* were made with 2, got 3"):
-        quality_summarisation.main([*options.replace("--steps 2", "--steps 3").split(), *folders])
+        quality_summarization.main([*options.replace("--steps 2", "--steps 3").split(), *folders])
 
 
 def test_long_documents_of_all_corpora_are_compared_together(monkeypatch):
@@ -251,5 +251,5 @@ def _counting_fit(fitted):
 @pytest.mark.parametrize("wrong", [["--steps", "0"], ["--seeds"], ["--learning-rates", "-1"], ["--forms", "gru"]])
 def test_wrong_arguments_are_refused_before_anything_runs(wrong, capsys):
     with pytest.raises(SystemExit, match="2"):
-        quality_summarisation.main(wrong)
+        quality_summarization.main(wrong)
     assert wrong[0] in capsys.readouterr().err

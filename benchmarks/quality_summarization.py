@@ -1,6 +1,6 @@
 """Measures how well SimMIM summarises beside full attention, block-local attention and LED, all trained alike.
 
-``python -m benchmarks.quality_summarisation`` runs everything; ``benchmarks/README.md`` says what the figures mean.
+``python -m benchmarks.quality_summarization`` runs everything; ``benchmarks/README.md`` says what the figures mean.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _one(step: Any, work: Path, training: Training, cell: Cell, console: Console
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality_summarisation",
+        prog="python -m benchmarks.quality_summarization",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -197,7 +197,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--beams", type=int, default=4)
     add("--batch-size", type=int, default=16, help="documents summarised at a time")
     add("--threads", type=int, default=2, help="of torch")
-    add("--work", type=Path, default=Path("runs/quality-summarisation"), help="finished cells; run again to go on")
+    add("--work", type=Path, default=Path("runs/quality-summarization"), help="finished cells; run again to go on")
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     arguments = parser.parse_args(argv)
     refuse_below(parser, arguments, "seeds", "dropout")
@@ -217,17 +217,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         size=Size(vocab_size=data["vocab_size"], **sizes),
         **{name: settings[name] for name in Training.__dataclass_fields__ if name != "size"},
     )
-    command = " ".join(["python -m benchmarks.quality_summarisation", *given_options(arguments, ("work", "out"))])
+    command = " ".join(["python -m benchmarks.quality_summarization", *given_options(arguments, ("work", "out"))])
     systems = _run(arguments, training, console)
     machine = next(iter(systems.values()))["trained"][0]["machine"]
-    record = run_facts("quality-summarisation", command, machine)
+    record = run_facts("quality-summarization", command, machine)
     record |= {"data": data, "training": asdict(training), "seeds": arguments.seeds, "systems": systems}
     scored = {name: score_corpus(arguments.work, name, systems) for name in arguments.corpus}
     record["scores"] = {name: gather(of) for name, of in scored.items()}
     record["long_documents"] = gather_long(scored)
     for found in record["systems"].values():
         found["written"] = [{key: value for key, value in one.items() if key != "texts"} for one in found["written"]]
-    stem = arguments.out / f"{record['date']}-quality-summarisation-{'-'.join(arguments.corpus)}"
+    stem = arguments.out / f"{record['date']}-quality-summarization-{'-'.join(arguments.corpus)}"
     written = save(record, stem, plot)
     tables = [table(record, name) for name in arguments.corpus]
     console.print(*tables, *([long_table(record)] if record["long_documents"] else []), sep="\n")
