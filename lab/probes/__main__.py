@@ -20,8 +20,7 @@ from lab.probes.run import ProbeRun, baseline, run_probe
 from lab.probes.tables import print_names, print_tables
 from simmim.atomic import replaced_file
 from simmim.cli.group import errors_in_one_line
-from simmim.cli.made import made
-from simmim.cli.messages import complain
+from simmim.cli.notices import complain
 from simmim.console import SafeConsole
 from simmim.errors import ConfigError
 from simmim.train.interruption import RunInterrupted
@@ -159,7 +158,7 @@ def _record(
         "bf16": common["bf16"],
         "runs": results,
         "baseline": None if baseline is None else {"name": probe.clue_name, "scores": baseline},
-        "made": made(program=_PROGRAM),
+        "made": provenance(program=_PROGRAM),
     }
 
 

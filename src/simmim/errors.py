@@ -20,7 +20,7 @@ class ShapeError(SimMIMError, ValueError):
 
 
 class DataError(SimMIMError, ValueError):
-    """A text, a row or a corpus cannot be read as what it was said to be."""
+    """A text, a row or a corpus is not of the expected format."""
 
 
 class CheckpointError(SimMIMError, OSError):
@@ -28,5 +28,5 @@ class CheckpointError(SimMIMError, OSError):
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether the system says that there is no room left: on the disk, in a quota, or in a file."""
+    """Return whether an error of the system means that a disk, a quota or a file is full."""
     return error.errno in _FULL

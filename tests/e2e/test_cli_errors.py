@@ -202,7 +202,7 @@ def test_a_full_disk_under_standard_output(place, option):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=os.environ)
     assert done.returncode == 1
-    assert done.stderr == "error: cannot write: No space left on device; make room and run the command again\n"
+    assert done.stderr == "error: cannot write: No space left on device; free some space and run the command again\n"
 
 
 @pytest.mark.parametrize("out", ["good.txt/out.json", "model"])

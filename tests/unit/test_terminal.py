@@ -7,7 +7,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from simmim.cli.messages import complain, say
+from simmim.cli.notices import complain, say
 from simmim.console import SafeConsole
 from simmim.terminal import terminal_safe
 

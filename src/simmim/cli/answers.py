@@ -97,11 +97,11 @@ def excerpt(text: str, question: str, length: int = _SHOWN) -> str:
         begin = min(earlier, default=begin)
     shown = printable(text[begin : begin + 2 * length])
     cut = len(shown) > length or begin + 2 * length < len(text)
-    lead = "… " if begin > 0 else ""
-    return lead + (shown[:length].rsplit(" ", 1)[0] + " …" if cut else shown)
+    ellipsis = "… " if begin > 0 else ""
+    return ellipsis + (shown[:length].rsplit(" ", 1)[0] + " …" if cut else shown)
 
 
 def where(passage: Passage) -> str:
-    """Return the place of a passage as a person looks for it."""
+    """Return document, page and line of a passage."""
     page = "" if passage.page is None else f", page {passage.page}"
     return f"{passage.document}{page}, line {passage.line}"

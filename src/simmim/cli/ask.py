@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simmim.cli.messages import complain
+from simmim.cli.notices import complain
 from simmim.cli.options import AsJson, CausalModel, Device, Dtype, Quiet, Verbose, dtype_of
 from simmim.errors import ConfigError, DataError, SimMIMError
 

@@ -17,7 +17,7 @@ from simmim.cli.checkpoints import load_model, model_folder
 from simmim.cli.document_worker import Document, read_documents
 from simmim.cli.documents import Extracted
 from simmim.cli.memory import free_memory, peak_memory
-from simmim.cli.messages import say
+from simmim.cli.notices import say
 from simmim.cli.options import dtype_of
 from simmim.cli.progress import bar
 from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
@@ -29,7 +29,7 @@ from simmim.tasks.generation import TOKEN_BUDGET, Summary, batches, write_summar
 
 __all__ = ["Job", "Outcome", "run", "summarize_documents"]
 
-_DOCUMENTS = 256  # that are held at once, or as many as have
+_DOCUMENTS = 256  # in memory at once, or as many as have
 _CHARACTERS = 2**23  # characters together
 _BATCH = 32  # documents of a batch at most
 
@@ -109,7 +109,7 @@ def summarize_documents(
         The outcomes of each batch; None for documents that were done before.
     """
     window: list[Document] = []
-    held = 0
+    characters = 0
     for document in documents:
         if document is None:
             yield [None]
@@ -117,10 +117,10 @@ def summarize_documents(
             yield [Outcome(document, document.extracted)]
         else:
             window.append(document)
-            held += len(document.extracted.text)
-        if len(window) == _DOCUMENTS or held > _CHARACTERS:
+            characters += len(document.extracted.text)
+        if len(window) == _DOCUMENTS or characters > _CHARACTERS:
             yield from _summarize_window(window, load(), settings)
-            window, held = [], 0
+            window, characters = [], 0
     if window:
         yield from _summarize_window(window, load(), settings)
 
@@ -132,8 +132,8 @@ def _summarize_window(
     texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
     ids = encode_plain_text(tokenizer, texts, verbose=False)  # what is too long for a model we say ourselves
     tokens: list[list[int]] = ids["input_ids"]
-    for places in batches([len(row) for row in tokens], _BATCH, TOKEN_BUDGET // settings["num_beams"]):
-        yield _summarize_batch([window[i] for i in places], [tokens[i] for i in places], loaded, settings)
+    for indices in batches([len(row) for row in tokens], _BATCH, TOKEN_BUDGET // settings["num_beams"]):
+        yield _summarize_batch([window[i] for i in indices], [tokens[i] for i in indices], loaded, settings)
 
 
 def _summarize_batch(
@@ -214,12 +214,12 @@ def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) 
 
 def _in_order(outcomes: Iterator[list[Outcome | None]]) -> Iterator[Outcome]:
     waiting: dict[int, Outcome] = {}
-    next_place = 0
+    next_index = 0
     for batch in outcomes:
-        waiting.update({outcome.document.place: outcome for outcome in batch if outcome is not None})
-        while next_place in waiting:
-            yield waiting.pop(next_place)
-            next_place += 1
+        waiting.update({outcome.document.index: outcome for outcome in batch if outcome is not None})
+        while next_index in waiting:
+            yield waiting.pop(next_index)
+            next_index += 1
 
 
 def _write(outcomes: Iterator[list[Outcome | None]], results: ResultsFile, names: list[str], limit: int) -> list[str]:

@@ -22,7 +22,7 @@ def show_card(name: str, text: str, summary: str, notes: list[str], *, source_to
         name: its file.
         text: its text, whose beginning is shown.
         summary: its summary.
-        notes: what is to be said about it.
+        notes: remarks about it.
         source_tokens: its length.
         seconds: how long it took.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simmim.cli.messages import say
+from simmim.cli.notices import say
 from simmim.cli.options import (
     CausalModel,
     Device,

@@ -84,7 +84,7 @@ def read_chat(path: Path) -> SavedChat:
         raise DataError(f"{expected}; got {type(saved).__name__ if messages is None else type(messages).__name__}")
     ids = saved.get("ids", [])
     return SavedChat(
-        [_message(message, f"{expected}; message {place}") for place, message in enumerate(messages, start=1)],
+        [_message(message, f"{expected}; message {number}") for number, message in enumerate(messages, start=1)],
         ids if isinstance(ids, list) else [ids],
     )
 

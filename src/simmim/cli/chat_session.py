@@ -1,4 +1,4 @@
-"""What happens to each line that is typed in a chat: a command is carried out, all else is said to the model."""
+"""Handles each line that is typed in a chat: commands are run, other lines are sent to the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import BoolTensor, FloatTensor, LongTensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from simmim.cli.chat_files import cache_file, read_chat, write_chat
-from simmim.cli.messages import complain
+from simmim.cli.notices import complain
 from simmim.console import SafeConsole
 from simmim.errors import CheckpointError, DataError, SimMIMError
 from simmim.tasks.chat import Chat, Reply
@@ -33,7 +33,7 @@ _HELP = """\
 /load FILE    go on from a saved conversation
 /help         show this
 /quit         leave; so does Ctrl-D
-Ctrl-C ends a reply early. A line that begins with // is said with one of them."""
+Ctrl-C ends a reply early. A line that begins with // is sent with one of them."""
 
 
 class ChatSession:

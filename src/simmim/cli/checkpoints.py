@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.cli.messages import say
+from simmim.cli.notices import say
 from simmim.nn import lay_out_for_decoding
 from simmim.tasks import checkpoints
 from simmim.tasks.pretrained_weights import cache_folder, default_model_file, find_weights, is_converted

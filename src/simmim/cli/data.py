@@ -106,7 +106,7 @@ def _check(file: str, columns: Mapping[str, Column]) -> bool:
     if report.total_broken:
         table = plain_table("broken rows", "how many", "the first are at")
         for reason, count in report.broken.items():
-            table.add_row(Text(reason), f"{count:,}", Text(", ".join(report.places[reason])))
+            table.add_row(Text(reason), f"{count:,}", Text(", ".join(report.positions[reason])))
         show(table)
         typer.echo(terminal_safe(f"the first: {' '.join(report.first.split())}"))
     return bool(report.rows) and not report.total_broken

@@ -32,13 +32,13 @@ class Document:
     """Holds a document that was read, or why it was not.
 
     Attributes:
-        place: its place among the documents of the run.
+        index: its index among the documents of the run.
         name: its file.
         sha256: of its content; None if that cannot be had.
         extracted: its text, or the error.
     """
 
-    place: int
+    index: int
     name: str
     sha256: str | None
     extracted: Extracted | DataError
@@ -58,7 +58,7 @@ def read_documents(
         Each document; None for one that is done.
     """
     with DocumentReader() as reader:
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             sha256 = None
             try:
                 content = read_content(name)
@@ -68,7 +68,7 @@ def read_documents(
                     found = reader.extract(name, content.content, encoding)
             except DataError as error:
                 found = None if is_done(name, sha256) else error
-            yield None if found is None else Document(place, name, sha256, found)
+            yield None if found is None else Document(index, name, sha256, found)
 
 
 class DocumentReader:

@@ -157,7 +157,7 @@ def _record(
     systems: dict[str, System], data: EvaluationData, decoding: Decoding, comparison: Comparison
 ) -> dict[str, Any]:
     """Gather everything that was found, and what it depends on."""
-    from simmim.cli.made import made
+    from simmim.cli.provenance import provenance
 
     return {
         "model": systems["model"].about,
@@ -168,7 +168,7 @@ def _record(
         "grouped": comparison.groups is not None,
         "chosen_on_same": data.origin.get("split", "validation") == "validation",
         "decoding": decoding,
-        "made": made("rouge-score", "networkx", "nltk"),
+        "made": provenance("rouge-score", "networkx", "nltk"),
     }
 
 
@@ -182,7 +182,7 @@ def _refuse(command: typer.Context, *options: str, why: str) -> None:
 
 @contextmanager
 def _output(path: Path | None) -> Iterator[TextIO | None]:
-    """Open a file that takes its place at the end; None for none."""
+    """Open a file that replaces the one at the path at the end; None opens none."""
     from simmim.atomic import replaced_file
 
     with ExitStack() as stack:

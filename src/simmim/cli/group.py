@@ -10,7 +10,7 @@ import typer
 from typer._click import Parameter
 from typer.core import TyperGroup, TyperOption
 
-from simmim.cli.messages import complain, is_on
+from simmim.cli.notices import complain, is_on
 from simmim.errors import SimMIMError, is_full
 
 __all__ = ["Group", "current_name", "errors_in_one_line"]
@@ -62,5 +62,5 @@ def _explain(error: Exception) -> object:
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if is_full(error):  # where standard output goes: files name themselves
-        return f"cannot write: {os.strerror(error.errno or 0)}; make room and run the command again"
+        return f"cannot write: {os.strerror(error.errno or 0)}; free some space and run the command again"
     return None

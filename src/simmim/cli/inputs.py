@@ -19,7 +19,7 @@ from simmim.errors import DataError
 __all__ = ["STANDARD_INPUT", "Content", "Found", "find_documents", "read_content"]
 
 STANDARD_INPUT = "-"
-_OPEN_PIPES = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # such as `<(command)`: somebody writes into them
+_OPEN_PIPES = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # such as `<(command)`: another process writes into them
 _MEMORY_PER_BYTE = 3  # of a document: its bytes, and its text in the widest characters that are common
 
 
@@ -79,13 +79,13 @@ def _matches(pattern: str) -> Iterator[str]:
     if "**" not in parts:
         yield from glob.glob(pattern)  # noqa: PTH207  (Path takes no absolute patterns)
         return
-    place = parts.index("**")
-    beginning, rest = "/".join(parts[:place]), [part for part in parts[place + 1 :] if part]
+    index = parts.index("**")
+    beginning, rest = "/".join(parts[:index]), [part for part in parts[index + 1 :] if part]
     while rest[:1] == ["**"]:
         del rest[0]
     roots = [beginning] if not glob.has_magic(beginning) else glob.glob(beginning)  # noqa: PTH207
     for root in roots:
-        for parent, folders, files in os.walk(root or ("/" if place else ".")):
+        for parent, folders, files in os.walk(root or ("/" if index else ".")):
             folders[:] = (name for name in folders if not name.startswith("."))
             if rest:
                 yield from _matches("/".join([glob.escape(parent), *rest]))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from simmim.cli.made import made
 from simmim.cli.progress import track
+from simmim.cli.provenance import provenance
 from simmim.cli.systems import measured, name_of
 from simmim.cli.tables import figure_table, near_duplicate_notes, show_record
 
@@ -43,7 +43,7 @@ def evaluate_language(
         beside: those of others.
         data: the documents.
         contexts: measure the model also with its context forgotten every so many tokens.
-        stream: gets the record as JSON; None for nobody.
+        stream: gets the record as JSON; None writes none.
         as_json: print JSON instead of tables.
         loading: device and dtype, as for `load_model`.
 
@@ -77,7 +77,7 @@ def evaluate_language(
         "systems": facts | {name: {"about": "xz -9e, each document on its own"} for name in whole},
         **compared,
         "grouped": groups is not None,
-        "made": made(),
+        "made": provenance(),
     }
     show_record(record, print_language_tables, stream, as_json)
 
@@ -131,7 +131,7 @@ def _measure(
             scored = measures.score(model, tokenizer, measures.documents, context=context)
             title = f"reading with {folder}" + ("" if context is None else f", {name}")
             found = dict(track(scored, title, count))
-        costs[name] = [found[place] for place in range(count)]
+        costs[name] = [found[index] for index in range(count)]
         forgets = "" if context is None else f", the context forgotten every {context:,} tokens"
         facts[name] = {
             "about": f"{folder}{forgets}",
@@ -169,13 +169,13 @@ def print_language_tables(console: Console, record: dict[str, Any]) -> None:
             *("" if one is None else f"{one:,.{digits}f}" for one, digits in zip(cells, (0, 1, 0), strict=True)),
         )
     console.print(table, "")
-    places = figure_table(
+    by_position = figure_table(
         "bits per byte by position, in tokens", "", record["unit"][0], *record["by_position"][0]["bits_per_byte"]
     )
     for row in record["by_position"]:
         count = f"{row['documents']:,}" + " (few)" * row["few"]
-        places.add_row(row["label"], count, *(_interval(found) for found in row["bits_per_byte"].values()))
-    console.print(places, "")
+        by_position.add_row(row["label"], count, *(_interval(found) for found in row["bits_per_byte"].values()))
+    console.print(by_position, "")
     if any(row["few"] for row in record["by_position"]):
         console.print(f"(few): fewer than 30 {record['unit'][0]}, whose interval says little", highlight=False)
     if record["rows"] != record["documents"]:

@@ -16,7 +16,7 @@ _CONTAINERS = (  # control groups, version 2 and 1: most, used, and what of that
 
 
 def peak_memory() -> float | None:
-    """Return the most memory that this process has held so far, in MiB; None where the system does not tell."""
+    """Return the most memory that this process has used so far, in MiB; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # on Windows
@@ -26,10 +26,10 @@ def peak_memory() -> float | None:
 
 
 def free_memory() -> float | None:
-    """Return what the system, or a container, still has to give, in MiB, swap included; None if it does not tell."""
+    """Return the free memory of the system or container in MiB, swap included; None if it is not reported."""
     try:
-        told = dict(line.split(":") for line in _SYSTEM.read_text().splitlines())
-        free = sum(int(told[name].split()[0]) / 1024 for name in ("MemAvailable", "SwapFree"))
+        found = dict(line.split(":") for line in _SYSTEM.read_text().splitlines())
+        free = sum(int(found[name].split()[0]) / 1024 for name in ("MemAvailable", "SwapFree"))
     except (OSError, KeyError, ValueError):  # not on Linux
         return None
     return max(0.0, min([free, *_left_in_containers()]))

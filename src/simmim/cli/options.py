@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from simmim.cli.messages import switch
+from simmim.cli.notices import switch
 
 if TYPE_CHECKING:
     import torch

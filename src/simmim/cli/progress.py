@@ -1,4 +1,4 @@
-"""Progress on standard error, where somebody may be looking: without --quiet, in a terminal."""
+"""Progress on standard error, in a terminal and without --quiet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from simmim.cli.messages import is_on
+from simmim.cli.notices import is_on
 from simmim.console import SafeConsole
 
 __all__ = ["bar", "progress", "track"]
@@ -34,7 +34,7 @@ def track(items: Iterable[_Item], title: str, total: int) -> Iterator[_Item]:
 
 @contextmanager
 def progress(title: str, source: str = "simmim.data") -> Iterator[None]:
-    """Show what a logger says it is doing beside a spinner, where somebody may be looking."""
+    """Show a spinner with the messages of a logger."""
     logger = logging.getLogger(source)
     with SafeConsole(stderr=True, quiet=is_on("quiet")).status(Text(title)) as status:
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simmim.cli.messages import complain, say
+from simmim.cli.notices import complain, say
 from simmim.cli.options import AsJson, CausalModel, Device, Dtype, Encoding, Quiet, Verbose, dtype_of
 
 __all__ = ["read"]

@@ -15,7 +15,7 @@ from rich.progress import TextColumn
 from simmim.cli.document_worker import Document, read_documents
 from simmim.cli.documents import Extracted
 from simmim.cli.inputs import STANDARD_INPUT
-from simmim.cli.messages import complain, say
+from simmim.cli.notices import complain, say
 from simmim.cli.progress import bar
 from simmim.cli.results import json_line
 from simmim.errors import DataError

@@ -114,7 +114,7 @@ class ResultsFile:
             records: each with `name` and `sha256`; the settings are added here.
 
         Raises:
-            OSError: they cannot be written, for instance for want of room; then none of them is in the file.
+            OSError: they cannot be written, for instance on a full disk; then none of them is in the file.
         """
         if not records:
             return
@@ -173,14 +173,14 @@ class ResultsFolder(ResultsFile):
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool, names: Sequence[str]) -> None:
         self.folder = path
-        places: dict[Path, str] = {}
+        targets: dict[Path, str] = {}
         for name in names:
-            other = places.setdefault(self._place(name), name)
+            other = targets.setdefault(self._target(name), name)
             if other != name:
                 raise ConfigError(f"{path}: {other} and {name} would get one file; summarize them into two folders")
         super().__init__(path / "results.jsonl", settings, overwrite)
 
-    def _place(self, name: str) -> Path:
+    def _target(self, name: str) -> Path:
         path = PurePath(name)
         parts = [part for part in path.parts if part not in (path.anchor, "..")]
         return self.folder.joinpath(*parts[:-1], f"{parts[-1] if name != '-' else 'standard-input'}.summary.txt")
@@ -189,14 +189,14 @@ class ResultsFolder(ResultsFile):
         """Write the texts, and then the records, so that a record stands for a text that is there."""
         for record in records:
             if "summary" in record:
-                place = self._place(record["name"])
+                target = self._target(record["name"])
                 cut = "" if record["complete"] else f"[stopped at {self.settings['max_new_tokens']} tokens]\n"
                 try:
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    with replaced_file(place) as stream:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with replaced_file(target) as stream:
                         stream.write(f"{record['summary']}\n{cut}")
                 except OSError as error:
-                    raise _unwritten(place, error) from error
+                    raise _unwritten(target, error) from error
         super().add(records)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simmim.cli.messages import say
+from simmim.cli.notices import say
 from simmim.cli.options import CausalModel, Device, Dtype, OldModel, Quiet, Verbose, dtype_of
 from simmim.errors import ConfigError
 

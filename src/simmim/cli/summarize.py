@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simmim.cli.messages import complain, say
+from simmim.cli.notices import complain, say
 from simmim.cli.options import AsJson, Device, Dtype, Encoding, Quiet, Verbose
 from simmim.errors import ConfigError
 

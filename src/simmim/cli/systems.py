@@ -33,7 +33,7 @@ class Cost:
 
     Attributes:
         seconds: from its beginning to its end.
-        peak_mib: the most main memory that the process held meanwhile, libraries and weights included; None where the
+        peak_mib: the most main memory that the process used meanwhile, libraries and weights included; None where the
             system does not tell (Linux does).
         accelerator_mib: the most memory of a CUDA device in use meanwhile; None without one.
     """
@@ -102,7 +102,7 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding, **load
         written = dict(track(done, f"summarizing with {folder}", len(documents)))
         writing = time.perf_counter() - began
     cost.seconds = writing  # loading is not in it
-    found = [written[place] for place in range(len(documents))]
+    found = [written[index] for index in range(len(documents))]
     parameters, repeated = model.num_parameters(), model.generation_config.no_repeat_ngram_size
     del model
     gc.collect()
@@ -152,7 +152,7 @@ def measured() -> Iterator[Cost]:
         torch.cuda.reset_peak_memory_stats()
     linux = _STATUS.exists()
     if linux:
-        _CLEAR.write_text("5", encoding="ascii")  # the peak begins anew at what is held now
+        _CLEAR.write_text("5", encoding="ascii")  # the peak begins anew at what is in use now
     began = time.perf_counter()
     yield cost
     cost.seconds = time.perf_counter() - began

@@ -26,7 +26,7 @@ def show_record(
     Args:
         record: what was found.
         tables: prints it for people.
-        stream: gets it as JSON; None for nobody.
+        stream: gets it as JSON; None writes none.
         as_json: print JSON instead of tables.
     """
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -115,8 +115,8 @@ def near_duplicate_notes(data: dict[str, Any]) -> Iterable[str]:
 def figure_table(title: str, *headings: str) -> Table:
     """Return an empty table of figures: the first column for names, the others for numbers."""
     table = Table(title=Text(title) if title else None, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if place else "left")
+    for index, heading in enumerate(headings):
+        table.add_column(Text(heading), justify="right" if index else "left")
     return table
 
 
@@ -127,8 +127,8 @@ def _interval(found: dict[str, float]) -> Text:
 def plain_table(*columns: str) -> Table:
     """Return an empty table without a frame."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left", overflow="fold", no_wrap=place == 0)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left", overflow="fold", no_wrap=index == 0)
     return table
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from simmim.cli.messages import complain, is_on
+from simmim.cli.notices import complain, is_on
 from simmim.cli.options import Quiet, Verbose
 
 __all__ = ["train"]

@@ -25,13 +25,13 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
     Args:
         folder: The folder to make.
-        make: Called with an empty folder to write into, which takes its place at the end.
+        make: Called with an empty folder to write into, which is moved into place at the end.
 
     Returns:
         The folder.
 
     Raises:
-        OSError: There is no room for it, or whatever else stopped `make`.
+        OSError: The disk is full, or whatever else stopped `make`.
     """
     if not folder.exists():
         try:
@@ -39,7 +39,7 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         except OSError as error:
             if not is_full(error):
                 raise
-            reason = f"cannot write to the cache: {os.strerror(error.errno or 0)}; make room, or set SIMMIM_CACHE"
+            reason = f"cannot write to the cache: {os.strerror(error.errno or 0)}; free some space, or set SIMMIM_CACHE"
             raise OSError(error.errno, f"{reason} to a folder on another disk", str(folder)) from error
     return folder
 

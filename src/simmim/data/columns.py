@@ -64,10 +64,10 @@ class ConversationColumn(Column):
         messages = fields[self.name]
         if not isinstance(messages, list) or not messages:
             return "no conversation", f"{wanted}, got {ascii(messages)[:60]}"
-        for place, message in enumerate(messages, start=1):
+        for number, message in enumerate(messages, start=1):
             reason, detail = _message_fault(message)
             if reason:
-                return reason, f"message {place} of `{self.name}`: {detail}"
+                return reason, f"message {number} of `{self.name}`: {detail}"
         if not any(message["role"] == "assistant" for message in messages):
             return "no reply", f"`{self.name}` must have a message with the role assistant, got none to learn from"
         return "", ""
@@ -84,7 +84,7 @@ class ConversationColumn(Column):
         return sum(map(len, self.texts(value)))
 
     def texts(self, value: Any) -> Iterator[str]:
-        """Go through what is said."""
+        """Go through the contents of the messages."""
         return (message["content"] for message in value)
 
 

@@ -121,7 +121,7 @@ def _load(folder: Path, manifest: Mapping[str, Any], cache_dir: str | os.PathLik
         if report.sha256 != manifest["splits"][split].get("sha256", report.sha256):
             raise ValueError(f"{split}.jsonl is not what manifest.json says")
         near = set(flags.get(split, []))
-        splits[split] = rows.add_column("near_duplicate", [place in near for place in range(len(rows))])
+        splits[split] = rows.add_column("near_duplicate", [row in near for row in range(len(rows))])
     return splits
 
 
@@ -154,7 +154,7 @@ def _built(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
             "corpus": name,
             "redistributable": CORPORA[name].redistributable,
             **origin,
-            "near_duplicates": {split: len(places) for split, places in flags.items()},
+            "near_duplicates": {split: len(rows) for split, rows in flags.items()},
             "splits": statistics,
         }
         _write_json(draft / "manifest.json", manifest)

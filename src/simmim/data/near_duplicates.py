@@ -28,17 +28,17 @@ def near_duplicates(held_out: Sequence[str], others: Sequence[str]) -> Iterator[
         others: The larger set, which is gone through once.
 
     Yields:
-        The place in `held_out` and the place in `others` of two such documents.
+        The index in `held_out` and the index in `others` of two such documents.
     """
     index = MinHashLSH(threshold=_PROPOSED, num_perm=_PERMUTATIONS)
     kept = [_shingles(document) for document in held_out]
-    for place, shingles in enumerate(kept):
-        index.insert(place, _sketch(shingles))
-    for place, document in enumerate(others):
+    for row, shingles in enumerate(kept):
+        index.insert(row, _sketch(shingles))
+    for row, document in enumerate(others):
         shingles = _shingles(document)
         for candidate in sorted(index.query(_sketch(shingles))):
             if _similarity(kept[candidate], shingles) >= SIMILARITY:
-                yield candidate, place
+                yield candidate, row
 
 
 def flag_near_duplicates(documents: dict[str, list[str]]) -> dict[str, list[int]]:
@@ -48,12 +48,11 @@ def flag_near_duplicates(documents: dict[str, list[str]]) -> dict[str, list[int]
         documents: The documents of train, validation and test.
 
     Returns:
-        The places of such rows in validation (nearly in train) and test (nearly in train or validation).
+        The indices of such rows in validation (nearly in train) and test (nearly in train or validation).
     """
     before = {"validation": documents["train"], "test": [*documents["train"], *documents["validation"]]}
     return {
-        split: sorted({place for place, _ in near_duplicates(documents[split], others)})
-        for split, others in before.items()
+        split: sorted({row for row, _ in near_duplicates(documents[split], others)}) for split, others in before.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Counts the rows of a file, the broken ones by reason and with their first places."""
+"""Counts the rows of a file, the broken ones by reason and with their first positions."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["RowReport"]
 
-_PLACES = 10
+_POSITIONS = 10
 
 
 @dataclass
@@ -18,7 +18,7 @@ class RowReport:
         source: The file, folder or dataset.
         rows: How many rows are whole.
         broken: How many are not, by reason.
-        places: The first ten places of each reason.
+        positions: The first ten positions of each reason.
         first: The first broken row, in a sentence; empty where there is none.
         bytes: The size of the source when it was read.
         sha256: Its digest.
@@ -28,7 +28,7 @@ class RowReport:
     source: str
     rows: int = 0
     broken: dict[str, int] = field(default_factory=dict)
-    places: dict[str, list[str]] = field(default_factory=dict)
+    positions: dict[str, list[str]] = field(default_factory=dict)
     first: str = ""
     bytes: int = 0
     sha256: str = ""
@@ -39,23 +39,23 @@ class RowReport:
         """Return how many rows are broken."""
         return sum(self.broken.values())
 
-    def add_broken(self, place: str, reason: str, message: str) -> None:
+    def add_broken(self, position: str, reason: str, message: str) -> None:
         """Count a broken row.
 
         Args:
-            place: Where it stands in the source.
+            position: Where it stands in the source.
             reason: Why it is broken, in a few words: rows are counted by it.
             message: What was expected and what came.
         """
-        self.first = self.first or f"{self.source}, {place}: {message}"
+        self.first = self.first or f"{self.source}, {position}: {message}"
         self.broken[reason] = self.broken.get(reason, 0) + 1
-        places = self.places.setdefault(reason, [])
-        if len(places) < _PLACES:
-            places.append(place)
+        positions = self.positions.setdefault(reason, [])
+        if len(positions) < _POSITIONS:
+            positions.append(position)
 
     def __str__(self) -> str:
         reasons = "; ".join(
-            f"{reason}: {count:,} ({', '.join(self.places[reason])}{', …' if count > _PLACES else ''})"
+            f"{reason}: {count:,} ({', '.join(self.positions[reason])}{', …' if count > _POSITIONS else ''})"
             for reason, count in self.broken.items()
         )
         return f"{self.total_broken:,} of {self.rows + self.total_broken:,} rows are broken: {reasons or 'none'}"

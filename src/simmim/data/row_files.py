@@ -62,15 +62,15 @@ def read_folder(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
         if path.name.endswith(_SUMMARY):
             document = path.with_name(path.name.removesuffix(_SUMMARY) + ".txt")
             if document not in texts:
-                place = str(path.relative_to(folder))
-                yield Row(place, reason="no document beside", detail=f"got no {document.name} beside it")
+                position = str(path.relative_to(folder))
+                yield Row(position, reason="no document beside", detail=f"got no {document.name} beside it")
             continue
-        summary, place = path.with_name(path.stem + _SUMMARY), str(path.relative_to(folder))
+        summary, position = path.with_name(path.stem + _SUMMARY), str(path.relative_to(folder))
         if summary in texts:
             values = (text_of(file.read_bytes()) for file in (path, summary))
-            yield Row(place, dict(zip(columns, values, strict=True)))
+            yield Row(position, dict(zip(columns, values, strict=True)))
         else:
-            yield Row(place, reason="no summary beside", detail=f"got no {summary.name} beside it")
+            yield Row(position, reason="no summary beside", detail=f"got no {summary.name} beside it")
 
 
 def read_texts(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -105,19 +105,19 @@ def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield _parse_line(line, f"line {number}")
 
 
-def _parse_line(line: bytes, place: str) -> Row:
+def _parse_line(line: bytes, position: str) -> Row:
     if b"\0" in line:
-        return Row(place, reason="NUL character", detail=f"got a NUL byte at offset {line.index(0)} of the line")
+        return Row(position, reason="NUL character", detail=f"got a NUL byte at offset {line.index(0)} of the line")
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         detail = f"got byte 0x{line[error.start]:02x}, which is no UTF-8, at offset {error.start} of the line"
-        return Row(place, reason="not UTF-8", detail=detail)
+        return Row(position, reason="not UTF-8", detail=detail)
     except (ValueError, RecursionError) as error:
-        return Row(place, reason="not JSON", detail=f"got no valid JSON ({error})")
+        return Row(position, reason="not JSON", detail=f"got no valid JSON ({error})")
     if not isinstance(value, dict):
-        return Row(place, reason="no object", detail=f"got {type(value).__name__}")
-    return Row(place, value)
+        return Row(position, reason="no object", detail=f"got {type(value).__name__}")
+    return Row(position, value)
 
 
 def _read_separated(path: Path, columns: Sequence[str], separator: str) -> Iterator[Row]:
@@ -130,21 +130,21 @@ def _read_separated(path: Path, columns: Sequence[str], separator: str) -> Itera
                 return
             want_columns(str(path), header, columns)
             while True:
-                place = f"line {table.line_num + 1}"
+                position = f"line {table.line_num + 1}"
                 try:
                     values = next(table)
                 except StopIteration:
                     return
                 except csv.Error as error:
                     yield Row(
-                        place, reason="wrong quoting", detail=f"got a row that cannot be cut into fields ({error})"
+                        position, reason="wrong quoting", detail=f"got a row that cannot be cut into fields ({error})"
                     )
                     continue
                 if values and len(values) != len(header):
                     detail = f"got {len(values)} fields where the header has {len(header)}"
-                    yield Row(place, reason="wrong number of fields", detail=detail)
+                    yield Row(position, reason="wrong number of fields", detail=detail)
                 elif values:
-                    yield Row(place, dict(zip(header, values, strict=True)))
+                    yield Row(position, dict(zip(header, values, strict=True)))
     finally:
         csv.field_size_limit(before)
 

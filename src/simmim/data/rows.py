@@ -23,13 +23,13 @@ class Row:
     """One row as it was found.
 
     Attributes:
-        place: Where it stands in its file, such as `line 7`.
+        position: Where it is in its file, such as `line 7`.
         fields: Its values by column; bytes that are no UTF-8 have become lone surrogates.
         reason: Why it cannot be read, in a few words; empty where it can.
         detail: What was found instead.
     """
 
-    place: str
+    position: str
     fields: Mapping[str, object] = field(default_factory=dict)
     reason: str = ""
     detail: str = ""

@@ -27,7 +27,7 @@ __all__ = ["check_rows", "names_column", "read_table", "source_record"]
 logger = logging.getLogger(__name__)
 
 HUB = "hf:"
-_LAYOUT = 2  # of the folders in the cache: part of their names
+_LAYOUT = 3  # of the folders in the cache: part of their names
 _BATCH_ROWS = 1_000
 _BATCH_CHARACTERS = 4_000_000
 
@@ -36,7 +36,7 @@ def names_column(path: str | os.PathLike[str], column: str) -> bool:
     """Tell whether the first row of a source, as of `load_examples`, has a column."""
     try:
         first = next(_open(path, [Column(column)]).rows, None)
-    except DataError:  # a table without the column; whatever else is wrong with it, whoever reads it will say
+    except DataError:  # a table without the column; other faults are reported when it is read
         return False
     return first is not None and column in first.fields
 
@@ -57,7 +57,7 @@ def read_table(
         cache_dir: The cache.
 
     Returns:
-        The table, and the report that lies beside it in the cache. `source_record` tells what the table was read from.
+        The table, and the report beside it in the cache. `source_record` returns what the table was read from.
     """
     if bad_rows not in ("refuse", "skip"):
         raise ConfigError(f"bad_rows: expected 'refuse' or 'skip', got {bad_rows!r}")
@@ -79,16 +79,16 @@ def read_table(
         _complain(report, bad_rows)
         report.save(folder / "report.json")
 
-    place = cache_folder(cache_dir) / "examples" / key
-    if place.exists() and _report_of(place) is None:
-        logger.warning("%s: the cached rows in %s are damaged; the source is read again", source.name, place)
-        remove_folder(place)
-    folder = made_once(place, make)
+    cached = cache_folder(cache_dir) / "examples" / key
+    if cached.exists() and _report_of(cached) is None:
+        logger.warning("%s: the cached rows in %s are damaged; the source is read again", source.name, cached)
+        remove_folder(cached)
+    folder = made_once(cached, make)
     report = RowReport.load(folder / "report.json")
     _complain(report, bad_rows)
     if report.total_broken:
         logger.warning("%s: %s; they are left out (see %s)", report.source, report, folder / "report.json")
-    # the place that datasets has for it
+    # where datasets keeps it
     read = {report.source: {"num_bytes": report.bytes, "checksum": report.sha256}}
     info = datasets.DatasetInfo(download_checksums=read)
     return datasets.Dataset.from_file(str(folder / "rows.arrow"), info=info), report
@@ -147,11 +147,11 @@ def _open(
     if name.startswith(HUB):
         dataset = open_hub_dataset(name.removeprefix(HUB), cache_folder(cache_dir) / "datasets")
         return _Source(name, read_dataset(dataset, columns, name), lambda: dataset._fingerprint)
-    place = Path(path)
-    check_files(place, "*.txt")
+    file = Path(path)
+    check_files(file, "*.txt")
     read_all = read_folder if len(columns) > 1 else read_texts
-    rows = (read_all if place.is_dir() else read_file)(place, columns)
-    return _Source(str(place.absolute()), rows, lambda: source_digest(place))
+    rows = (read_all if file.is_dir() else read_file)(file, columns)
+    return _Source(str(file.absolute()), rows, lambda: source_digest(file))
 
 
 @dataclass
@@ -191,7 +191,7 @@ def _whole(rows: Iterable[Row], columns: Sequence[Column], report: RowReport) ->
         faults = [("", "")] if row.reason else (column.fault(row.fields) for column in columns)
         reason, detail = next((fault for fault in faults if fault[0]), (row.reason, row.detail))
         if reason:
-            report.add_broken(row.place, reason, f"expected an object with {expected}; {detail}.")
+            report.add_broken(row.position, reason, f"expected an object with {expected}; {detail}.")
         else:
             report.rows += 1
             yield tuple(column.take(row.fields[column.name]) for column in columns)

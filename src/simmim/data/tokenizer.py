@@ -13,7 +13,7 @@ __all__ = ["SPECIAL_TOKENS", "begin_with_start_token", "end_with_end_token", "tr
 
 logger = logging.getLogger(__name__)
 
-# Their places in this list are their ids.
+# Their indices in this list are their ids.
 SPECIAL_TOKENS = ["<pad>", "<s>", "</s>", "<mask>"]
 
 
@@ -83,8 +83,8 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _checked(texts: Iterable[str]) -> Iterator[str]:
-    for place, text in enumerate(texts, start=1):
-        check_text(f"text {place}", text)
+    for number, text in enumerate(texts, start=1):
+        check_text(f"text {number}", text)
         yield text
 
 

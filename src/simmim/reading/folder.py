@@ -7,6 +7,7 @@ import math
 import os
 import re
 import zlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 

@@ -40,8 +40,8 @@ def write_vectors(encoder: Encoder, folder: Path, manifest: Manifest, number: in
 def _owners(document: OpenDocument, spans: Sequence[tuple[int, int]]) -> np.ndarray:
     """Return the first and the last segment of each sentence, int32, [n, 2]."""
     begins = np.array([document.span(i, i)[0] for i in range(document.segments)])
-    places = np.array(spans, dtype=np.int64).reshape(-1, 2) - [0, 1]
-    return np.maximum(np.searchsorted(begins, places, "right") - 1, 0).astype(np.int32)
+    ends = np.array(spans, dtype=np.int64).reshape(-1, 2) - [0, 1]
+    return np.maximum(np.searchsorted(begins, ends, "right") - 1, 0).astype(np.int32)
 
 
 def _write(encoder: Encoder, folder: Path, manifest: Manifest, number: int, kind: str, texts: Sequence[str]) -> None:

@@ -103,8 +103,8 @@ class ReadingLayer(DynamicLayer):
             ShapeError: it would.
         """
         length = self.get_seq_length() + tokens_to_remove
-        held = self.window.sink + self.dropped
-        if self.dropped and tokens_to_remove and (length < held or self.window.lowest(length) < held):
+        floor = self.window.sink + self.dropped
+        if self.dropped and tokens_to_remove and (length < floor or self.window.lowest(length) < floor):
             raise ShapeError(
                 f"crop: expected fewer tokens than {-tokens_to_remove}: the token behind them reads keys which drop() "
                 "has removed; use a cache without drop()"

@@ -17,7 +17,7 @@ __all__ = ["Plan", "Window", "attend", "plan_blocks"]
 _BLOCK = 128
 """Query tokens that share a set of near keys. More: longer rows of keys; fewer: more copies of each key.
 
-Blocks are counted from the document's first token, whatever chunks it is read in: the place of far keys depends on
+Blocks are counted from the document's first token, whatever chunks it is read in: the position of far keys depends on
 the block, and the same token must get the same scores in a prompt, in a chunk and alone.
 """
 
@@ -95,7 +95,7 @@ def plan_blocks(
         valid: which of the `past + chunk` tokens are no padding; None for all.
     """
     device, end = first.device, past + chunk
-    inside = (past - first) % _BLOCK  # place of the chunk's first token in its block
+    inside = (past - first) % _BLOCK  # position of the chunk's first token in its block
     whole = int(inside.max()) + chunk > _BLOCK
     size, blocks = (_BLOCK, -(-(int(inside.max()) + chunk) // _BLOCK)) if whole else (chunk, 1)
     lead = inside if whole else torch.zeros_like(inside)
@@ -106,7 +106,7 @@ def plan_blocks(
 
     near = max(int((starts - lowest[..., :1]).max()), 0)
     local = starts + torch.arange(-near, size, device=device)  # [B, n, near + T]
-    # before a token has lost sight of the first one nobody needs them twice
+    # before a token has lost sight of the first one they are not needed twice
     sink = min(window.sink, max(window.lowest(end - 1), 0)) if window.sliding is None else 0
     sinks = begin + torch.arange(sink, device=device)  # [B, 1, F]
 

@@ -80,7 +80,9 @@ class OpenDocument:
         ids, starts = self._checked("tokens", np.int32, (2, self.about.tokens))
         rising = bool((np.diff(starts) >= 0).all()) and starts[0] >= 0 and starts[-1] <= self.about.characters
         if not rising or ids.min() < 0:
-            raise CheckpointError(f"{path}: expected tokens and their places in the text, got other numbers; {AGAIN}")
+            raise CheckpointError(
+                f"{path}: expected tokens and their positions in the text, got other numbers; {AGAIN}"
+            )
         return Tokens(ids, starts, self.about.prompt)
 
     def kept(self, record: Record, number: int, dtype: torch.dtype) -> Float[Tensor, "layers 2 G n D"]:

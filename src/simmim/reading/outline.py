@@ -1,4 +1,4 @@
-"""Finds the headings that stand over each place of a text: of Markdown, manual pages, standards and lists of terms."""
+"""Finds the headings that stand over each position of a text: of Markdown, manual pages, standards and lists of terms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 __all__ = ["Outline", "with_headings"]
 
 _LONGEST = 90  # characters of a heading
-_KEPT = 3  # of the headings over a place, the innermost
+_KEPT = 3  # of the headings over a position, the innermost
 _REPEATED = 3  # times that a line must come to be the head of a page
 _MARKDOWN = re.compile(r"(#{1,6})\s+(\S.*)")
 _NUMBER = r"(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z](?:\.\d+)*)"
@@ -47,9 +47,9 @@ class Outline:
             if heading is not None:
                 stack.append((level, heading))
 
-    def over(self, place: int) -> tuple[str, ...]:
+    def over(self, position: int) -> tuple[str, ...]:
         """Return the headings over a character of the text, the outermost first; at most three, the innermost."""
-        number = bisect_right(self._begins, place) - 1
+        number = bisect_right(self._begins, position) - 1
         return self._headings[number] if number >= 0 else ()
 
 
@@ -79,8 +79,8 @@ def _lines(text: str) -> list[tuple[int, tuple[str, str, str]]]:
     found: list[tuple[int, str, str]] = []
     begin, above = 0, ""
     for line in lines:
-        said = line.strip()
-        if said and not (forms[_DIGITS.sub("0", said)] >= _REPEATED and _PAGE.search(said)):
+        stripped = line.strip()
+        if stripped and not (forms[_DIGITS.sub("0", stripped)] >= _REPEATED and _PAGE.search(stripped)):
             found.append((begin, above, line))
         begin, above = begin + len(line) + 1, line
     following = [*(line for _, _, line in found), ""][1:]
@@ -95,14 +95,14 @@ def _level(lines: tuple[str, str, str]) -> tuple[int, str | None]:
     above, line, below = lines
     if match := _MARKDOWN.fullmatch(line.rstrip()):
         return len(match[1]) - 8, match[2].strip("# ")[:_LONGEST]
-    said, level = " ".join(line.split()), _indent(line)
-    if len(said) > _LONGEST or said.startswith(_ITEM) or _SENTENCE.search(said):
+    heading, level = " ".join(line.split()), _indent(line)
+    if len(heading) > _LONGEST or heading.startswith(_ITEM) or _SENTENCE.search(heading):
         return level, None
-    alone = not above.strip() and bool(_NUMBERED.match(said))
-    if level == 0 and (alone or (said.isupper() and len(said) > 1)):
-        return -1, said
-    announces = said.endswith((":", "：")) and len(said.split()) > 5
-    return level, said if _indent(below) > level and not announces else None
+    alone = not above.strip() and bool(_NUMBERED.match(heading))
+    if level == 0 and (alone or (heading.isupper() and len(heading) > 1)):
+        return -1, heading
+    announces = heading.endswith((":", "：")) and len(heading.split()) > 5
+    return level, heading if _indent(below) > level and not announces else None
 
 
 def _indent(line: str) -> int:

@@ -234,7 +234,7 @@ class Reader:
             begun = (i for i, old in enumerate(manifest.documents) if old.name == new.name and not old.embedded)
             found = grown(folder, manifest, new, text, tokens, keys, width)
             number, new = found or (next(begun, len(manifest.documents)), new)
-            # first of all: what the files hold until both are written is then nobody's
+            # first of all: until both are written, what the files hold belongs to no document
             manifest.documents[number : number + 1] = [new]
             write_manifest(folder, manifest)
         append(folder / f"{number:04}.text", text.encode("utf-8"), 0)

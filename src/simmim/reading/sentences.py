@@ -1,4 +1,4 @@
-"""Cuts a text into sentences, with the places where they stand."""
+"""Cuts a text into sentences, with their positions."""
 
 from __future__ import annotations
 

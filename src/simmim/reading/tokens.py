@@ -15,7 +15,7 @@ __all__ = ["Tokens", "tokenize"]
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens with their places in the text.
+    """Tokens with their positions in the text.
 
     Attributes:
         ids: int32, [N]; first those of the prompt before the document.

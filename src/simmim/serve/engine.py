@@ -101,7 +101,7 @@ class Engine:
             ahead = len(self._waiting) + (self._running is not None)
             if ahead > self.max_queue:
                 seconds = min(_LONGEST_RETRY, max(1, math.ceil(self._typical * ahead)))
-                raise busy(f"all places are taken; try again in {seconds} s", seconds)
+                raise busy(f"the queue is full; try again in {seconds} s", seconds)
             job = Job(work, tell, time.monotonic() + self.time_limit)
             self._waiting.append(job)
             self._change.notify()

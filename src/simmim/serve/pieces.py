@@ -15,7 +15,7 @@ __all__ = ["Pieces"]
 class Pieces:
     """Follows a reply token by token.
 
-    Text that may begin a stop text is held back until the next tokens decide.
+    Text that may begin a stop text waits until the next tokens decide.
 
     Attributes:
         tokens: number of generated tokens, including the end token.
@@ -55,7 +55,7 @@ class Pieces:
             self._stream.put(torch.tensor([token]))
 
     def end(self, reason: str) -> None:
-        """End the reply and write the text that was held back."""
+        """End the reply and write the text that waits."""
         if self.reason is not None:
             return
         self._stream.end()

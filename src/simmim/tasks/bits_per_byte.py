@@ -33,7 +33,7 @@ class TokenCosts:
 
     Attributes:
         nats: ``[n]`` minus the logarithm of the probability of each token, given all that the model read before it; 0
-            for tokens that nobody asks it to write.
+            for tokens that are not scored.
         ends: ``[n]`` bytes of the text that it is asked to write (UTF-8) up to the end of each token.
     """
 
@@ -105,17 +105,17 @@ def score_texts(
         chunk: Tokens that are read at a time; memory grows with them, not with the documents.
 
     Yields:
-        The place of a document among `texts`, and its costs; documents come as they are done, the longest last.
+        The index of a document among `texts`, and its costs; documents come as they are done, the longest last.
 
     Raises:
         ConfigError: The context is below 1, or the tokenizer does not know offsets or a start and an end token.
     """
 
-    def written(place: int) -> _Document:
-        [ids] = encode_text(tokenizer, [texts[place]])
-        return _Document(ids, byte_ends(tokenizer, texts[place]), np.ones(len(ids) - 1, bool))
+    def whole(index: int) -> _Document:
+        [ids] = encode_text(tokenizer, [texts[index]])
+        return _Document(ids, byte_ends(tokenizer, texts[index]), np.ones(len(ids) - 1, bool))
 
-    return _score(model, [len(text) for text in texts], written, context, chunk)
+    return _score(model, [len(text) for text in texts], whole, context, chunk)
 
 
 def score_replies(
@@ -126,7 +126,7 @@ def score_replies(
     context: int | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[tuple[int, TokenCosts]]:
-    """Measure what the assistant says in conversations, given all that was said before.
+    """Measure what the assistant says in conversations, given all earlier messages.
 
     Args:
         model: A causal language model.
@@ -136,17 +136,17 @@ def score_replies(
         chunk: Tokens that are read at a time.
 
     Yields:
-        The place of a conversation, and its costs: those of its replies and of their ends, 0 elsewhere. Bytes are those
+        The index of a conversation, and its costs: those of its replies and of their ends, 0 elsewhere. Bytes are those
         of replies.
 
     Raises:
         ConfigError: As of `score_texts`, or the tokenizer has no chat template, or one that marks nothing.
-        DataError: The template refuses a conversation, or nobody replies in it; it is named.
+        DataError: The template refuses a conversation, or it has no reply; it is named.
     """
 
-    def said(place: int) -> _Document:
-        messages = conversations[place]
-        ids, by_assistant = encode_conversation(messages, tokenizer, place)
+    def replies_of(index: int) -> _Document:
+        messages = conversations[index]
+        ids, by_assistant = encode_conversation(messages, tokenizer, index)
         rendered = apply_template(tokenizer, messages, tokenize=False)
         assert isinstance(rendered, str)
         sizes = np.diff(byte_ends(tokenizer, rendered, rendered=True)[:-1], prepend=0)
@@ -155,7 +155,7 @@ def score_replies(
         return _Document(ids, np.cumsum(sizes)[1:], asked[1:])
 
     lengths = [sum(len(message["content"]) for message in messages) for messages in conversations]
-    return _score(model, lengths, said, context, chunk)
+    return _score(model, lengths, replies_of, context, chunk)
 
 
 @dataclass(frozen=True)
@@ -176,18 +176,18 @@ def _score(
     reader = _Reader(model, chunk)
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     waiting: list[tuple[int, _Document, list[tuple[int, int]]]] = []
-    room = 16 * chunk
-    for number, place in enumerate(order):
-        document = make(place)
+    capacity = 16 * chunk
+    for number, index in enumerate(order):
+        document = make(index)
         inputs = len(document.ids) - 1
         spans = [(start, min(start + (context or inputs), inputs)) for start in range(0, inputs, context or inputs)]
-        waiting.append((place, document, spans))
-        room -= inputs
-        if room <= 0 or number == len(order) - 1:
+        waiting.append((index, document, spans))
+        capacity -= inputs
+        if capacity <= 0 or number == len(order) - 1:
             read = reader.read([(document.ids, spans) for _, document, spans in waiting])
             for (done, document, _), nats in zip(waiting, read, strict=True):
                 yield done, TokenCosts(np.where(document.asked, nats, 0.0), document.ends)
-            waiting, room = [], 16 * chunk
+            waiting, capacity = [], 16 * chunk
 
 
 class _Reader:
@@ -208,8 +208,8 @@ class _Reader:
                     short.append((number, start, end))
                 else:
                     costs[number][start:end] = self._long(ids[start : end + 1])
-        for places in best_fit([end - start for _, start, end in short], self._chunk):
-            chosen = [short[place] for place in places]
+        for indices in best_fit([end - start for _, start, end in short], self._chunk):
+            chosen = [short[index] for index in indices]
             nats = self._packed([documents[number][0][start : end + 1] for number, start, end in chosen])
             for (number, start, end), own in zip(chosen, nats, strict=True):
                 costs[number][start:end] = own

@@ -29,13 +29,13 @@ _STAND_IN = ({"role": "user", "content": "question"}, {"role": "assistant", "con
 
 @dataclass(frozen=True)
 class Reply:
-    """Holds what a model said, and what it took.
+    """A reply and its cost.
 
     Attributes:
-        text: what it said.
+        text: the reply.
         complete: whether the model ended it itself.
         read_tokens: tokens that the model read before it: the new turn, and the history only where it had to be.
-        new_tokens: tokens that the model said, without the one that ends the turn.
+        new_tokens: tokens of the reply, without the one that ends the turn.
         context_tokens: tokens of the whole conversation so far.
         cache_bytes: size of the decoding cache.
         seconds: time from the question to the end of the reply.
@@ -53,7 +53,7 @@ class Reply:
 class Chat:
     """Talks with a causal language model.
 
-    The decoding cache is kept, and a turn costs what its own tokens cost: what the model has read or said is never
+    The decoding cache is kept, and a turn costs what its own tokens cost: what the model has read or written is never
     read again. Only a conversation that was brought in with `resume` without its cache, or whose last turn failed, is
     read once more.
 
@@ -142,7 +142,7 @@ class Chat:
 
         Returns:
             The tokens of the conversation, which `resume` needs beside the file; none where nothing was written, as
-            nothing has been said yet or the cache is not one of ours.
+            the conversation is empty or the cache is not one of ours.
 
         Raises:
             CheckpointError: the file cannot be written.
@@ -178,7 +178,7 @@ class Chat:
         Where this fails or is interrupted, the conversation is what it was before.
 
         Args:
-            text: what is said.
+            text: the message.
             **settings: what `generate` of transformers takes: `max_new_tokens`, `do_sample`, `streamer`, …
 
         Returns:
@@ -208,19 +208,19 @@ class Chat:
             return_dict_in_generate=True,
             **{"num_beams": 1, **settings},  # beams cannot be streamed, and some models were saved with them
         )
-        said = output.sequences[0, len(ids) :].tolist()
-        complete = bool(said) and said[-1] in self._ends()
+        reply_ids = output.sequences[0, len(ids) :].tolist()
+        complete = bool(reply_ids) and reply_ids[-1] in self._ends()
         if complete:  # it was never read; the template begins the next turn with it
-            said.pop()
-        answer = self._tokenizer.decode(said, skip_special_tokens=True)
+            reply_ids.pop()
+        answer = self._tokenizer.decode(reply_ids, skip_special_tokens=True)
         assert isinstance(answer, str)
         self.messages += [question, self._message("assistant", answer)]
-        self._ids, self._cache = [*ids, *said], output.past_key_values
+        self._ids, self._cache = [*ids, *reply_ids], output.past_key_values
         return Reply(
             text=answer,
             complete=complete,
             read_tokens=len(new),
-            new_tokens=len(said),
+            new_tokens=len(reply_ids),
             context_tokens=len(self._ids),
             cache_bytes=cache_bytes(self._cache),
             seconds=time.perf_counter() - began,
@@ -273,4 +273,4 @@ def cache_bytes(cache: Cache | None) -> int:
     layers = [holder for layer in cache.layers for holder in (layer, getattr(layer, "past", None)) if holder]
     table = getattr(cache, "continuations", None)
     holders = layers if table is None else [*layers, table]
-    return sum(getattr(held, "nbytes", 0) for holder in holders for held in vars(holder).values())
+    return sum(getattr(value, "nbytes", 0) for holder in holders for value in vars(holder).values())

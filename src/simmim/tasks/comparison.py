@@ -56,7 +56,7 @@ class Bucket:
         label: The range in words, in tokens; k is 1,024.
         least: Tokens of the shortest document that belongs here.
         below: Tokens from which a document does not; None for the last range.
-        rows: The places of its documents.
+        rows: The indices of its documents.
     """
 
     label: str
@@ -155,11 +155,11 @@ def compare(systems: Mapping[str, Sequence[str]], examples: Examples) -> Compari
 def length_buckets(tokens: Sequence[int]) -> list[Bucket]:
     """Sort documents by their length into < 512, 512 to 2k, 2k to 8k, and 8k tokens or more (k = 1,024)."""
     labels = ("< 512", "512 to 2k", "2k to 8k", "8k or more")
-    places = [bisect_right(_EDGES, length) for length in tokens]
+    indices = [bisect_right(_EDGES, length) for length in tokens]
     bounds = zip(labels, (0, *_EDGES), (*_EDGES, None), strict=True)
     return [
-        Bucket(label, least, below, tuple(row for row, found in enumerate(places) if found == place))
-        for place, (label, least, below) in enumerate(bounds)
+        Bucket(label, least, below, tuple(row for row, found in enumerate(indices) if found == index))
+        for index, (label, least, below) in enumerate(bounds)
     ]
 
 
@@ -206,7 +206,7 @@ class Example:
 
     Attributes:
         kind: `best`, `worst` or `random`.
-        row: its place among the documents.
+        row: its index among the documents.
         tokens: its length.
         beginning: of its text.
         reference: the summary written by a person.

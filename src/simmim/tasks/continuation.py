@@ -60,7 +60,7 @@ def continuations(
         prompt: the text, read in full.
         samples: how many continuations.
         seed: of the first one, the next one has the next; None draws one.
-        write: gets each piece of a continuation as it is written; None for nobody.
+        write: gets each piece of a continuation as it is written; None writes none.
         **settings: what `generate` of transformers takes.
 
     Yields:

@@ -41,7 +41,7 @@ def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase)
         return {
             "input_ids": [ids for ids, _ in encoded],
             "labels": [
-                [token if said else IGNORED for token, said in zip(ids, mask, strict=True)] for ids, mask in encoded
+                [token if spoken else IGNORED for token, spoken in zip(ids, mask, strict=True)] for ids, mask in encoded
             ],
             "length": [len(ids) for ids, _ in encoded],
         }
@@ -52,9 +52,9 @@ def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase)
 def each_speaker_replies(dataset: Dataset) -> Dataset:
     """Repeat every conversation for each of its speakers, who then is the assistant; the others are users.
 
-    So every turn is learnt once, with all that was said before it. What comes after a speaker's last turn is left out,
+    So every turn is learnt once, with all earlier messages as context. What follows a speaker's last turn is left out,
     and so is a speaker who only opens the conversation, with nothing to reply to. Every second repetition has no names,
-    so that the model also talks with somebody who gives none. A conversation without names stays.
+    so that the model also talks with a user who gives none. A conversation without names stays.
 
     Args:
         dataset: Rows with `messages`, as a corpus of plays has them.
@@ -65,10 +65,10 @@ def each_speaker_replies(dataset: Dataset) -> Dataset:
 
     def repeat(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         repeated: dict[str, list[Any]] = {column: [] for column in batch}
-        for place, messages in enumerate(batch["messages"]):
+        for index, messages in enumerate(batch["messages"]):
             for version in _versions(messages):
                 for column, values in batch.items():
-                    repeated[column].append(version if column == "messages" else values[place])
+                    repeated[column].append(version if column == "messages" else values[index])
         return repeated
 
     return dataset.map(repeat, batched=True, batch_size=100, features=dataset.features)
@@ -80,12 +80,12 @@ def encode_conversation(
     """Return the ids of a conversation, and for each whether the assistant says it (1) or not (0).
 
     Args:
-        messages: What is said.
+        messages: The conversation.
         tokenizer: As of `tokenize_conversations`.
         row: How an error calls the conversation.
 
     Raises:
-        ConfigError, DataError: As of `tokenize_conversations`, or nobody replies.
+        ConfigError, DataError: As of `tokenize_conversations`, or has no reply.
     """
     if tokenizer.chat_template is None:
         raise ConfigError(

@@ -84,8 +84,8 @@ def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[in
             graph.add_edge(one, other, weight=likeness)
     ratings = nx.pagerank(graph, tol=1e-10, max_iter=1000)
     # rounded, since sentences of one rating differ by the order of additions
-    order = sorted(range(len(texts)), key=lambda place: (-round(ratings[place], 9), place))
-    return [(place, texts[place]) for place in order]
+    order = sorted(range(len(texts)), key=lambda index: (-round(ratings[index], 9), index))
+    return [(index, texts[index]) for index in order]
 
 
 def _compared(text: str, rule: WordRule) -> Counter[str]:
@@ -126,9 +126,9 @@ def best_textrank(validation: Dataset) -> TextRankChoice:
 def _shortened(ranked: list[tuple[int, str]], budget: int) -> str:
     """Take the best sentences, the last one cut, until the budget is spent, and put them in the document's order."""
     taken: list[tuple[int, str]] = []
-    for place, text in ranked:
+    for index, text in ranked:
         if budget <= 0:
             break
-        taken.append((place, first_words(text, budget)))
+        taken.append((index, first_words(text, budget)))
         budget -= count_words(text)
     return "\n".join(text for _, text in sorted(taken))

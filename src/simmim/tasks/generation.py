@@ -55,13 +55,13 @@ def summaries(
         batch_size: documents at a time at most; of long ones fewer, so that all beams hold `TOKEN_BUDGET` tokens.
 
     Yields:
-        The place of a document among `documents`, and its summary.
+        The index of a document among `documents`, and its summary.
     """
     ids = [encode_plain_text(tokenizer, [document])["input_ids"][0] for document in documents]
     settings = {"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens}
-    for places in batches([len(document) for document in ids], batch_size, TOKEN_BUDGET // num_beams):
-        written = write_summaries(model, tokenizer, [ids[place] for place in places], **settings)
-        yield from zip(places, written, strict=True)
+    for indices in batches([len(document) for document in ids], batch_size, TOKEN_BUDGET // num_beams):
+        written = write_summaries(model, tokenizer, [ids[index] for index in indices], **settings)
+        yield from zip(indices, written, strict=True)
 
 
 def batches(lengths: Sequence[int], batch_size: int, token_budget: int) -> Iterator[list[int]]:
@@ -73,9 +73,9 @@ def batches(lengths: Sequence[int], batch_size: int, token_budget: int) -> Itera
         token_budget: tokens of a batch at most, padding included; one document alone may have more.
 
     Yields:
-        The places of a batch's documents among `lengths`.
+        The indices of a batch's documents among `lengths`.
     """
-    order = sorted(range(len(lengths)), key=lambda place: lengths[place], reverse=True)
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
     while order:
         size = min(batch_size, max(1, token_budget // max(1, lengths[order[0]])))
         yield order[:size]

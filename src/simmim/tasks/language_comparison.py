@@ -47,11 +47,11 @@ def position_edges(longest: int) -> list[Position]:
     last = len(edges) - 2
     return [
         Position(
-            f"{_short(least)} to {_short(below)}" if place < last else f"{_short(least)} or more",
+            f"{_short(least)} to {_short(below)}" if index < last else f"{_short(least)} or more",
             least,
-            below if place < last else None,
+            below if index < last else None,
         )
-        for place, (least, below) in enumerate(itertools.pairwise(edges))
+        for index, (least, below) in enumerate(itertools.pairwise(edges))
     ]
 
 
@@ -147,14 +147,14 @@ def compare_binned(
     totals = {name: found.sum(1) for name, found in bits.items()}
     totals |= {name: np.asarray(found, dtype=np.float64) for name, found in whole.items()}
     by_position = []
-    for place, position in enumerate(positions):
-        reach = int((sizes[:, place] > 0).sum())
-        if not reach:  # of a conversation in which nobody replies there
+    for index, position in enumerate(positions):
+        reach = int((sizes[:, index] > 0).sum())
+        if not reach:  # no conversation has a reply there
             continue
         row: dict[str, Any] = {"label": position.label, "least": position.least, "below": position.below}
-        row |= {"documents": reach, "few": reach < FEW, "bytes": int(sizes[:, place].sum())}
+        row |= {"documents": reach, "few": reach < FEW, "bytes": int(sizes[:, index].sum())}
         by_position.append(
-            row | draws.figures({name: found[:, place] for name, found in bits.items()}, sizes[:, place])
+            row | draws.figures({name: found[:, index] for name, found in bits.items()}, sizes[:, index])
         )
     return {**draws.figures(totals, sizes.sum(1)), "by_position": by_position}
 
@@ -178,9 +178,9 @@ class _Draws:
         """Return the ratios of systems, and of the first minus the others, with their intervals."""
         of_groups = self._sum(sizes)
         drawn = self._times @ of_groups
-        held = drawn > 0
+        drawn_any = drawn > 0
         ratios = {
-            name: (values.sum() / sizes.sum(), (self._times[held] @ self._sum(values)) / drawn[held])
+            name: (values.sum() / sizes.sum(), (self._times[drawn_any] @ self._sum(values)) / drawn[drawn_any])
             for name, values in bits.items()
         }
         first, *others = ratios
@@ -204,16 +204,16 @@ def _interval(mean: float, drawn: npt.NDArray[np.float64]) -> dict[str, float]:
 
 def _borders(costs: TokenCosts, positions: Sequence[Position]) -> npt.NDArray[np.int64]:
     """Return where each range begins in the text of a document, in bytes, and last where the text ends."""
-    places = [min(position.least, len(costs.nats)) for position in positions]
+    indices = [min(position.least, len(costs.nats)) for position in positions]
     starts = np.append(costs.starts, costs.bytes)
-    return np.append(starts[places], costs.bytes)
+    return np.append(starts[indices], costs.bytes)
 
 
 def _binned(costs: TokenCosts, borders: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the bits of the tokens that begin in each range; the end token belongs to the last byte."""
     starts = np.minimum(costs.starts, max(costs.bytes - 1, 0))
-    place = np.searchsorted(borders[1:-1], starts, side="right")
-    summed: npt.NDArray[np.float64] = np.bincount(place, costs.bits, len(borders) - 1).astype(np.float64)
+    index = np.searchsorted(borders[1:-1], starts, side="right")
+    summed: npt.NDArray[np.float64] = np.bincount(index, costs.bits, len(borders) - 1).astype(np.float64)
     return summed
 
 

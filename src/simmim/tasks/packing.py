@@ -44,7 +44,7 @@ def pieces(lengths: Sequence[int], limit: int) -> list[tuple[int, int, int]]:
 
 
 def best_fit(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Put pieces into sequences of at most ``limit`` tokens, each where it leaves least room, the longest first.
+    """Put pieces into sequences of at most ``limit`` tokens, each where it leaves least space, the longest first.
 
     Best-fit packing of Ding et al. 2024 (arXiv 2404.10830): few sequences, and no piece is cut for it.
 
@@ -53,28 +53,28 @@ def best_fit(lengths: Sequence[int], limit: int) -> list[list[int]]:
         limit: Tokens of a sequence.
 
     Returns:
-        The places of the pieces of each sequence.
+        The indices of the pieces of each sequence.
     """
     sequences: list[list[int]] = []
-    by_room: dict[int, list[int]] = {}  # room -> sequences that have so much
-    rooms: list[int] = []  # that are in use, ascending
-    for place in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
-        length = lengths[place]
-        at = bisect.bisect_left(rooms, length)
-        if at < len(rooms):
-            room = rooms[at]
-            number = by_room[room].pop()
-            if not by_room[room]:
-                rooms.pop(at)
+    by_space: dict[int, list[int]] = {}  # space -> sequences that have so much
+    spaces: list[int] = []  # that are in use, ascending
+    for index in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
+        length = lengths[index]
+        at = bisect.bisect_left(spaces, length)
+        if at < len(spaces):
+            space = spaces[at]
+            number = by_space[space].pop()
+            if not by_space[space]:
+                spaces.pop(at)
         else:
-            room, number = limit, len(sequences)
+            space, number = limit, len(sequences)
             sequences.append([])
-        sequences[number].append(place)
-        left = room - length
+        sequences[number].append(index)
+        left = space - length
         if left > 0:
-            if not by_room.setdefault(left, []):
-                bisect.insort(rooms, left)
-            by_room[left].append(number)
+            if not by_space.setdefault(left, []):
+                bisect.insort(spaces, left)
+            by_space[left].append(number)
     return sequences
 
 
@@ -83,12 +83,12 @@ def pack_rows(rows: Dataset, sequence_length: int) -> Dataset:
 
     Args:
         rows: `input_ids` of each document and, if not every token is to be learnt, `labels`: the same with -100 where
-            no loss is wanted. The model moves labels by one place.
+            no loss is wanted. The model shifts labels by one.
         sequence_length: The most tokens of a sequence. A longer document is cut into `pieces`.
 
     Returns:
         `input_ids` and `labels` of each sequence, `seq_lens`, the lengths of its documents and pieces in their order,
-        and `length`, their sum. The first token of each is asked for by nobody.
+        and `length`, their sum. The first token of each has no label.
     """
     columns = ["input_ids", "labels"] if "labels" in rows.column_names else ["input_ids", "input_ids"]
     flat, starts = zip(*(_flat(rows, column) for column in columns), strict=True)
@@ -96,7 +96,7 @@ def pack_rows(rows: Dataset, sequence_length: int) -> Dataset:
     cut = pieces(lengths.tolist(), sequence_length)
     sizes = [end - start for _, start, end in cut]
     sequences = best_fit(sizes, sequence_length)
-    order = [cut[place] for sequence in sequences for place in sequence]
+    order = [cut[index] for sequence in sequences for index in sequence]
     spans = [slice(starts[0][document] + start, starts[0][document] + end) for document, start, end in order]
     inputs, labels = (np.concatenate([values[span] for span in spans]) for values in flat)
     counts = np.array([len(sequence) for sequence in sequences])

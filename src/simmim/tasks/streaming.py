@@ -49,7 +49,7 @@ class TextStream(BaseStreamer):
                 self._take(piece)
 
     def end(self) -> None:
-        """Write what was held back: U+FFFD at the end, which could have become another character."""
+        """Write what was kept back: U+FFFD at the end, which could have become another character."""
         whole, written = self._backend.decode(self.tokens, skip_special_tokens=True), "".join(self._pieces)
         if len(whole) > len(written) and whole.startswith(written):
             self._take(whole[len(written) :])

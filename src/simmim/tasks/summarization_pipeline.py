@@ -29,7 +29,7 @@ class SummarizationPipeline(Pipeline):
         Args:
             inputs: a text, a list of texts, or a generator of texts, which is read as results are taken.
             *args: none; transformers declares them.
-            **settings: `batch_size` (texts at a time; 1 where nothing is said), and whatever `generate` of transformers
+            **settings: `batch_size` (texts at a time; 1 by default), and whatever `generate` of transformers
                 takes: `max_new_tokens`, `min_new_tokens`, `num_beams`, `length_penalty`, `no_repeat_ngram_size`, ...
 
         Returns:

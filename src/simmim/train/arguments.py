@@ -92,7 +92,7 @@ def _complete(
     defaults: dict[str, Any] = {
         # the trainer writes this into the model's configuration, and the model is saved to be used
         "use_cache": True,
-        # without an accelerator the trainer would choose the CPU anyway, but refuse bf16 unless told so
+        # without an accelerator the trainer would choose the CPU anyway, but refuse bf16 without use_cpu
         "use_cpu": not torch.accelerator.is_available(),
     }
     owned: dict[str, Any] = {
@@ -109,8 +109,8 @@ def _complete(
         _dry_run(chosen)
     except Exception as error:  # of transformers, accelerate, torch and whatever packages the settings ask for
         named = f"{section}.{key}" if (key := _culprit(chosen, settings)) else section
-        said = " ".join(str(error).split())[:500] or type(error).__name__
-        raise ConfigError(f"{named}: {said}") from error
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        raise ConfigError(f"{named}: {reason}") from error
     arguments = Seq2SeqTrainingArguments(**chosen)
     if arguments.world_size > 1:
         raise ConfigError(f"{section}: expected one process, got {arguments.world_size}; start without a launcher")
@@ -120,7 +120,7 @@ def _complete(
 def _dry_run(chosen: dict[str, Any]) -> None:
     """Build a trainer, an optimizer, a scheduler and loaders from settings, around a model of next to nothing.
 
-    Packages that are missing and names that nobody knows show up here, before any work is done.
+    Missing packages and unknown names are found here, before any work is done.
     """
     sizes: dict[str, Any] = {"vocab_size": 8, "hidden_size": 4, "intermediate_size": 4, "num_attention_heads": 1}
     AcceleratorState._reset_state()

@@ -39,7 +39,7 @@ class Dialogue(CausalTask):
         return [ConversationColumn(self.recipe.data.column("messages"))]
 
     def texts(self, rows: datasets.Dataset) -> Iterator[str]:
-        """Go through the texts, and through what is said, with the headers that a template writes."""
+        """Go through the texts and messages, with the headers that a template writes."""
         yield from _having(rows, "text")["text"]
         for messages in _having(rows, "messages")["messages"]:
             for message in messages:
@@ -78,5 +78,5 @@ def _having(rows: datasets.Dataset, column: str) -> datasets.Dataset:
     """Return that column of the rows that have something in it."""
     if column not in rows.column_names:
         return datasets.Dataset.from_dict({column: []})
-    places = [place for place, value in enumerate(rows[column]) if value is not None]
-    return rows.select_columns([column]).select(places)
+    indices = [index for index, value in enumerate(rows[column]) if value is not None]
+    return rows.select_columns([column]).select(indices)

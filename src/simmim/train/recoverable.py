@@ -42,7 +42,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
     - A loss, gradient or weight that is not finite stops the run before it is saved.
     - A request to stop is answered between two steps, with a checkpoint.
     - The validation loss is the mean over all labels, whatever batches they come in.
-    - Logits are not held where the loss can be had without.
+    - Logits are not kept where the loss can be had without.
 
     Args:
         batches: The batches of each epoch, as numbers of rows of `train_dataset`.
@@ -198,7 +198,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
         return super()._get_output_dir(trial) if self._draft is None else str(self._draft)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint beside its place, put it there, and remove those that are too many."""
+        """Write a checkpoint to a temporary path, move it into place, and remove surplus ones."""
         for name, weight in model.named_parameters():
             if not weight.isfinite().all():
                 raise self._diverged(f"weight {name}", float("nan"), [])

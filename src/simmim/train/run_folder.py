@@ -95,7 +95,8 @@ class RunFolder:
                 if not is_full(error):
                     raise
                 raise CheckpointError(
-                    f"{self.path}: cannot write: {error.strerror}. Make room. {what_is_left(self.task.checkpoints)}"
+                    f"{self.path}: cannot write: {error.strerror}. Free some space. "
+                    f"{what_is_left(self.task.checkpoints)}"
                 ) from error
 
     def record(
@@ -199,7 +200,7 @@ class RunFolder:
         """Refuse a run that has checkpoints and lacks what is written before the first."""
         if self.has_begun():
             raise CheckpointError(
-                f"{self.path / name} is missing, and without it nobody can tell whether the run goes on with the same; "
+                f"{self.path / name} is missing, without which the settings of the run cannot be compared; "
                 "bring it back from a copy, or choose another output_dir"
             )
 

@@ -31,20 +31,21 @@ def write_failures_named(path: Path, checkpoints: Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path}: cannot write it: {_reason(error)}. Make room or mend the disk. {what_is_left(checkpoints)}"
+            f"{path}: cannot write it: {_reason(error)}. Free some space or repair the disk. "
+            f"{what_is_left(checkpoints)}"
         ) from error
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the system said, where torch hides it behind an error of its own; else what the library said."""
+    """Return the error of the system, which torch hides behind its own; else that of the library."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
         found = found.__cause__ or found.__context__
-    said = str(error).split("\n")[0]
+    message = str(error).split("\n")[0]
     # torch writes files by itself, and then knows no more than that less was written than it had
-    return f"the disk is full or broken ({said})" if isinstance(error, RuntimeError) else said
+    return f"the disk is full or broken ({message})" if isinstance(error, RuntimeError) else message
 
 
 def what_is_left(checkpoints: Path) -> str:

@@ -31,13 +31,13 @@ def run(tiny_model, tmp_path):
 
 
 def kinds(made):
-    return {outcome.document.place: type(outcome.summary) for batch in made for outcome in batch}
+    return {outcome.document.index: type(outcome.summary) for batch in made for outcome in batch}
 
 
 def test_batches_are_of_like_length_within_the_budget(run, monkeypatch):
     monkeypatch.setattr("simmim.tasks.generation.TOKEN_BUDGET", 40)
     made = run(3, 100, 4, 3, 5, 90)
-    assert [[outcome.document.place for outcome in batch] for batch in made] == [
+    assert [[outcome.document.index for outcome in batch] for batch in made] == [
         [1],
         [5],
         [4, 2],

@@ -53,7 +53,7 @@ def test_an_error_of_the_system_names_the_file(raising):
 def test_a_full_disk_behind_standard_output_is_one_line(raising):
     result = raising(OSError(28, "whatever a library says of it"))
     assert result.exit_code == 1
-    assert result.stderr == "error: cannot write: No space left on device; make room and run the command again\n"
+    assert result.stderr == "error: cannot write: No space left on device; free some space and run the command again\n"
 
 
 def test_a_missing_package_is_named_with_the_remedy(raising):

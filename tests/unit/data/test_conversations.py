@@ -93,7 +93,7 @@ def test_broken_conversations_are_named_with_their_lines(
     from simmim.data.columns import ConversationColumn
 
     _, report = read_table(path, [ConversationColumn("messages")], bad_rows="skip")
-    assert report.places == {reason: ["line 2"], "missing field": ["line 3"]}
+    assert report.positions == {reason: ["line 2"], "missing field": ["line 3"]}
     with pytest.raises(ConfigError, match="bad_rows: expected 'refuse' or 'skip'"):
         load_conversations(path, bad_rows="drop")  # type: ignore[arg-type]
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from simmim.data import table
 from simmim.data.columns import ConversationColumn
 from simmim.data.examples import load_examples, read_examples
 from simmim.data.report import RowReport
@@ -140,7 +141,7 @@ def test_broken_lines_are_refused_or_counted(tmp_path: Path, line: bytes, reason
 
     rows, report = read_examples(path, bad_rows="skip", cache_dir=tmp_path / "cache")
     assert list(rows) == [json.loads(GOOD)] * 2
-    assert (report.rows, report.broken, report.places) == (2, {reason: 2}, {reason: ["line 3", "line 5"]})
+    assert (report.rows, report.broken, report.positions) == (2, {reason: 2}, {reason: ["line 3", "line 5"]})
 
 
 def test_skipped_rows_are_logged_and_the_report_is_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,7 +176,7 @@ def test_broken_rows_of_a_table_are_named(tmp_path: Path, name: str, content: by
     with pytest.raises(DataError, match=rf"{name}, {place}: expected.*1 of \d rows"):
         load_examples(tmp_path / name, cache_dir=tmp_path / "cache")
     report = read_examples(tmp_path / name, bad_rows="skip", cache_dir=tmp_path / "cache")[1]
-    assert report.places == {reason: [place]}
+    assert report.positions == {reason: [place]}
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip"])
@@ -207,7 +208,7 @@ def test_broken_rows_of_parquet_are_named(tmp_path: Path) -> None:
     rows, report = read_examples(tmp_path / "a.parquet", bad_rows="skip", cache_dir=tmp_path / "cache")
 
     assert list(rows) == [{"document": "a", "summary": "x"}]
-    assert report.places == {"not UTF-8": ["row 2"], "not a text": ["row 3"]}
+    assert report.positions == {"not UTF-8": ["row 2"], "not a text": ["row 3"]}
 
 
 def test_texts_without_fellows_are_named(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_texts_without_fellows_are_named(tmp_path: Path) -> None:
     rows, report = read_examples(folder, bad_rows="skip", cache_dir=tmp_path / "cache")
 
     assert list(rows) == ROWS
-    assert report.places == {"no summary beside": ["below/alone.txt"], "no document beside": ["lost.summary.txt"]}
+    assert report.positions == {"no summary beside": ["below/alone.txt"], "no document beside": ["lost.summary.txt"]}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_a_cache_without_room_is_one_error_and_keeps_nothing(
     tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     name, cache = source(tmp_path, ".jsonl", ROWS), tmp_path / "cache"
-    message = "cannot write to the cache: File too large; make room, or set SIMMIM_CACHE to a folder on another disk"
+    message = "cannot write to the cache: File too large; free some space, or set SIMMIM_CACHE to a folder"
     with pytest.raises(OSError, match=message) as caught, full_disk(30):
         load_examples(name, cache_dir=cache)
     assert Path(caught.value.filename).parent == cache / "examples"

@@ -127,7 +127,7 @@ def test_other_examples_and_other_packages_are_noticed(recipe, caplog):
 def test_a_full_disk_is_named(recipe):
     folder = RunFolder(recipe)
     error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    refused = pytest.raises(CheckpointError, match="run: cannot write: No space left on device. Make room")
+    refused = pytest.raises(CheckpointError, match="run: cannot write: No space left on device. Free some space")
     with refused, folder.open(resume=False):
         raise error
 

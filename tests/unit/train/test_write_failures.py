@@ -38,7 +38,7 @@ def test_what_the_system_said_is_found_behind_what_torch_says(tmp_path, room):
 
 
 def test_a_file_that_torch_writes_by_itself_tells_of_the_disk(tmp_path, full_disk):
-    message = r"x: cannot write it: the disk is full or broken \(.*\)\. Make room"
+    message = r"x: cannot write it: the disk is full or broken \(.*\)\. Free some space"
     with (
         pytest.raises(CheckpointError, match=message),
         write_failures_named(tmp_path / "x", tmp_path),

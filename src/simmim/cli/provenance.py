@@ -13,10 +13,10 @@ import torch
 
 from simmim import __version__
 
-__all__ = ["made"]
+__all__ = ["provenance"]
 
 
-def made(*packages: str, program: tuple[str, ...] = ("simmim",)) -> dict[str, Any]:
+def provenance(*packages: str, program: tuple[str, ...] = ("simmim",)) -> dict[str, Any]:
     """Return command, date, versions and machine.
 
     Args:
