@@ -1,4 +1,4 @@
-"""Finds the headings that stand over each position of a text: of Markdown, manual pages, standards and lists of terms."""
+"""Finds the headings over each position of a text: of Markdown, manual pages, standards and lists of terms."""
 
 from __future__ import annotations
 

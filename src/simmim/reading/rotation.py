@@ -18,7 +18,7 @@ Tables = tuple[Float[Tensor, "B P R"], Float[Tensor, "B P R"]]
 class Rotation:
     """The rotary embedding of a decoder of transformers: the frequencies of its module, the formula of its file.
 
-    A cache that keeps keys without rotation can put a token at any position: only the distance between a query and a key
+    A cache that keeps keys without rotation can put a token at any position: only the distance between query and key
     enters the scores (RoFormer, arXiv 2104.09864, eq. 16).
 
     Args:
