@@ -23,9 +23,6 @@ _KINDS = {
 def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading bytes.
 
-    Args:
-        path: the file.
-
     Raises:
         OSError: the file is missing, cannot be read, or is not regular, such as a pipe or a device.
     """

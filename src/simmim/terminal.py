@@ -10,11 +10,7 @@ _JOINERS = "\u200c\u200d\u200e\u200f"  # occur in words of Persian, Hindi, Hebre
 
 
 def terminal_safe(text: str) -> str:
-    """Replace control characters by U+FFFD; line breaks and tabs stay.
-
-    Args:
-        text: any text.
-    """
+    """Replace control characters by U+FFFD; line breaks and tabs stay."""
     if text.isprintable():  # most texts are
         return text
     return "".join(
@@ -28,9 +24,5 @@ def steers_terminal(character: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Put a text on one line and take out what would steer a terminal.
-
-    Args:
-        text: any text, of any direction of writing.
-    """
+    """Put a text on one line and take out what would steer a terminal."""
     return " ".join("".join(" " if steers_terminal(character) else character for character in text).split())

@@ -58,13 +58,7 @@ def print_answer(
 
 
 def show_passages(question: str, found: Answer, console: Console) -> None:
-    """Print what was read for an answer: where each passage stands and the part of it that is closest to the question.
-
-    Args:
-        question: what was asked.
-        found: the answer.
-        console: where to.
-    """
+    """Print the passages of an answer: where each stands, and the part of it that is closest to the question."""
     for passage in sorted(found.passages, key=lambda passage: -passage.weight):
         console.print(Text(f"  {where(passage)} ({passage.weight:.0%})", "dim bold"), soft_wrap=True)
         console.print(Padding(Text(excerpt(passage.text, question), "dim"), (0, 0, 0, 4), expand=False))
@@ -80,11 +74,6 @@ def excerpt(text: str, question: str, length: int = _SHOWN) -> str:
 
     It begins with a sentence where it can; words of up to three letters do not count, and of others the first five
     letters do, so that "invoiced" finds "invoices".
-
-    Args:
-        text: of the passage.
-        question: what was asked.
-        length: characters of the part.
     """
     asked = {word[:5] for word in words(question) if len(word) > 3 or not word.isascii()}
     spans = list(sentences(text)) or [(0, len(text))]

@@ -100,11 +100,6 @@ def summarize_documents(
 ) -> Iterator[list[Outcome | None]]:
     """Summarize documents.
 
-    Args:
-        documents: what `read_documents` gives.
-        load: loads the model, once there is something to summarize.
-        settings: for `generate`.
-
     Yields:
         The outcomes of each batch; None for documents that were done before.
     """

@@ -16,16 +16,7 @@ _BEGINNING = 240  # characters of a text that are shown beside its summary
 
 
 def show_card(name: str, text: str, summary: str, notes: list[str], *, source_tokens: int, seconds: float) -> None:
-    """Print a document's summary.
-
-    Args:
-        name: its file.
-        text: its text, whose beginning is shown.
-        summary: its summary.
-        notes: remarks about it.
-        source_tokens: its length.
-        seconds: how long it took.
-    """
+    """Print a document's summary."""
     beginning = printable(text[: 8 * _BEGINNING])
     if len(beginning) > _BEGINNING or len(text) > 8 * _BEGINNING:
         beginning = beginning[:_BEGINNING] + "…"

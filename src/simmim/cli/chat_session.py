@@ -37,15 +37,7 @@ Ctrl-C ends a reply early. A line that begins with // is sent with one of them."
 
 
 class ChatSession:
-    """Answers lines.
-
-    Args:
-        chat: the conversation.
-        tokenizer: that of the model.
-        settings: how the model replies, as `generate` takes it.
-        model: what a saved chat says of the model.
-        after: shows more after a reply, on the console that it gets.
-    """
+    """Answers lines."""
 
     def __init__(
         self,
@@ -67,9 +59,6 @@ class ChatSession:
 
     def take(self, line: str | bytes) -> bool:
         """Carry out a command, or say a line to the model and show the reply and what it took.
-
-        Args:
-            line: what was typed; bytes are no UTF-8.
 
         Returns:
             Whether it went well; else one line on standard error says why not, and nothing has changed.

@@ -75,9 +75,6 @@ class DocumentReader:
     """Extracts the text of documents; those that need a parser in a subprocess.
 
     The subprocess starts with the first of them, and restarts after a failure.
-
-    Args:
-        seconds: time limit of a document, to which its size adds.
     """
 
     def __init__(self, seconds: float = _SECONDS) -> None:
@@ -86,11 +83,6 @@ class DocumentReader:
 
     def extract(self, name: str, content: bytes, encoding: str | None = None) -> Extracted:
         """Call `simmim.cli.documents.extract` with a time limit.
-
-        Args:
-            name: its file name.
-            content: its bytes.
-            encoding: as for `extract`.
 
         Raises:
             DataError: as for `extract`, or the document takes too long or crashes the subprocess.

@@ -128,9 +128,6 @@ def _same(path: Path, other: Path) -> bool:
 def read_content(name: str) -> Content:
     """Read a document's bytes.
 
-    Args:
-        name: a file, or `-` for standard input.
-
     Raises:
         DataError: it cannot be read.
     """

@@ -147,12 +147,7 @@ def _measure(
 
 
 def print_language_tables(console: Console, record: dict[str, Any]) -> None:
-    """Print the figures of an evaluation; of up to three systems they fit into 80 columns.
-
-    Args:
-        console: where to.
-        record: what `simmim evaluate --output` writes of a language model.
-    """
+    """Print the figures of an evaluation; of up to three systems they fit into 80 columns."""
     data = record["data"]
     name = data.get("file") or f"{data['corpus']}, {data['split']} split"
     table = figure_table(

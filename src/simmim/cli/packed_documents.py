@@ -34,10 +34,6 @@ _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 def docx_text(name: str, content: bytes) -> str:
     """Return the text of a Word document, a line for each paragraph and table cell, footnotes at the end.
 
-    Args:
-        name: what an error calls the document.
-        content: its bytes.
-
     Raises:
         DataError: it has a password, is of an old Word, or unpacks to too much.
     """

@@ -37,11 +37,6 @@ class ResultsFile:
     A line holds `name` and `sha256` of a document, the `settings` that it was read and summarized with, and either its
     result or `error`. A last line that a broken run left unfinished is cut off, and its document done again.
 
-    Args:
-        path: the file, made with the folders above it if it does not exist.
-        settings: those of this run.
-        overwrite: begin again, whatever the file holds.
-
     Raises:
         ConfigError: the file holds results of other settings, or is no file.
         DataError: it holds something else.
@@ -110,9 +105,6 @@ class ResultsFile:
     def add(self, records: Sequence[Record]) -> None:
         """Add the records of finished documents and see them to the disk.
 
-        Args:
-            records: each with `name` and `sha256`; the settings are added here.
-
         Raises:
             OSError: they cannot be written, for instance on a full disk; then none of them is in the file.
         """
@@ -160,12 +152,6 @@ class ResultsFile:
 
 class ResultsFolder(ResultsFile):
     """A folder with the summary of each document in a text file of its own, beside the file `results.jsonl`.
-
-    Args:
-        path: the folder, made with those above it if it does not exist.
-        settings: as for `ResultsFile`.
-        overwrite: likewise.
-        names: the documents that are to come.
 
     Raises:
         ConfigError: two documents would get the same file; and as for `ResultsFile`.

@@ -83,12 +83,6 @@ class System:
 def run_model(folder: Path, documents: Sequence[str], decoding: Decoding, **loading: Any) -> System:
     """Load a model and summarize documents behind a bar; it is gone from memory afterwards.
 
-    Args:
-        folder: of the saved model.
-        documents: the texts.
-        decoding: how to write.
-        **loading: device and dtype, as for `load_model`.
-
     Raises:
         CheckpointError, ConfigError: the model cannot be loaded.
     """
@@ -118,24 +112,14 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding, **load
 
 
 def run_baseline(baseline: Callable[[str], str], documents: Sequence[str]) -> System:
-    """Let a baseline write the summaries.
-
-    Args:
-        baseline: from document to summary; its `str` says what it is.
-        documents: the texts.
-    """
+    """Let a baseline write the summaries."""
     with measured() as cost:
         texts = [baseline(document) for document in documents]
     return System(about=str(baseline), texts=texts, cost=cost)
 
 
 def name_of(folder: Path, taken: Collection[str]) -> str:
-    """Return what a model is called beside others: its folder's name, or its run's where that is `model`.
-
-    Args:
-        folder: of the model.
-        taken: names of others.
-    """
+    """Return what a model is called beside others: its folder's name, or its run's where that is `model`."""
     # a run keeps its model in a folder `model`, which says less than the run's own
     name = folder.resolve().parent.name if folder.resolve().name == "model" else folder.resolve().name
     name = name if name not in taken else str(folder)

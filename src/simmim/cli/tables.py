@@ -21,14 +21,7 @@ _METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "roug
 def show_record(
     record: dict[str, Any], tables: Callable[[Console, dict[str, Any]], None], stream: TextIO | None, as_json: bool
 ) -> None:
-    """Print the record of an evaluation, as tables or as a JSON object, and write it.
-
-    Args:
-        record: what was found.
-        tables: prints it for people.
-        stream: gets it as JSON; None writes none.
-        as_json: print JSON instead of tables.
-    """
+    """Print the record of an evaluation, as tables or as a JSON object, and write it."""
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     if as_json:
         # ASCII, so that nothing in a document steers the terminal
@@ -40,12 +33,7 @@ def show_record(
 
 
 def print_tables(console: Console, record: dict[str, Any]) -> None:
-    """Print the figures of an evaluation; they fit into 80 columns.
-
-    Args:
-        console: where to.
-        record: what `simmim evaluate --output` writes.
-    """
+    """Print the figures of an evaluation; they fit into 80 columns."""
     for table in (_scores(record), _by_length(record), _costs(record)):
         console.print(table, "")
     for line in _notes(record):

@@ -23,9 +23,6 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the control tokens: start, end, padding and such, and the special tokens of the chat template.
 
     All other special tokens are meant for use in texts.
-
-    Args:
-        tokenizer: Any tokenizer.
     """
     named = [str(token) for name in _NAMES if (token := getattr(tokenizer, f"{name}_token", None)) is not None]
     templates = tokenizer.chat_template or ""
@@ -56,11 +53,6 @@ def encode_plain_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], 
 
 def check_no_control_token(name: str, text: str, refused: Sequence[str]) -> None:
     """Refuse a control token in a text for a chat template, whose own tokens look the same.
-
-    Args:
-        name: The name of the text in an error.
-        text: The text.
-        refused: The result of `control_tokens`.
 
     Raises:
         DataError: The text contains one.

@@ -22,9 +22,6 @@ def private_corpora(manifest: Mapping[str, Any]) -> list[str]:
 def data_notice(folder: Path) -> str:
     """Say in Markdown, for a model's card, what it has learnt from, and that it may not be passed on where that is so.
 
-    Args:
-        folder: As of `learnt_from`.
-
     Returns:
         A line for each corpus with its licence and for each file of the user's with its digest, those of the model
         that the training started from under a heading of their own; before them a warning where there is a reason.

@@ -76,10 +76,6 @@ def read_folder(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
 def read_texts(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read a folder of texts `NAME.txt` that stand for themselves, in folders below as well.
 
-    Args:
-        folder: The folder.
-        columns: What a text is called, one name.
-
     Yields:
         A row for each text, in the order of the names.
     """

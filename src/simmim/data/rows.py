@@ -74,11 +74,6 @@ def open_hub_dataset(name: str, cache: Path) -> datasets.Dataset:
 def read_dataset(dataset: datasets.Dataset, columns: Sequence[str], name: str) -> Iterator[Row]:
     """Read the rows of a Hugging Face dataset.
 
-    Args:
-        dataset: The dataset.
-        columns: The columns that are wanted.
-        name: What an error calls the dataset.
-
     Yields:
         The rows.
 

@@ -34,10 +34,6 @@ def check_files(path: Path, pattern: str) -> list[Path]:
 def source_digest(path: Path, pattern: str = "*.txt") -> tuple[int, str]:
     """Return the size in bytes and the SHA-256 of a source; for a folder, the SHA-256 of the list of its digests.
 
-    Args:
-        path: As for `check_files`.
-        pattern: As for `check_files`.
-
     Raises:
         DataError: A file cannot be read.
     """

@@ -110,11 +110,6 @@ def check_rows(
 ) -> Iterator[tuple[Any, ...]]:
     """Read a source from beginning to end without keeping it.
 
-    Args:
-        path: The source, as in `load_examples`.
-        columns: As in `read_table`.
-        report: Gains the counts of whole and broken rows.
-
     Yields:
         What the columns hold in each whole row.
 

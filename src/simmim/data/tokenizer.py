@@ -75,9 +75,6 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the rows that an embedding needs for a tokenizer: its largest id and one.
 
     `len(tokenizer)` counts the tokens, which are fewer if ids are missing between them.
-
-    Args:
-        tokenizer: Any tokenizer.
     """
     return 1 + max(tokenizer.get_vocab().values(), default=-1)
 

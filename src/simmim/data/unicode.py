@@ -12,9 +12,6 @@ def unicode_fault(text: str) -> str:
 
     Python strings may contain lone surrogates: from escapes in JSON, or from bytes of a file name or an argument that
     are not UTF-8 (PEP 383).
-
-    Args:
-        text: any string.
     """
     try:
         text.encode("utf-8")
@@ -28,10 +25,6 @@ def unicode_fault(text: str) -> str:
 
 def check_text(name: str, text: object) -> None:
     """Refuse a value that no tokenizer can encode.
-
-    Args:
-        name: the name of the value in an error.
-        text: the value.
 
     Raises:
         DataError: it is not a string, or contains a lone surrogate.

@@ -70,11 +70,7 @@ class Service:
 
 
 def create_app(service: Service) -> FastAPI:
-    """Return the application, without the guard of ``simmim.serve.security``.
-
-    Args:
-        service: the model and its settings.
-    """
+    """Return the application, without the guard of ``simmim.serve.security``."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @app.get("/health")

@@ -88,10 +88,6 @@ class Engine:
     def submit(self, work: Callable[[Job], None], tell: Callable[[RequestError | None], None]) -> Job:
         """Queue a job.
 
-        Args:
-            work: as for ``Job``.
-            tell: as for ``Job``.
-
         Raises:
             RequestError: the queue is full, or the server is shutting down (503).
         """

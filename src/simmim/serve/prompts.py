@@ -40,10 +40,6 @@ class PromptEncoder:
     def conversation(self, messages: Sequence[Message], check: Callable[[], None]) -> list[int]:
         """Return the tokens of a conversation, up to the beginning of the reply.
 
-        Args:
-            messages: the conversation.
-            check: called regularly; it raises to cancel.
-
         Raises:
             RequestError: the template refuses a message, a text contains a control token, or it is too long.
         """
@@ -64,10 +60,6 @@ class PromptEncoder:
 
     def prompt(self, prompt: str | list[int], check: Callable[[], None]) -> list[int]:
         """Return the tokens of a text to continue; a list of tokens stays as it is.
-
-        Args:
-            prompt: a text or token ids.
-            check: as for ``conversation``.
 
         Raises:
             RequestError: the prompt is too long, or a token is not in the vocabulary.

@@ -139,10 +139,6 @@ Request = TypeVar("Request", bound=GenerationRequest)
 def parse(body: bytes, kind: type[Request]) -> Request:
     """Read the body of a request.
 
-    Args:
-        body: JSON.
-        kind: the schema of the request.
-
     Raises:
         RequestError: the body is not JSON, or a parameter is wrong; the error names it.
     """

@@ -51,10 +51,6 @@ class Guard:
 
     A web page in a browser on this machine can send requests to it: across origins, or under its own host name by DNS
     rebinding. Both are refused. Clients other than web pages send no ``Origin``.
-
-    Args:
-        app: the application.
-        access: the allowed hosts and origins and the key.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

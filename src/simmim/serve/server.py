@@ -138,9 +138,6 @@ def _set_up_logs() -> None:
 def is_loopback(host: str) -> bool:
     """Tell whether a host is reachable from this machine only.
 
-    Args:
-        host: a name or an address.
-
     Raises:
         ConfigError: the host does not exist.
     """
@@ -149,10 +146,6 @@ def is_loopback(host: str) -> bool:
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
     """Listen on a port of all addresses of a host.
-
-    Args:
-        host: a name or an address.
-        port: the port; 0 takes a free one.
 
     Raises:
         ConfigError: the host does not exist, or the port is in use.

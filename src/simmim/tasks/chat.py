@@ -137,9 +137,6 @@ class Chat:
     def keep(self, path: Path) -> list[int]:
         """Write what the model keeps of the conversation into a file, so that it need not be read again.
 
-        Args:
-            path: the file to make or replace.
-
         Returns:
             The tokens of the conversation, which `resume` needs beside the file; none where nothing was written, as
             the conversation is empty or the cache is not one of ours.

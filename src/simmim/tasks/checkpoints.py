@@ -66,9 +66,6 @@ def fetch_model(name: str) -> Path:
 def fingerprint(folder: Path) -> str:
     """Return the name of a model's folder and a digest of its configuration, tokenizer and weights.
 
-    Args:
-        folder: as for `load_model`.
-
     Raises:
         CheckpointError: the folder, its configuration or its tokenizer is missing.
     """
@@ -78,9 +75,6 @@ def fingerprint(folder: Path) -> str:
 
 def part_digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the configuration, tokenizer and weight files by name, sorted.
-
-    Args:
-        folder: as for `load_model`.
 
     Raises:
         CheckpointError: the folder, its configuration or its tokenizer is missing.
@@ -158,9 +152,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def reads_source(folder: Path) -> bool:
     """Tell whether a saved model is an encoder-decoder, such as one for summaries.
-
-    Args:
-        folder: as for `load_model`.
 
     Raises:
         CheckpointError: the folder, its configuration or its tokenizer is missing.

@@ -166,10 +166,6 @@ def length_buckets(tokens: Sequence[int]) -> list[Bucket]:
 def novelty(systems: Mapping[str, Sequence[str]], documents: Sequence[str]) -> dict[str, float | None]:
     """Return for each system the share of its summaries' 3-grams of words that do not occur in their documents.
 
-    Args:
-        systems: The summaries of each.
-        documents: The documents, in the same order.
-
     Returns:
         A share from 0 to 1 over all 3-grams of all summaries together, repeated ones counted once a summary; None for a
         system without a summary of three words.

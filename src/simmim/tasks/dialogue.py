@@ -79,11 +79,6 @@ def encode_conversation(
 ) -> tuple[list[int], list[int]]:
     """Return the ids of a conversation, and for each whether the assistant says it (1) or not (0).
 
-    Args:
-        messages: The conversation.
-        tokenizer: As of `tokenize_conversations`.
-        row: How an error calls the conversation.
-
     Raises:
         ConfigError, DataError: As of `tokenize_conversations`, or has no reply.
     """

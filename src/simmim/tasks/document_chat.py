@@ -64,10 +64,6 @@ class DocumentChat:
     def reply(self, text: str, **settings: Any) -> Reply:
         """Answer a turn; if that fails, the conversation stays as it was.
 
-        Args:
-            text: what the user says.
-            **settings: arguments of `generate`.
-
         Raises:
             DataError: the text is empty, or too long together with the conversation.
         """

@@ -66,10 +66,6 @@ def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[in
     Only the first `MOST_SENTENCES` sentences are ranked, and each is compared by its first `MOST_WORDS` words, so that
     a long document takes no more than about a second; what lies behind is never chosen.
 
-    Args:
-        document: The text.
-        rule: As in `TextRank`.
-
     Returns:
         Place in the document and text of each sentence, the most central one first; equal ones as they stand.
     """

@@ -88,12 +88,6 @@ def write_summaries(
 ) -> list[Summary]:
     """Write the summaries of one batch.
 
-    Args:
-        model: the model.
-        tokenizer: its tokenizer.
-        ids: the tokens of each document.
-        **settings: what `generate` of transformers takes.
-
     Returns:
         A summary of each document, in their order.
     """

@@ -36,11 +36,7 @@ class Position:
 
 
 def position_edges(longest: int) -> list[Position]:
-    """Return the ranges 0 to 256, 256 to 512, 512 to 1k, and so on, each twice the one before, up to a document's end.
-
-    Args:
-        longest: Tokens of the longest document.
-    """
+    """Return the ranges 0 to 256, 256 to 512 and so on, each twice the one before, up to a document's end."""
     edges = [0, _FIRST]
     while edges[-1] < longest:
         edges.append(2 * edges[-1])

@@ -17,10 +17,6 @@ __all__ = ["encode_text", "text_column", "tokenize_texts"]
 def text_column(names: Sequence[str], source: str) -> str:
     """Return the column to learn language from: `text`, or the `document` of examples that have a summary.
 
-    Args:
-        names: The columns that there are.
-        source: What an error calls the rows.
-
     Raises:
         DataError: There is neither.
     """
@@ -32,10 +28,6 @@ def text_column(names: Sequence[str], source: str) -> str:
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Return the ids of whole documents: start token, text, end token; nothing in a text is read as one of them.
-
-    Args:
-        tokenizer: Has both tokens.
-        texts: What the documents say.
 
     Raises:
         ConfigError: The tokenizer lacks one of the tokens.
@@ -51,10 +43,6 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> lis
 
 def tokenize_texts(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """Turn texts into token ids; none is cut.
-
-    Args:
-        dataset: Rows with `text`.
-        tokenizer: As of `encode_text`.
 
     Returns:
         The columns `input_ids` and `length`, row for row.

@@ -30,10 +30,6 @@ def check_files(folder: Path, *wanted: str) -> None:
     Links must point into the folder, or to the `blobs` of the Hugging Face cache that contains the folder. Python files
     are never read.
 
-    Args:
-        folder: folder of a saved model or tokenizer.
-        *wanted: required files.
-
     Raises:
         CheckpointError: a file is not acceptable; the error names it.
     """

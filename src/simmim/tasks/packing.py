@@ -24,10 +24,6 @@ def pieces(lengths: Sequence[int], limit: int) -> list[tuple[int, int, int]]:
     A piece begins with the last token of the one before, which it reads but is not asked for: so every token but the
     first is asked for once.
 
-    Args:
-        lengths: Tokens of each document.
-        limit: Tokens of a piece, at least 2.
-
     Returns:
         Document, first token and token after the last of each piece.
 

@@ -139,11 +139,6 @@ class Library:
 def open_library(folder: Path, reader: Reader, manifest: Manifest | None = None) -> Library:
     """Open a folder of documents that a reader has read.
 
-    Args:
-        folder: the folder.
-        reader: the model.
-        manifest: of the folder, if it was read already.
-
     Raises:
         CheckpointError: the folder is damaged, not read to its end, or of another model or encoder.
     """

@@ -118,11 +118,6 @@ def rouge(
 def mean_rouge_l(predictions: Sequence[str], references: Sequence[str], *, rule: WordRule | None = None) -> float:
     """Return the mean that `rouge` gives as rougeL, and nothing else: faster where many systems are tried.
 
-    Args:
-        predictions: One text a document.
-        references: The text to match, for the same documents.
-        rule: As in `rouge`.
-
     Raises:
         DataError: The lengths differ, or there is no document.
     """

@@ -20,10 +20,6 @@ class TextStream(BaseStreamer):
     A character that several tokens make up comes when the last of them does. The streamers of transformers decode the
     line so far for every token; this one decodes each token once.
 
-    Args:
-        tokenizer: a fast one.
-        write: gets each piece of the text.
-
     Raises:
         ConfigError: the tokenizer is no fast one.
     """

@@ -22,10 +22,6 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"
 def try_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Encode, pad and decode a text.
 
-    Args:
-        tokenizer: a tokenizer.
-        folder: the folder that it was loaded from.
-
     Raises:
         CheckpointError: it does not return token ids and text, or a setting is not valid.
     """

@@ -48,11 +48,6 @@ def _has_bfloat16() -> bool:
 def task_arguments(recipe: Recipe, task: TrainingTask, phase: Phase) -> Seq2SeqTrainingArguments:
     """Make the arguments of the training on the task.
 
-    Args:
-        recipe: its section `training` is completed.
-        task: what it trains on.
-        phase: where the checkpoints go.
-
     Raises:
         ConfigError: a value is refused by transformers or this machine, or early stopping has nothing to go by.
     """

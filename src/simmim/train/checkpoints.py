@@ -57,10 +57,6 @@ def checkpoint_to_resume(folder: Path, *, with_best: bool = False) -> Path | Non
 
     Newer incomplete checkpoints are logged and renamed with the prefix `broken-`.
 
-    Args:
-        folder: the folder of the checkpoints.
-        with_best: as in `newest_whole_checkpoint`.
-
     Raises:
         CheckpointError: there are checkpoints, but none is complete.
     """

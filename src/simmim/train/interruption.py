@@ -15,12 +15,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class RunInterrupted(SimMIMError):
-    """A run was asked to stop, and has saved itself.
-
-    Args:
-        signal_number: The signal that asked.
-        checkpoint: Where the run goes on from.
-    """
+    """A run was asked to stop, and has saved itself."""
 
     def __init__(self, signal_number: int, checkpoint: str) -> None:
         self.signal_number = signal_number

@@ -13,11 +13,7 @@ __all__ = ["Phase"]
 
 @dataclass(frozen=True)
 class Phase:
-    """Names what a phase of a run leaves in its folder.
-
-    Args:
-        path: the folder.
-    """
+    """Names what a phase of a run leaves in its folder."""
 
     path: Path
 

@@ -67,9 +67,6 @@ class RunFolder:
 
         What processes that were killed have left half-written is removed.
 
-        Args:
-            resume: whether to go on with what is there.
-
         Raises:
             CheckpointError: the folder holds a run already or nothing to resume, another process trains in it, or it
                 cannot be written.
@@ -149,11 +146,6 @@ class RunFolder:
 
     def save(self, phase: Phase, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Path:
         """Write the finished model of a phase, whole or not at all.
-
-        Args:
-            phase: where it belongs.
-            model: the trained model.
-            tokenizer: its tokenizer.
 
         Returns:
             The folder, which `from_pretrained` reads.

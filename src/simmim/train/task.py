@@ -117,12 +117,7 @@ class TrainingTask(ABC):
         """Return what makes a batch of tokenised rows."""
 
     def batches(self, rows: datasets.Dataset, per_device_train_batch_size: int) -> LengthBatches:
-        """Return what puts rows into batches, by the budget of the recipe or else by their number.
-
-        Args:
-            rows: with their `length`.
-            per_device_train_batch_size: rows of a batch, without a budget.
-        """
+        """Return what puts rows into batches, by the budget of the recipe or else by their number."""
         budget = self.recipe.batching.max_tokens
         return LengthBatches(
             rows["length"],

@@ -86,10 +86,6 @@ for _tag, _pattern, _first in (
 def parse_yaml(text: str, source: str) -> Any:
     """Parse one YAML document.
 
-    Args:
-        text: the document.
-        source: its name in an error, such as a path.
-
     Returns:
         A mapping, a list, a scalar or None. Numbers are finite; integers have at most 64 bits.
 
