@@ -191,10 +191,6 @@ def _temporary_folder(path: Path) -> tempfile.TemporaryDirectory[str]:
 def locked(folder: Path, busy: str) -> Iterator[None]:
     """Keep other processes out of a folder; the lock ends with the process, however that ends.
 
-    Args:
-        folder: the folder, which exists; the lock is its file `.lock`.
-        busy: what the error says if another process has the lock.
-
     Raises:
         CheckpointError: another process has the lock.
         OSError: the folder cannot be written.

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.cli.cards import show_card
 from simmim.cli.checkpoints import load_model, model_folder
 from simmim.cli.document_worker import Document, read_documents
 from simmim.cli.documents import Extracted
@@ -21,16 +23,19 @@ from simmim.cli.notices import say
 from simmim.cli.options import dtype_of
 from simmim.cli.progress import bar
 from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
+from simmim.console import SafeConsole
 from simmim.data.control_tokens import encode_plain_text
 from simmim.errors import DataError
 from simmim.models import pretrained_path
 from simmim.tasks.checkpoints import find_device, fingerprint
 from simmim.tasks.generation import TOKEN_BUDGET, Summary, batches, write_summaries
+from simmim.terminal import printable
 
 __all__ = ["Job", "Outcome", "run", "summarize_documents"]
 
 _DOCUMENTS = 256  # in memory at once, or as many as have
 _CHARACTERS = 2**23  # characters together
+_BEGINNING = 240  # characters of a text that are shown beside its summary
 _BATCH = 32  # documents of a batch at most
 
 
@@ -203,7 +208,7 @@ def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) 
             if not summary.complete:
                 notes.append(f"stopped at {limit} tokens; --max-new-tokens allows more")
             source, tokens, seconds = document.extracted.text, summary.source_tokens, summary.seconds
-            show_card(document.name, source, summary.text, notes, source_tokens=tokens, seconds=seconds)
+            _show_card(document.name, source, summary.text, notes, source_tokens=tokens, seconds=seconds)
     return failures
 
 
@@ -248,3 +253,21 @@ def _record(outcome: Outcome) -> dict[str, Any]:
     if isinstance(document.extracted, Extracted) and document.extracted.note:
         record["note"] = document.extracted.note
     return record
+
+
+def _show_card(name: str, text: str, summary: str, notes: list[str], *, source_tokens: int, seconds: float) -> None:
+    """Print a document's summary."""
+    beginning = printable(text[: 8 * _BEGINNING])
+    if len(beginning) > _BEGINNING or len(text) > 8 * _BEGINNING:
+        beginning = beginning[:_BEGINNING] + "…"
+    card = Table.grid(padding=(0, 2))
+    card.add_row("text", Text(beginning))
+    card.add_row("summary", Text(printable(summary) or "(the model wrote nothing)", style="green"))
+    for note in notes:
+        card.add_row("note", Text(note))
+    memory = peak_memory()
+    figures = f"{source_tokens:,} tokens in, {seconds:.2f} s"
+    card.add_row("cost", figures if memory is None else f"{figures}, peak memory {memory:,.0f} MiB")
+    console = SafeConsole(highlight=False)
+    console.print(Text(printable(name), style="bold"))
+    console.print(Padding(card, (0, 0, 1, 2)))

@@ -29,9 +29,6 @@ def add_chat_template(tokenizer: PreTrainedTokenizerBase) -> int:
     that was written out needs it; the template refuses a message that holds one, as it refuses an unknown role. Other
     texts are encoded with `simmim.data.control_tokens.encode_plain_text`, which never does.
 
-    Args:
-        tokenizer: The tokenizer, from `train_tokenizer` or elsewhere.
-
     Returns:
         How many tokens are new. A model that there is already has to be resized:
         `model.resize_token_embeddings(len(tokenizer))`.

@@ -23,10 +23,6 @@ def near_duplicates(held_out: Sequence[str], others: Sequence[str]) -> Iterator[
     similarity of 0.8 or more. All shingles of a document count, however long it is. What a sketch of 128 hashes
     proposes is checked exactly; it misses a pair of similarity 0.8 about once in a hundred times, and less beyond.
 
-    Args:
-        held_out: The smaller set, which is kept in memory.
-        others: The larger set, which is gone through once.
-
     Yields:
         The index in `held_out` and the index in `others` of two such documents.
     """
@@ -43,9 +39,6 @@ def near_duplicates(held_out: Sequence[str], others: Sequence[str]) -> Iterator[
 
 def flag_near_duplicates(documents: dict[str, list[str]]) -> dict[str, list[int]]:
     """Find what an evaluation may leave out: rows of test and validation that are nearly in a split before them.
-
-    Args:
-        documents: The documents of train, validation and test.
 
     Returns:
         The indices of such rows in validation (nearly in train) and test (nearly in train or validation).

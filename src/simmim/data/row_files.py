@@ -25,10 +25,6 @@ Reader: TypeAlias = Callable[[Path, Sequence[str]], Iterator[Row]]
 def read_file(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read the rows of a file, by what its name ends with.
 
-    Args:
-        path: A file of one of `FORMATS`.
-        columns: The columns that are wanted; others may be left out.
-
     Yields:
         The rows, in constant memory (beside the longest row).
 
@@ -49,10 +45,6 @@ def read_file(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def read_folder(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read a folder of texts: the document `NAME.txt` and beside it `NAME.summary.txt`, in folders below as well.
-
-    Args:
-        folder: The folder.
-        columns: What the document and the summary are called.
 
     Yields:
         A row for each document, in the order of the names; one that lacks its fellow has a reason.

@@ -14,10 +14,6 @@ __all__ = ["check_files", "source_digest"]
 def check_files(path: Path, pattern: str) -> list[Path]:
     """Return the files of a source, sorted by name; refuse those that cannot be opened.
 
-    Args:
-        path: A file, or a folder.
-        pattern: Glob for the files of a folder, at any depth.
-
     Raises:
         DataError: A file cannot be read, or is not regular, such as a pipe or a dangling link.
     """

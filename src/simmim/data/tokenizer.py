@@ -89,9 +89,6 @@ def end_with_end_token(tokenizer: PreTrainedTokenizerBase) -> None:
     """Make a tokenizer end each text with its end token and put nothing before it, as an encoder reads documents.
 
     A tokenizer that ends texts with that token already is left as it is, and so is one that has none.
-
-    Args:
-        tokenizer: It is changed in place, and saved like that.
     """
     end = tokenizer.eos_token
     if end is None or tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
@@ -105,9 +102,6 @@ def begin_with_start_token(tokenizer: PreTrainedTokenizerBase) -> None:
     With an end token behind every prompt a model has nothing left to write. The end of a document is put there by what
     encodes documents for training. Batches are padded on the left, so that every prompt ends where the model goes on.
     A tokenizer that does so already is left as it is, and so is one that has no such token.
-
-    Args:
-        tokenizer: It is changed in place, and saved like that.
     """
     start = tokenizer.bos_token
     around = tokenizer("a")["input_ids"]

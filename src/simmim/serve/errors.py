@@ -39,23 +39,11 @@ class RequestError(Exception):
 
 
 def error_body(message: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """Return an error in the form of OpenAI's interface.
-
-    Args:
-        message: what is wrong.
-        status: the HTTP status; from 500 it is an error of the server.
-        param: the wrong parameter.
-        code: machine-readable kind of the error.
-    """
+    """Return an error in the form of OpenAI's interface."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def busy(message: str, retry_after: int) -> RequestError:
-    """Return the error of a request that the server cannot take at present.
-
-    Args:
-        message: what is wrong.
-        retry_after: seconds after which the client may try again.
-    """
+    """Return the error of a request that the server cannot take at present."""
     return RequestError(message, status=503, code="server_busy", headers={"Retry-After": str(retry_after)})

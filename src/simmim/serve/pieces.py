@@ -20,12 +20,6 @@ class Pieces:
     Attributes:
         tokens: number of generated tokens, including the end token.
         reason: why the reply ended, ``stop`` or ``length``; None before its end.
-
-    Args:
-        tokenizer: a fast tokenizer.
-        ends: tokens that end a reply.
-        stops: texts that end a reply and are not part of it.
-        write: receives each piece of the text.
     """
 
     def __init__(

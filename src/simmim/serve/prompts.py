@@ -19,13 +19,7 @@ _SLACK = 64  # a text may have fewer tokens than a prefix of it, since a cut cha
 
 
 class PromptEncoder:
-    """Encodes the prompts of requests.
-
-    Args:
-        tokenizer: the tokenizer of the model.
-        vocabulary: size of the model's vocabulary.
-        max_context: maximum number of tokens of a prompt and its reply.
-    """
+    """Encodes the prompts of requests."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int, max_context: int) -> None:
         self._tokenizer, self._vocabulary, self._max_context = tokenizer, vocabulary, max_context

@@ -40,11 +40,6 @@ class Sampler(LogitsProcessor):
     """Masks all logits but that of the sampled token, which greedy ``generate`` then takes.
 
     ``generate`` itself samples with the global generator of torch, which all requests share.
-
-    Args:
-        sampling: the parameters.
-        rows: batch size; each row has its own generator.
-        device: the device of the logits.
     """
 
     def __init__(self, sampling: Sampling, rows: int, device: torch.device) -> None:

@@ -62,13 +62,6 @@ class Chat:
         user_name: the name of who asks, where the model has learnt with names.
         assistant_name: the name under which the model replies.
 
-    Args:
-        model: a causal language model with `generate`.
-        tokenizer: its tokenizer, with a chat template.
-        system: a message that stands before the conversation.
-        user_name: as the attribute.
-        assistant_name: as the attribute.
-
     Raises:
         ConfigError: the tokenizer has no chat template.
         DataError: a name is no line of text, a name or the system message holds a control token or is no valid

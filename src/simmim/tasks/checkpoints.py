@@ -42,9 +42,6 @@ LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 def fetch_model(name: str) -> Path:
     """Download a model from the Hugging Face hub, unless it is in the cache.
 
-    Args:
-        name: its name on the hub, such as `organisation/model`.
-
     Returns:
         The folder of the model in the cache.
 
@@ -139,9 +136,6 @@ def load_model(
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer for use; nothing is downloaded, and no code in the folder is run.
-
-    Args:
-        folder: folder to which `save_pretrained` wrote the tokenizer.
 
     Raises:
         CheckpointError: the folder or a file in it is missing or damaged, or a setting is not valid.

@@ -123,10 +123,6 @@ class Comparison:
 def compare(systems: Mapping[str, Sequence[str]], examples: Examples) -> Comparison:
     """Score systems on the same documents, and the first one against each other one.
 
-    Args:
-        systems: The summaries of each, in the order of the documents.
-        examples: The documents.
-
     Returns:
         Scores with bootstrap 95 % intervals, paired differences, and what the summaries are like.
 

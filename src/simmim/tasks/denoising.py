@@ -74,12 +74,6 @@ class SpanCorruption:
     What is hidden depends on nothing but the seed, the epoch and the document itself, so that an interrupted training
     goes on with the very spans that it would have had, and every epoch hides others.
 
-    Args:
-        tokenizer: Knows the mask token, the closing token and how to pad.
-        seed: Fixes the spans.
-        noise_density: As in `corrupt_spans`.
-        mean_span: As in `corrupt_spans`.
-
     Raises:
         ConfigError: The tokenizer has no mask token, or a setting is out of range.
     """

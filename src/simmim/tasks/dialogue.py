@@ -56,9 +56,6 @@ def each_speaker_replies(dataset: Dataset) -> Dataset:
     and so is a speaker who only opens the conversation, with nothing to reply to. Every second repetition has no names,
     so that the model also talks with a user who gives none. A conversation without names stays.
 
-    Args:
-        dataset: Rows with `messages`, as a corpus of plays has them.
-
     Returns:
         The same columns; a row for each speaker of each conversation, in the order in which they speak first.
     """

@@ -41,11 +41,6 @@ class DocumentChat:
     def resume(self, messages: Sequence[Mapping[str, Any]], ids: Sequence[int] = (), cache: Path | None = None) -> None:
         """Go on from another conversation.
 
-        Args:
-            messages: the conversation, in place of the present one.
-            ids: ignored: every turn is read anew.
-            cache: likewise.
-
         Raises:
             DataError: it does not begin with the user, or the roles do not change from message to message.
         """

@@ -67,7 +67,7 @@ def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[in
     a long document takes no more than about a second; what lies behind is never chosen.
 
     Returns:
-        Place in the document and text of each sentence, the most central one first; equal ones as they stand.
+        Index in the document and text of each sentence, the most central one first; equal ones as they stand.
     """
     texts = [text for text in document_sentences(document) if words(text)][:MOST_SENTENCES]
     if not texts:

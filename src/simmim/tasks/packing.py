@@ -44,10 +44,6 @@ def best_fit(lengths: Sequence[int], limit: int) -> list[list[int]]:
 
     Best-fit packing of Ding et al. 2024 (arXiv 2404.10830): few sequences, and no piece is cut for it.
 
-    Args:
-        lengths: Tokens of each piece, none longer than the limit.
-        limit: Tokens of a sequence.
-
     Returns:
         The indices of the pieces of each sequence.
     """
@@ -116,9 +112,6 @@ class PackedRows:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Put sequences one after the other.
-
-        Args:
-            rows: `input_ids`, `labels` and `seq_lens` of each.
 
         Returns:
             `input_ids` and `labels`, `[1, T]`, and `cu_seq_lens_q`, `[D + 1]`.

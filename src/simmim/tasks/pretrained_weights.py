@@ -150,9 +150,6 @@ def _gguf_read_once() -> Iterator[None]:
 def fast_dtype(device: torch.device | str | None) -> torch.dtype:
     """Return the dtype in which a device computes fastest: bfloat16 where there is hardware for it, else float32.
 
-    Args:
-        device: its name; None takes the accelerator if there is one.
-
     Raises:
         ConfigError: this machine lacks it.
     """

@@ -34,11 +34,6 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappin
     Templates run in the sandbox of transformers, which denies access to files and Python, but allows infinite loops and
     huge strings; here these raise an error. Any thread may call this.
 
-    Args:
-        tokenizer: a tokenizer with a chat template.
-        messages: the conversation.
-        **options: arguments of `apply_chat_template` of transformers.
-
     Returns:
         The result of `apply_chat_template`.
 

@@ -68,10 +68,6 @@ def task_arguments(recipe: Recipe, task: TrainingTask, phase: Phase) -> Seq2SeqT
 def pretraining_arguments(recipe: Recipe, phase: Phase) -> Seq2SeqTrainingArguments | None:
     """Make the arguments of the first phase; None if the recipe has none.
 
-    Args:
-        recipe: its section `pretraining.training` is completed.
-        phase: where the checkpoints go.
-
     Raises:
         ConfigError: a value is refused by transformers or this machine.
     """

@@ -65,10 +65,6 @@ def fault_of(folder: Path, *, hashes: bool = True) -> str:
 def check_manifest(folder: Path, what_to_do: str) -> None:
     """Refuse a folder that does not match its manifest.
 
-    Args:
-        folder: a folder that `write_manifest` was called for.
-        what_to_do: last sentence of the error message.
-
     Raises:
         CheckpointError: a file is missing, has been changed, or is not in the manifest.
     """

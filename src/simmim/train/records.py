@@ -84,10 +84,6 @@ def package_versions() -> dict[str, str]:
 def data_manifest(data: DataSection, splits: Mapping[str, Dataset]) -> dict[str, Any]:
     """Describe the examples of a run.
 
-    Args:
-        data: where they come from.
-        splits: the examples themselves, by the name of their split.
-
     Returns:
         The manifest of the corpus, or those of several by their names; for files of one's own the path, size in bytes,
         SHA-256 and rows of each split, as they were when the rows were read.
@@ -119,12 +115,7 @@ def initial_model(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def model_card(folder: Path, model: PreTrainedModel) -> str:
-    """Return the card in Markdown, with the metadata that hubs read.
-
-    Args:
-        folder: where the model lies, with the records of its run.
-        model: the model.
-    """
+    """Return the card in Markdown, with the metadata that hubs read."""
     about = ModelCardData(
         library_name="transformers",
         pipeline_tag="summarization" if model.config.is_encoder_decoder else "text-generation",

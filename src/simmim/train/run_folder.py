@@ -45,9 +45,6 @@ class RunFolder:
         task: what training on the task leaves.
         pretraining: what the first phase leaves, if there is one.
         tokenizer: the folder of the tokenizer that all of them use.
-
-    Args:
-        recipe: the recipe; its `output_dir` is the folder.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -105,12 +102,6 @@ class RunFolder:
         resume: bool,
     ) -> None:
         """Write down what the run is made from; a resumed run must be made from the same.
-
-        Args:
-            data: the manifest of the examples.
-            resolved: the recipe with every default.
-            initial_model: the saved model that the run starts from; None for none.
-            resume: whether the run goes on.
 
         Raises:
             DataError: the run was started with other examples.

@@ -36,9 +36,6 @@ class TrainingTask(ABC):
         column_keys: keys of the section `data` that name the columns of a file which are read here.
         masks_spans: whether there may be a first phase on masked spans.
         unit: what a row is called when rows are counted.
-
-    Args:
-        recipe: says which examples, and how large the model is.
     """
 
     auto_class: ClassVar[Any]

@@ -16,7 +16,7 @@ def raising(monkeypatch):
         def fail(*arguments):
             raise error
 
-        monkeypatch.setattr("simmim.cli.batches.read_content", fail)
+        monkeypatch.setattr("simmim.cli.document_worker.read_content", fail)
         return CliRunner().invoke(main.app, ["summarize", "x"])
 
     return arrange
@@ -40,7 +40,7 @@ def test_wrong_usage_is_exit_code_2(arguments):
 
 
 def test_an_error_of_the_library_is_one_line(raising, monkeypatch):
-    monkeypatch.setattr("simmim.cli.batches.DataError", KeyError)  # so that it is not caught file by file
+    monkeypatch.setattr("simmim.cli.document_worker.DataError", KeyError)  # so that it is not caught file by file
     result = raising(DataError("first line\n  second line"))
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "error: first line second line\n")
 
