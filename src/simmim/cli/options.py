@@ -50,7 +50,7 @@ Seed = Annotated[
 Encoding = Annotated[
     str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of the texts.", show_default="UTF-8")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, an object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=switch, help="Show results and errors only.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", callback=switch, help="Show log messages, and where an error was raised.")

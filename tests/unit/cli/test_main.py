@@ -73,3 +73,19 @@ def test_old_names_of_options_are_read_and_not_shown(old, new):
     assert result.exit_code == 2
     assert f"{new}" in result.stderr
     assert "--beams" not in CliRunner().invoke(main.app, ["summarize", "--help"]).stdout.replace("--num-beams", "")
+
+
+def test_verbose_shows_where_an_error_was_raised():
+    *trace, last = CliRunner().invoke(main.app, ["summarize", "x", "--overwrite", "--verbose"]).stderr.splitlines()
+    assert trace[0] == "Traceback (most recent call last):"
+    assert last == "error: --overwrite: expected --output with it, which says what to begin again"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "serve"])
+def test_a_model_is_named_by_an_option_and_in_this_version_also_without_it(command, tmp_path):
+    found = [
+        CliRunner().invoke(main.app, [command, *option, str(tmp_path / "missing")]).stderr
+        for option in (["--model"], [])
+    ]
+    assert found[0] == found[1]
+    assert f"{tmp_path / 'missing'}: " in found[0]

@@ -162,3 +162,12 @@ def test_a_folder_is_written_and_gone_on_with(summarize, text, tmp_path):
 
 def test_right_to_left_text_keeps_its_joiners_and_loses_what_steers_a_terminal():
     assert printable("می\u200cخواهم\u202e שלום\u2028\x9b31m\ud800\n עולם") == "می\u200cخواهم שלום 31m עולם"
+
+
+def test_results_of_one_dtype_are_not_continued_in_another(summarize, text, tmp_path):
+    out = tmp_path / "out.jsonl"
+    assert summarize(text, "--output", out, "--device", "cpu", "--quiet").stderr == ""
+    assert [(one["settings"]["device"], one["settings"]["dtype"]) for one in records(out)] == [("cpu", "float32")]
+    result = summarize(text, "--output", out, "--device", "cpu", "--dtype", "bfloat16")
+    assert result.exit_code == 1
+    assert "holds results with dtype=float32, this run has dtype=bfloat16" in result.stderr
