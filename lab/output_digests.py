@@ -5,7 +5,7 @@
 
 The digests cover, in float32 on one thread: both shipped models on 50 fixed inputs (padded batches, a prompt that is
 continued token by token), and for a small model of every form of attention the outputs, gradients, decoding steps and
-state-dict keys. They depend on the machine and on the version of torch, so they are compared, never stored in the repository.
+state-dict keys. They depend on the machine and on the version of torch: they are compared, never stored here.
 """
 
 from __future__ import annotations
@@ -109,7 +109,13 @@ def shipped_digests() -> dict[str, str]:
 
 def small_config(form: dict[str, object], *, causal: bool) -> SimMIMConfig:
     """Return the configuration of a small model of a form."""
-    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "segment_length": 8}
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_attention_heads": 2,
+        "segment_length": 8,
+    }
     return SimMIMConfig(**{**sizes, "num_hidden_layers": 2, "copy_head": causal, **form})  # type: ignore[arg-type]
 
 
@@ -147,7 +153,9 @@ def main() -> None:
     """Print, write or compare the digests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="write the digests to this file (JSON)")
-    parser.add_argument("--compare", type=Path, help="compare with the digests of this file; exit with 1 if one differs")
+    parser.add_argument(
+        "--compare", type=Path, help="compare with the digests of this file; exit with 1 if one differs"
+    )
     parser.add_argument("--forms-only", action="store_true", help="leave out the shipped models")
     options = parser.parse_args()
     torch.set_num_threads(1)

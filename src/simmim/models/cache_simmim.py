@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, EncoderDecoderCache
 
 from simmim.errors import ShapeError
 from simmim.models.cache_files import read_pasts, write_pasts
-from simmim.nn.segment_cache import SegmentCache
+from simmim.nn.cache import SegmentCache
 from simmim.ops.ngrams import NgramTable
 
 __all__ = ["MemoryCache", "MemoryCacheLayer", "SimMIMCache", "SimMIMCacheLayer", "SimMIMEncoderDecoderCache"]

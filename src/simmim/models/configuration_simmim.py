@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 
 from simmim.errors import ConfigError
 from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
-from simmim.nn.smi_attention import STATE_WEIGHTS
+from simmim.ops.options import STATE_WEIGHTS
 
 __all__ = ["LITERAL", "SimMIMConfig"]
 

@@ -19,17 +19,19 @@ from simmim.models.layers_simmim import SimMIMEncoderLayer, called_once
 from simmim.models.packed_documents import pack_tokens, spread_tokens
 from simmim.nn import HierarchicalEncoder, SMIAttention
 from simmim.nn.aggregators import Aggregator, Attention, Concat, WeightedSum
+from simmim.nn.attend import AttendAttention
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.nn.chunks import by_tokens
 from simmim.nn.decoding_weights import as_trained
 from simmim.nn.hierarchy import Pyramid
 from simmim.nn.memory import Memory
-from simmim.nn.norm import RMSNorm
-from simmim.nn.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
-from simmim.nn.state_pooling import AttentionPooling, StatePooling
-from simmim.nn.state_read import Attend, GatedBroadcast, StateFFN
+from simmim.nn.states import StatePooling
 from simmim.nn.token_embedding import TokenEmbedding
-from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.nn.tokenwise import RMSNorm, chunked_tokens
+from simmim.nn.variants.broadcast import GatedBroadcastAttention, StateFFN
+from simmim.nn.variants.poolings import AttentionPooling
+from simmim.nn.variants.segment_encoders import SEGMENT_ENCODERS, SegmentEncoder
+from simmim.ops.layout import SegmentLayout
+from simmim.ops.segments import check_attention_mask
 
 __all__ = [
     "SimMIMModel",
@@ -145,10 +147,10 @@ class SimMIMPreTrainedModel(PreTrainedModel):
         elif isinstance(module, SMIAttention):
             if module.state_null is not None:
                 init.zeros_(module.state_null)
-            if isinstance(module.state_read, GatedBroadcast):
-                init.constant_(module.state_gate, GatedBroadcast.START)
-            if isinstance(module.state_read, Attend) and module.state_weight == "shared":
-                init.constant_(module.sharpness, Attend.SHARPNESS)
+            if isinstance(module, GatedBroadcastAttention):
+                init.constant_(module.state_gate, GatedBroadcastAttention.START)
+            if getattr(module, "sharpness", None) is not None:
+                init.constant_(module.sharpness, AttendAttention.SHARPNESS)
         elif isinstance(module, VARIANTS):
             # A user's own variant may say what its parameters start as; ours are above.
             reset = getattr(module, "reset_parameters", None)
@@ -336,7 +338,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
                     hidden = layer(hidden, layout, maps[-1])
             else:
                 hidden = layer(hidden, layout)
-        last = packing.spread(by_tokens(self.norm, hidden))
+        last = packing.spread(chunked_tokens(hidden, self.norm))
         pyramid = None
         if self.hierarchy is not None:
             first = layouts[0]

@@ -25,8 +25,9 @@ from simmim.models.packed_documents import PackedDocuments
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
-from simmim.nn.norm import RMSNorm
-from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.nn.tokenwise import RMSNorm
+from simmim.ops.layout import SegmentLayout
+from simmim.ops.segments import check_attention_mask
 from simmim.ops.steps import StepLayout
 
 __all__ = ["SimMIMDecoder", "SimMIMDecoderOutput"]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from simmim.nn.chunks import by_rows
+from simmim.nn.tokenwise import chunked
 
 __all__ = ["CopyHead", "Source"]
 
@@ -63,7 +63,7 @@ class CopyHead(nn.Module):
             made: Tensor = self.k_proj(own) + self.previous_k_proj(previous)
             return made
 
-        return by_rows(keys, tokens, before, width=4 * memory.shape[-1]).view_as(memory)
+        return chunked(keys, tokens, before, width=4 * memory.shape[-1]).view_as(memory)
 
     def forward(
         self,

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from simmim.errors import ConfigError
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.ops.gathered import parts
-from simmim.ops.kernels import scaled_dot_product_attention
+from simmim.ops.attention import chunks, scaled_dot_product_attention
 
 __all__ = ["CrossAttention", "TwoLevelCrossAttention"]
 
@@ -99,7 +98,7 @@ class TwoLevelCrossAttention(CrossAttention):
     Cost: N·(S + K·L), where the chosen segments are gathered, which moves 2·K·L·D numbers for each query of a head.
     Fewer segments than pay for that are all scored and the others' weights left at zero, which costs N·M: where
     gradients are wanted (all that is gathered must be kept for them) up to 2·D·K segments, else up to 8·K (measured).
-    Without gradients, gathered numbers are bounded by ``simmim.ops.gathered.GATHER_LIMIT``.
+    Without gradients, gathered numbers are bounded by ``simmim.ops.attention.GATHER_LIMIT``.
 
     Args:
         hidden_size: E.
@@ -187,7 +186,7 @@ def _read_chosen(
     held = (document + chosen).flatten(0, 2)
     found = (head + chosen).flatten(0, 2)
     read = []
-    for part in parts(found.shape[0], 2 * chosen.shape[-1] * length * width):
+    for part in chunks(found.shape[0], 2 * chosen.shape[-1] * length * width):
 
         def gather(tokens: Tensor, rows: Tensor) -> Tensor:
             return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)

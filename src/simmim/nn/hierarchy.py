@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from simmim.errors import ShapeError
 from simmim.nn.aggregators import AGGREGATORS
-from simmim.nn.chunks import by_rows
+from simmim.nn.tokenwise import chunked
 from simmim.ops.pyramid import pair_up, pyramid_height
 from simmim.ops.segments import first_rows
 
@@ -149,7 +149,7 @@ class HierarchicalEncoder(nn.Module):
         pairs = pair_up(below.counts, below.rows)
         mask = below.mask.index_select(0, pairs.left)
         both = below.mask.index_select(0, pairs.right) & pairs.paired[:, None]
-        merged = by_rows(
+        merged = chunked(
             lambda *rows: self._merge_pairs(below.nodes, *rows),
             *(pairs.left, pairs.right, both),
             width=4 * below.nodes.shape[1:].numel(),

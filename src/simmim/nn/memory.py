@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from simmim.nn.cross_attention import CrossAttention, TwoLevelCrossAttention
 from simmim.nn.hierarchy import HierarchicalEncoder
 from simmim.nn.registry import Registry
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 
 __all__ = ["MEMORIES", "Memory", "PyramidMemory", "TokenMemory", "TwoLevelMemory", "readable"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from simmim.ops.segments import SegmentLayout, first_rows
+from simmim.ops.layout import Reach, SegmentLayout
+from simmim.ops.segments import first_rows
 
-__all__ = ["CarriedPyramid", "Carrying", "Pairing", "StatePyramid", "pair_up", "pyramid_height"]
+__all__ = ["CarriedPyramid", "Carrying", "Pairing", "PyramidNodes", "StatePyramid", "pair_up", "pyramid_height"]
 
 MOST = 1 << 16
 """How many segments an exported program allows for where nobody says a maximum; more of them are refused as it runs."""
@@ -212,3 +213,31 @@ class CarriedPyramid:
         exists = (ancestor % 2 == 1) & (place >= 0) & (place < self.counts.T[document])
         nodes = self.starts.T[document] + place
         return torch.where(exists, nodes, torch.zeros_like(nodes)), exists
+
+
+class PyramidNodes(Reach):
+    """The nodes that cover the rest of the document (causal: what is before).
+
+    C = ceil(log2 S_max), and column h is of level h.
+
+    Args:
+        layout: the segments.
+        causal: cover only what is before each segment.
+        pyramid: over the layout's segments.
+    """
+
+    def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid | CarriedPyramid) -> None:
+        self.pyramid = pyramid
+        self.row, self.mask = pyramid.cover(layout, causal)
+
+    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "M 1 H D"]:
+        """Put each node into a row of its own."""
+        return states[:, None]
+
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+        """Multiply with the gathered keys."""
+        return torch.einsum("shd,schd->shc", q, k[self.row])
+
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+        """Sum the gathered values."""
+        return torch.einsum("shc,schd->shd", weights, v[self.row])

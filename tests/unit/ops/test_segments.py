@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simmim.errors import ConfigError
+from simmim.ops.layout import SegmentLayout
+from simmim.ops.options import segment_origin
 from simmim.ops.pyramid import pair_up
-from simmim.ops.segments import SegmentLayout, segment_origin
 
 
 @settings(max_examples=150, deadline=None)
