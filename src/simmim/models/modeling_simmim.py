@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,34 +158,8 @@ class SimMIMPreTrainedModel(PreTrainedModel):
 
 
 def layer_attention(config: SimMIMConfig, layer: int, *, causal: bool) -> SMIAttention:
-    """Build the attention of one layer; every other layer has shifted borders if the configuration says so."""
-    pooling = "last" if causal and config.state_pooling == "first" else config.state_pooling
-    return SMIAttention(
-        config.hidden_size,
-        config.num_attention_heads,
-        config.segment_length,
-        causal=causal,
-        state_pooling=pooling,
-        state_read=config.state_read,
-        state_null=config.state_null,
-        neighbours=config.neighbours,
-        segment_shift=config.segment_shift if layer % 2 else 0,
-        state_reach=config.state_reach,
-        aggregator=config.aggregator,
-        state_weight=config.state_weight,
-        trained_states=_trained_states(config),
-        tie_state_projections=config.tie_state_projections,
-        rotary=config.rotary,
-        rope_theta=float(config.rope_theta),
-        partial_rotary_factor=config.partial_rotary_factor,
-    )
-
-
-def _trained_states(config: SimMIMConfig) -> int | None:
-    """Return how many states, its own segment's not counted, a text of the length that was learnt from has."""
-    if config.training_length is None:
-        return None
-    return max(1, math.ceil(config.training_length / config.segment_length) - 1)
+    """Build the attention of one layer."""
+    return SMIAttention.of(config.attention_options(layer, causal=causal))
 
 
 def keep_training_length(model: PreTrainedModel, tokens: int) -> None:
@@ -196,7 +169,7 @@ def keep_training_length(model: PreTrainedModel, tokens: int) -> None:
     config.training_length = max(tokens, config.training_length or 0)
     for module in model.modules():
         if isinstance(module, SMIAttention):
-            module.trained_states = _trained_states(config)
+            module.trained_states = config.trained_states
 
 
 def token_embedding(config: SimMIMConfig) -> TokenEmbedding:

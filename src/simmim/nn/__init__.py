@@ -1,7 +1,7 @@
 """Modules with parameters, in plain PyTorch; nothing here knows of transformers."""
 
-from simmim.nn import attend, variants
 from simmim.nn.aggregators import AGGREGATORS, Aggregator
+from simmim.nn.attend import AttendAttention
 from simmim.nn.decoding_weights import lay_out_for_decoding
 from simmim.nn.hierarchy import HierarchicalEncoder, Pyramid
 from simmim.nn.memory import MEMORIES, Memory
@@ -18,6 +18,7 @@ __all__ = [
     "STATE_READS",
     "Aggregator",
     "AllStates",
+    "AttendAttention",
     "HierarchicalEncoder",
     "Memory",
     "Pyramid",

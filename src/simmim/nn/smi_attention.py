@@ -6,6 +6,7 @@ width, E width.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -84,6 +85,11 @@ class SMIAttention(AllStates):
             )
         self.state_pooling = pooling(hidden_size)
         self.state_null = nn.Parameter(torch.zeros(hidden_size)) if self.options.state_null and reads else None
+
+    @classmethod
+    def of(cls, options: AttentionOptions) -> SMIAttention:
+        """Build the attention of these options."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(options) if field.init})
 
     def build_read(self) -> None:
         """Add the parameters that this read of states needs."""
