@@ -19,14 +19,12 @@ from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
+from simmim.models.transformers_hooks import Seq2SeqGenerationHooks
 from simmim.nn.copy_head import CopyHead, Source
 from simmim.nn.memory import readable
 from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMForConditionalGeneration", "SimMIMSeq2SeqLMOutput"]
-
-_OF_DOCUMENTS = ("attention_mask", "encoder_outputs", "inputs_embeds")
-"""Arguments of ``forward`` that hold documents while their targets are decoded."""
 
 
 @dataclass
@@ -46,7 +44,7 @@ class SimMIMSeq2SeqLMOutput(Seq2SeqLMOutput):
     decoder_state_attentions: tuple[Tensor | None, ...] | None = None
 
 
-class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
+class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedModel, GenerationMixin):
     """Encoder and decoder with a language-model head: summarisation and translation.
 
     The decoder sees of the encoder what ``config.memory`` names: all tokens, the nodes of a pyramid over them, or for
@@ -67,8 +65,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         "lm_head.weight": "encoder.embed_tokens.weight",
     }
 
-    _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
-
     def __init__(self, config: SimMIMConfig) -> None:
         config = copy.deepcopy(config)  # it may be that of another model, too
         config.is_encoder_decoder = True
@@ -79,10 +75,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         self.copy_head = CopyHead(config.hidden_size) if config.copy_head else None
         self.post_init()
 
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
-
     def get_input_embeddings(self) -> nn.Module:
         """Return the encoder's token embedding."""
         return self.encoder.embed_tokens
@@ -92,15 +84,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         assert isinstance(value, nn.Embedding)
         self.encoder.set_input_embeddings(value)
         self.decoder.embed_tokens = value
-
-    def _resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
-        own = None
-        if not self.config.tie_word_embeddings:  # the decoder's rows are its own, not the encoder's
-            own = self._get_resized_embeddings(self.decoder.embed_tokens, *args, **kwargs)
-        resized = super()._resize_token_embeddings(*args, **kwargs)
-        if own is not None:
-            self.decoder.embed_tokens = own
-        return resized
 
     def forward(
         self,
@@ -217,13 +200,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         else:
             (keys, ids), mask = project()
         return Source(keys, ids, mask)
-
-    def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
-        """Repeat what is decoded, but not the documents: the beams and samples of one share its memory."""
-        documents = {name: kwargs.pop(name) for name in _OF_DOCUMENTS if name in kwargs}
-        expand: Any = GenerationMixin._expand_inputs_for_generation  # declared for models of another type
-        decoder_input_ids, decoding = expand(self, *args, **kwargs | {"is_encoder_decoder": False})
-        return decoder_input_ids, decoding | documents
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Move labels right by one, behind the start token; -100 becomes padding."""

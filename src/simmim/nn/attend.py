@@ -36,6 +36,9 @@ __all__ = ["AttendAttention"]
 class AttendAttention(TokenAttention):
     """Tokens attend to the states in the softmax of their own segment; states are pooled from the layer's input."""
 
+    state_k_proj: nn.Linear
+    state_v_proj: nn.Linear
+
     SHARPNESS = 0.2
     """Where ``sharpness``, the logit scale of each head with ``state_weight="shared"``, starts."""
 
@@ -79,7 +82,7 @@ class AttendAttention(TokenAttention):
         assert not isinstance(layout, StepLayout)
         check_tokens(hidden_states, self.hidden_size, layout)
         if layout is None:
-            layout = self.layout(*hidden_states.shape[:2], attention_mask, hidden_states.device)
+            layout = self.layout(len(hidden_states), hidden_states.shape[1], attention_mask, hidden_states.device)
         if not layout.segments:
             return torch.zeros_like(hidden_states)
         out, _ = self.attend_segments(layout.to_segments(hidden_states), layout, maps=maps)

@@ -142,7 +142,7 @@ class SMIAttention(AllStates):
             raise ConfigError("prefill: expected a causal layer, got a bidirectional one; build it with causal=True")
         check_tokens(hidden_states, self.hidden_size, layout)
         if layout is None:
-            layout = self.layout(*hidden_states.shape[:2], attention_mask, hidden_states.device)
+            layout = self.layout(len(hidden_states), hidden_states.shape[1], attention_mask, hidden_states.device)
         out, cache = self.attend_segments(layout.to_segments(hidden_states), layout, use_cache=True, maps=maps)
         assert cache is not None
         return layout.to_tokens(out), cache

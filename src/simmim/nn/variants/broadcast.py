@@ -48,6 +48,8 @@ class BroadcastAttention(AttendAttention):
     segments are asked, so that no token hears of a later one.
     """
 
+    state_q_proj: nn.Linear
+
     def build_read(self) -> None:
         """Add ``state_q_proj``, ``state_k_proj``, ``state_v_proj`` and ``state_ffn``."""
         width = self.options.hidden_size
