@@ -35,7 +35,10 @@ from torch import Tensor
 from simmim.errors import ShapeError
 from simmim.ops.segments import Segments
 
-__all__ = ["EverySegment", "Reach", "SegmentLayout", "check_tokens"]
+__all__ = ["EverySegment", "Neighbour", "Reach", "SegmentLayout", "check_tokens"]
+
+Neighbour = tuple[Int[Tensor, " S"], Bool[Tensor, " S"]]
+"""For each segment the row of another one, and whether there is one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,7 @@ class SegmentLayout(Segments):
         index = index.scatter(0, self.slot_of_token, torch.arange(size, device=self.rank.device))
         return index[:-1].masked_fill(~self.mask.flatten(), size)
 
-    def neighbours(self, steps: list[int]) -> list[tuple[Int[Tensor, " S"], Bool[Tensor, " S"]]]:
+    def neighbours(self, steps: list[int]) -> list[Neighbour]:
         """Return for each step the row of the segment so many further in the same document, and whether there is one.
 
         Where there is none, the row is the segment's own, which is as good as any to gather what is masked.

@@ -21,7 +21,7 @@ from simmim.ops.attention import (
     gathered_attention,
     score_bias,
 )
-from simmim.ops.layout import Reach, SegmentLayout
+from simmim.ops.layout import Neighbour, Reach, SegmentLayout
 
 __all__ = ["Null", "OnWeights", "log_count_bias", "log_count_scale", "segment_attention"]
 
@@ -53,8 +53,7 @@ def segment_attention(
 
     Args:
         q: queries of the tokens of these rows.
-        k: keys of all tokens, empty slots zero.
-        v: values of all tokens, empty slots zero.
+        k, v: keys and values of all tokens, empty slots zero.
         layout: which slots hold tokens, and which segments belong together.
         rows: the segments of the queries.
         causal: tokens read no later token, segment or state.
@@ -110,12 +109,7 @@ def segment_attention(
 
 
 def _key_mask(
-    layout: SegmentLayout,
-    rows: slice,
-    causal: bool,
-    others: list[tuple[Tensor, Tensor]],
-    reach: Reach | None,
-    null: bool,
+    layout: SegmentLayout, rows: slice, causal: bool, others: list[Neighbour], reach: Reach | None, null: bool
 ) -> Bool[Tensor, "R _ K"]:
     """Say which gathered keys each slot may read; one row for all slots of a segment if they may read the same."""
     valid = layout.valid[rows]
