@@ -107,14 +107,14 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
         Args:
             input_ids: ``[B, N]`` int64 source tokens.
             attention_mask: ``[B, N]``, 1 for tokens and 0 for padding; None if all are tokens.
-            decoder_input_ids: ``[R, M]`` target tokens so far; without them, ``labels`` moved right by one. R is B, or
+            decoder_input_ids: ``[R, T]`` target tokens so far; without them, ``labels`` moved right by one. R is B, or
                 the same number for each document: its targets stand side by side and share its memory.
-            decoder_attention_mask: ``[R, M]``.
+            decoder_attention_mask: ``[R, T]``.
             encoder_outputs: what the encoder returned, instead of ``input_ids``.
             past_key_values: the cache of an earlier call, which is filled further in place.
             inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
-            decoder_inputs_embeds: ``[R, M, E]`` instead of ``decoder_input_ids``.
-            labels: ``[R, M]`` int64 targets, -100 where no loss is wanted.
+            decoder_inputs_embeds: ``[R, T, E]`` instead of ``decoder_input_ids``.
+            labels: ``[R, T]`` int64 targets, -100 where no loss is wanted.
             use_cache: return a cache; by default as configured, and not while training.
             output_hidden_states: also return the output of every layer.
             output_attentions: also return the attention maps of every layer; of the decoder's self-attention after a
@@ -124,7 +124,7 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
                 where only the loss is wanted: logits are never held, which saves memory and time. Others are ignored.
 
         Returns:
-            ``loss`` (mean over the labels), ``logits [R, M, vocab_size]`` (with a copy head: logarithms of
+            ``loss`` (mean over the labels), ``logits [R, T, vocab_size]`` (with a copy head: logarithms of
             probabilities, float32), the cache, and what was asked for.
         """
         config = self.config

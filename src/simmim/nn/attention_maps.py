@@ -33,7 +33,7 @@ class AttentionMaps:
             after (as far as they read them: K is L, 2L or 3L; if there is one segment, L);
             ``state``: what tokens (``attend``: ``[B, H, N, C]``) or states (broadcasts: ``[B, H, S, C]``) give to the
             states, or to the pyramid's nodes, level by level; with a null slot its share is the last column;
-            ``cross``: ``[B, H, M, N]`` what decoder tokens give to the memory. In ``attend`` the segment and the state
+            ``cross``: ``[B, H, N, M]`` what decoder tokens give to the memory. In ``attend`` the segment and the state
             map of a token sum to one together.
         spread: maps ``[R, T, ...]`` of packed tokens to ``[B, N, ...]``, for ``segment`` and token-wise ``state`` maps.
         pack: the inverse of ``spread``.

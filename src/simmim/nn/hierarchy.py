@@ -139,9 +139,9 @@ class HierarchicalEncoder(nn.Module):
             levels.append(level)
         # A document without tokens has no top: an empty one stands in.
         nodes = torch.cat((level.nodes, segments.new_zeros(1, *segments.shape[1:])))
-        held = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
+        valid = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
         first = first_rows(level.counts, level.rows).masked_fill(level.counts == 0, level.nodes.shape[0])
-        top, top_mask = nodes.index_select(0, first), held.index_select(0, first)
+        top, top_mask = nodes.index_select(0, first), valid.index_select(0, first)
         size = top_mask.sum(1).clamp(min=1).to(top.dtype)
         return Pyramid(tuple(levels), top, top_mask, top.sum(1) / size[:, None])
 

@@ -1,6 +1,6 @@
 """The states of segments: what makes one of a segment's tokens, who reads which of them, and what a cache keeps.
 
-Letters: B documents, S segments of all documents together, L segment length, M states that anybody may read, U
+Letters: B documents, S segments of all documents together, L segment length, Z states that anybody may read, U
 documents at different positions, C states of a cache, H heads, D head width, E width.
 """
 
@@ -19,7 +19,7 @@ from simmim.ops.steps import READ, UNREAD, Columns, StepLayout
 __all__ = ["STATE_POOLINGS", "STATE_REACHES", "AllStates", "MeanPooling", "StateKeys", "StatePooling"]
 
 Pooled = tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]
-StateKeys = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
+StateKeys = tuple[Float[Tensor, "Z H D"], Float[Tensor, "Z H D"]]
 
 
 class StatePooling(nn.Module):
@@ -96,7 +96,7 @@ STATE_REACHES: Registry[AllStates] = Registry("state_reach")
 
 @STATE_REACHES.register("all")
 class AllStates(nn.Module):
-    """Base of attention that reads the state of every other segment (causal: of every earlier one): M = S.
+    """Base of attention that reads the state of every other segment (causal: of every earlier one): Z = S.
 
     It says which states there are, who reads which, and what a decoding cache keeps of them. A state has a number: that
     of its segment. Another reach is a subclass that overrides these methods, registered in ``STATE_REACHES``; the
@@ -114,7 +114,7 @@ class AllStates(nn.Module):
 
     def state_keys(
         self, pooled: Float[Tensor, "S E"], layout: SegmentLayout, past: SegmentCache | None = None
-    ) -> tuple[Float[Tensor, "V E"], StateKeys]:
+    ) -> tuple[Float[Tensor, "_ E"], StateKeys]:
         """Return the vectors of new states, and keys and values of all states that anybody may read."""
         keys, values = self.project_states(pooled, layout.number)
         if past is not None:
@@ -129,7 +129,7 @@ class AllStates(nn.Module):
         reach: Reach = layout.memo(("every segment", causal, capacity), EverySegment, layout, causal, capacity)
         return reach
 
-    def cache_states(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "V E"], keys: StateKeys) -> None:
+    def cache_states(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "_ E"], keys: StateKeys) -> None:
         """Put into a cache what the tokens to come may read."""
         cache.add_states(reach.arrange(keys[0]), reach.arrange(keys[1]))
 

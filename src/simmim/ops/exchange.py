@@ -1,6 +1,6 @@
 """What segment states tell each other in the broadcasts: each reads those within its reach.
 
-Letters: S segments of all documents together, M states, C states that one segment reads, H heads, D head width.
+Letters: S segments of all documents together, Z states, C states that one segment reads, H heads, D head width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from simmim.ops.layout import Reach
 
 __all__ = ["exchange_states"]
 
-States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
+States = tuple[Float[Tensor, "Z H D"], Float[Tensor, "Z H D"]]
 Null = tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]]
 
 

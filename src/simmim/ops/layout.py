@@ -169,7 +169,7 @@ def check_tokens(hidden_states: Tensor, width: int, layout: SegmentLayout | None
 
 
 class Reach(ABC):
-    """Says for every segment which states it reads: C of the M there are; ``mask [S, C]`` is true where one exists.
+    """Says for every segment which states it reads: C of the Z there are; ``mask [S, C]`` is true where one exists.
 
     States are handed to attention as ``arrange`` puts them: in U rows, of which every segment reads those that ``row``
     names (``simmim.ops.attention.Piece``).
@@ -184,15 +184,15 @@ class Reach(ABC):
         return self.mask.sum(1)
 
     @abstractmethod
-    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "U _ H D"]:
+    def arrange(self, states: Float[Tensor, "Z H D"]) -> Float[Tensor, "U _ H D"]:
         """Put states into rows."""
 
     @abstractmethod
-    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H C"]:
         """Return q·k of every segment's query and the keys of the states that it reads."""
 
     @abstractmethod
-    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H D"]:
         """Return the weighted sum of the values of the states that each segment reads."""
 
 
@@ -221,15 +221,15 @@ class EverySegment(Reach):
         self.mask, self.row = layout.readable(causal), layout.document
         self._row_in_table = layout.document * layout.max_segments + layout.rank
 
-    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "B C H D"]:
+    def arrange(self, states: Float[Tensor, "Z H D"]) -> Float[Tensor, "B C H D"]:
         """Put each document's states into one row."""
         return states.index_select(0, self._table.flatten()).view(*self._table.shape, *states.shape[1:])
 
-    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H C"]:
         """Multiply document by document: one matrix product each."""
         return self._rows(torch.einsum("bihd,bjhd->bhij", self.layout.by_document(q), self.arrange(k)))
 
-    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H D"]:
         """Multiply document by document: one matrix product each."""
         table = self.layout.by_document(weights)
         return self._rows(torch.einsum("bihj,bjhd->bhid", table, self.arrange(v)))

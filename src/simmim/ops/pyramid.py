@@ -129,6 +129,7 @@ class StatePyramid:
     def prefix(self, number: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:
         """Return for every document and level the node that is part of the cover of its first ``number`` segments."""
         levels = torch.arange(len(self.counts), device=number.device)
+        # The cover is the binary form of the number: where bit h is set, the last whole block of 2^h segments.
         after = number[:, None] >> levels
         exists = after % 2 == 1
         nodes = self.starts.T + after - 1
@@ -179,22 +180,24 @@ class CarriedPyramid:
         first, starts, all_counts, total, made = [], [], [], 0, counts
         while not levels or bool((made > 0).any()) or bool((number > 0).any()):
             carried = number % 2
-            held = carried + made
-            start, made_start = held.cumsum(0) - held, made.cumsum(0) - made
-            document = documents.repeat_interleave(held)
-            place = torch.arange(document.shape[0], device=number.device) - start[document]
-            new = len(number) + (made_start - carried)[document] + place
-            nodes = torch.where(place < carried[document], document, new)
+            present = carried + made
+            start, made_start = present.cumsum(0) - present, made.cumsum(0) - made
+            document = documents.repeat_interleave(present)
+            # Of each document first the carried node, if there is one, then the new ones. Their rows: one a document
+            # for carried nodes, then those of all new ones.
+            slot = torch.arange(document.shape[0], device=number.device) - start[document]
+            new = len(number) + (made_start - carried)[document] + slot
+            nodes = torch.where(slot < carried[document], document, new)
             first.append(number - carried)
             starts.append(start + total)
-            all_counts.append(held)
+            all_counts.append(present)
             total += document.shape[0]
-            made = held // 2
+            made = present // 2
             parent = documents.repeat_interleave(made)
             left = start[parent] + 2 * (
                 torch.arange(len(parent), device=number.device) - (made.cumsum(0) - made)[parent]
             )
-            levels.append(Carrying(nodes, first[-1][document] + place, left, left + 1))
+            levels.append(Carrying(nodes, first[-1][document] + slot, left, left + 1))
             number = number // 2
         return cls(tuple(levels), torch.stack(first), torch.stack(starts), torch.stack(all_counts))
 
@@ -209,9 +212,10 @@ class CarriedPyramid:
 
     def _before(self, number: Int[Tensor, " R"], document: Int[Tensor, " R"]) -> tuple[Tensor, Tensor]:
         ancestor = number[:, None] >> torch.arange(len(self.levels), device=number.device)
-        place = ancestor - 1 - self.first.T[document]
-        exists = (ancestor % 2 == 1) & (place >= 0) & (place < self.counts.T[document])
-        nodes = self.starts.T[document] + place
+        # The left sibling of an ancestor with an odd number, counted from the block that the level begins with.
+        slot = ancestor - 1 - self.first.T[document]
+        exists = (ancestor % 2 == 1) & (slot >= 0) & (slot < self.counts.T[document])
+        nodes = self.starts.T[document] + slot
         return torch.where(exists, nodes, torch.zeros_like(nodes)), exists
 
 
@@ -230,14 +234,14 @@ class PyramidNodes(Reach):
         self.pyramid = pyramid
         self.row, self.mask = pyramid.cover(layout, causal)
 
-    def arrange(self, states: Float[Tensor, "M H D"]) -> Float[Tensor, "M 1 H D"]:
+    def arrange(self, states: Float[Tensor, "Z H D"]) -> Float[Tensor, "Z 1 H D"]:
         """Put each node into a row of its own."""
         return states[:, None]
 
-    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "M H D"]) -> Float[Tensor, "S H C"]:
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H C"]:
         """Multiply with the gathered keys."""
         return torch.einsum("shd,schd->shc", q, k[self.row])
 
-    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "M H D"]) -> Float[Tensor, "S H D"]:
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H D"]:
         """Sum the gathered values."""
         return torch.einsum("shc,schd->shd", weights, v[self.row])

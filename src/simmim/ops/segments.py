@@ -94,7 +94,7 @@ class Segments:
     lengths: Int[Tensor, " B"]
     origin: Int[Tensor, " B"]
     mask: Bool[Tensor, "S L"]
-    slot_of_token: Int[Tensor, " M"] | None
+    slot_of_token: Int[Tensor, " T"] | None
     max_segments: int
     longest: int
     single: bool

@@ -1,7 +1,7 @@
 """The fast SMI attention on ragged segments: which keys a segment gathers, and what the states among them weigh.
 
 Letters: S segments of all documents together, R of them in a chunk, L segment length, H heads, D head width, E = H*D,
-K keys of one segment, M states, C states that one segment reads. Cost: S*L*K, with
+K keys of one segment, Z states, C states that one segment reads. Cost: S*L*K, with
 K = (1 + neighbours)*L (+ neighbours*L when bidirectional) + C; the matrix of weights is stored only for ``on_weights``.
 """
 
@@ -53,7 +53,8 @@ def segment_attention(
 
     Args:
         q: queries of the tokens of these rows.
-        k, v: keys and values of all tokens, empty slots zero.
+        k: keys of all tokens, empty slots zero.
+        v: their values.
         layout: which slots hold tokens, and which segments belong together.
         rows: the segments of the queries.
         causal: tokens read no later token, segment or state.

@@ -1,6 +1,6 @@
 """Reading nodes of a pyramid of states in place of all states (``state_reach="pyramid"``; decision 0005).
 
-A node has a number, as a state has: the mean of its children's. Letters: B documents, S segments, M nodes of all
+A node has a number, as a state has: the mean of its children's. Letters: B documents, S segments, Z nodes of all
 levels, H heads, D head width, E width.
 """
 
@@ -39,14 +39,14 @@ class PyramidStates(AllStates):
 
     def state_keys(
         self, pooled: Float[Tensor, "S E"], layout: SegmentLayout, past: SegmentCache | None = None
-    ) -> tuple[Float[Tensor, "V E"], StateKeys]:
+    ) -> tuple[Float[Tensor, "_ E"], StateKeys]:
         """Return the nodes of all levels, from level 0 up, with their keys and values."""
         nodes, numbers = self._nodes(self.state_norm(pooled), layout, past)
         return nodes, self.project_states(nodes, numbers)
 
     def _nodes(
         self, leaves: Float[Tensor, "S E"], layout: SegmentLayout, past: SegmentCache | None
-    ) -> tuple[Float[Tensor, "M E"], Float[Tensor, " M"]]:
+    ) -> tuple[Float[Tensor, "Z E"], Float[Tensor, " Z"]]:
         if past is not None:
             return self._carried(leaves, layout, past)
         nodes, numbers = [leaves], [layout.rank.double()]
@@ -61,7 +61,7 @@ class PyramidStates(AllStates):
 
     def _carried(
         self, leaves: Float[Tensor, "S E"], layout: SegmentLayout, past: SegmentCache
-    ) -> tuple[Float[Tensor, "M E"], Float[Tensor, " M"]]:
+    ) -> tuple[Float[Tensor, "Z E"], Float[Tensor, " Z"]]:
         assert past.nodes is not None
         # Rows of segments that were finished before, and are here as neighbours, are in the carried nodes already.
         made = leaves[layout.number >= past.number[layout.document]]
@@ -102,7 +102,7 @@ class PyramidStates(AllStates):
         pyramid: StatePyramid | CarriedPyramid = layout.memo("pyramid", make)
         return pyramid
 
-    def cache_states(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "V E"], keys: StateKeys) -> None:
+    def cache_states(self, cache: SegmentCache, reach: Reach, vectors: Float[Tensor, "_ E"], keys: StateKeys) -> None:
         """Keep, for every level, the node that is part of the cover of the finished segments."""
         assert isinstance(reach, PyramidNodes)
         index, exists = reach.pyramid.prefix(cache.number)
