@@ -26,6 +26,7 @@ from simmim.nn import HierarchicalEncoder
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.hierarchy import Pyramid
 from simmim.nn.tokenwise import RMSNorm, chunked_tokens
+from simmim.ops.layout import SegmentLayout
 
 __all__ = ["SimMIMModel", "SimMIMModelOutput", "SimMIMPreTrainedModel", "keep_training_length"]
 
@@ -128,19 +129,9 @@ class SimMIMModel(SimMIMPreTrainedModel):
         if inputs_embeds is None:
             hidden = self.embed_tokens(hidden)
         layouts = layouts_in_turn(self.config, hidden, packing.mask, lengths=packing.lengths)
-        states, maps = [], []
-        for i, layer in enumerate(self.layers):
-            if wants_states:
-                # What is returned is what the next layer reads, so that it has a gradient.
-                states.append(packing.spread(hidden))
-                hidden = packing.pack(states[-1])
-            layout = layouts[i % len(layouts)]
-            if wants_maps:
-                maps.append(AttentionMaps(packing.spread, packing.pack))
-                with called_once(layer):
-                    hidden = layer(hidden, layout, maps[-1])
-            else:
-                hidden = layer(hidden, layout)
+        states: list[Tensor] | None = [] if wants_states else None
+        maps = [AttentionMaps(packing.spread, packing.pack) for _ in self.layers] if wants_maps else None
+        hidden = self._apply_layers(hidden, layouts, packing, states, maps)
         last = packing.spread(chunked_tokens(hidden, self.norm))
         pyramid = None
         if self.hierarchy is not None:
@@ -152,9 +143,31 @@ class SimMIMModel(SimMIMPreTrainedModel):
             global_representation=None if pyramid is None else pyramid.global_representation,
             pyramid=pyramid,
             source_ids=input_ids,
-            hidden_states=(*states, last) if wants_states else None,
-            attentions=tuple(kept.kept["segment"] for kept in maps) if wants_maps else None,
-            state_attentions=tuple(kept.kept.get("state") for kept in maps) if wants_maps else None,
+            hidden_states=None if states is None else (*states, last),
+            attentions=None if maps is None else tuple(of.kept["segment"] for of in maps),
+            state_attentions=None if maps is None else tuple(of.kept.get("state") for of in maps),
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict
         return output if wants_dict else output.to_tuple()
+
+    def _apply_layers(
+        self,
+        hidden: Tensor,
+        layouts: list[SegmentLayout],
+        packing: Packing,
+        states: list[Tensor] | None,
+        maps: list[AttentionMaps] | None,
+    ) -> Tensor:
+        """Apply all layers, whose inputs and maps are kept where there is a list for them."""
+        for i, layer in enumerate(self.layers):
+            if states is not None:
+                # What is returned is what the next layer reads, so that it has a gradient.
+                states.append(packing.spread(hidden))
+                hidden = packing.pack(states[-1])
+            layout = layouts[i % len(layouts)]
+            if maps is None:
+                hidden = layer(hidden, layout)
+                continue
+            with called_once(layer):
+                hidden = layer(hidden, layout, maps[i])
+        return hidden

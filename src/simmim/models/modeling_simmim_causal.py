@@ -147,20 +147,7 @@ class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, Generation
         if self.copy_head is not None:
             found = self._continuations(input_ids, hidden, attention_mask, documents, decoded.past_key_values)
         labels = _next_labels(labels, moved, documents, (*hidden.shape[:2], config.vocab_size))
-        if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
-            last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
-            hidden, begun = _at_tokens(hidden, last), last >= 0
-            found = None if found is None else _at_tokens(found, last)
-            labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        loss, logits = predict_tokens(
-            self.lm_head,
-            hidden[:, kept],
-            None if labels is None else labels[:, kept],
-            kwargs,
-            self.copy_head,
-            None if found is None else Continuations(found[:, kept]),
-        )
+        loss, logits = self._predict(hidden, found, labels, attention_mask, logits_to_keep, kwargs)
         output = SimMIMCausalLMOutput(
             loss=loss,
             logits=logits,
@@ -170,6 +157,31 @@ class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, Generation
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
+
+    def _predict(
+        self,
+        hidden: Tensor,
+        found: Tensor | None,
+        labels: Tensor | None,
+        attention_mask: Tensor | None,
+        logits_to_keep: int | Tensor,
+        options: dict[str, Any],
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return loss and logits of the tokens that are kept; at padding, those of the token before it."""
+        if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
+            last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
+            hidden, begun = _at_tokens(hidden, last), last >= 0
+            found = None if found is None else _at_tokens(found, last)
+            labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return predict_tokens(
+            self.lm_head,
+            hidden[:, kept],
+            None if labels is None else labels[:, kept],
+            options,
+            self.copy_head,
+            None if found is None else Continuations(found[:, kept]),
+        )
 
     def _continuations(
         self,

@@ -163,19 +163,7 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
             source = self._source(decoded, encoder_outputs[0], attention_mask, source_ids)
         hidden = decoded.last_hidden_state
         loss, logits = predict_tokens(self.lm_head, hidden, labels, kwargs, self.copy_head, source)
-        output = SimMIMSeq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            past_key_values=decoded.past_key_values if cached else None,
-            decoder_hidden_states=decoded.hidden_states,
-            decoder_attentions=decoded.attentions,
-            cross_attentions=decoded.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs[0],
-            encoder_hidden_states=getattr(encoder_outputs, "hidden_states", None),
-            encoder_attentions=getattr(encoder_outputs, "attentions", None),
-            encoder_state_attentions=getattr(encoder_outputs, "state_attentions", None),
-            decoder_state_attentions=decoded.state_attentions,
-        )
+        output = _output(loss, logits, decoded, encoder_outputs, cached)
         return output if wants_dict else output.to_tuple()
 
     def _source(
@@ -211,3 +199,26 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
             )
         first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)), dim=1)
+
+
+def _output(
+    loss: Tensor | None,
+    logits: Tensor | None,
+    decoded: SimMIMDecoderOutput,
+    encoder_outputs: BaseModelOutput | tuple[Any, ...],
+    cached: bool,
+) -> SimMIMSeq2SeqLMOutput:
+    """Put together what ``forward`` returns."""
+    return SimMIMSeq2SeqLMOutput(
+        loss=loss,
+        logits=logits,
+        past_key_values=decoded.past_key_values if cached else None,
+        decoder_hidden_states=decoded.hidden_states,
+        decoder_attentions=decoded.attentions,
+        cross_attentions=decoded.cross_attentions,
+        encoder_last_hidden_state=encoder_outputs[0],
+        encoder_hidden_states=getattr(encoder_outputs, "hidden_states", None),
+        encoder_attentions=getattr(encoder_outputs, "attentions", None),
+        encoder_state_attentions=getattr(encoder_outputs, "state_attentions", None),
+        decoder_state_attentions=decoded.state_attentions,
+    )

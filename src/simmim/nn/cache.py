@@ -139,15 +139,7 @@ class SegmentCache:
         self.values = torch.cat((self.values, values.transpose(1, 2)), dim=2)
 
     def check_batch(self, documents: int, name: str = "past") -> None:
-        """Raise if the batch sizes of cache and input differ.
-
-        Args:
-            documents: of the new tokens.
-            name: of the argument that this cache is.
-
-        Raises:
-            ShapeError: they do.
-        """
+        """Raise a ``ShapeError``, about the argument of this name, if the batch sizes of cache and input differ."""
         if documents != len(self.position):
             raise ShapeError(
                 f"{name}: expected the cache of {documents} documents, as many as the new tokens are of, got one of "
@@ -173,13 +165,7 @@ class SegmentCache:
         return fill(keys[0], self.keys), fill(keys[1], self.values)
 
     def pool(self, merge: Callable[[Pooled, Pooled], Pooled], layout: SegmentLayout, pooled: Pooled) -> Pooled:
-        """Add the tokens that have been pooled to the state of the segment under way.
-
-        Args:
-            merge: of the layer's ``StatePooling``.
-            layout: of the new tokens.
-            pooled: what it made of them.
-        """
+        """Add tokens that have been pooled to the state of the segment under way; ``merge`` is the pooling's."""
         assert self.pooled is not None and self.weight is not None
         more = pooled[0].to(self.pooled.dtype), pooled[1]
         joined = merge((self.pooled[layout.document], self.weight[layout.document]), more)
@@ -196,14 +182,7 @@ class SegmentCache:
     def add_token(
         self, add: Callable[..., Pooled], empty: float, token: Float[Tensor, "B E"], layout: StepLayout
     ) -> None:
-        """Add the next token to the state of its segment.
-
-        Args:
-            add: of the layer's ``StatePooling``.
-            empty: the weight of a segment without tokens.
-            token: of each document.
-            layout: of this step.
-        """
+        """Add the next token to the state of its segment; ``add`` and ``empty`` are the pooling's."""
         assert self.pooled is not None and self.weight is not None
         pooled, weight = self.pooled, self.weight
         if layout.begins.any:

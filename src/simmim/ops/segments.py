@@ -53,6 +53,14 @@ def _origins(lengths: Tensor, segment_length: int, shifted: int, causal: bool) -
     return torch.where(lengths > segment_length, shifted, torch.zeros_like(lengths))
 
 
+def _row_owners(counts: Int[Tensor, " B"], rows: int | None) -> tuple[Int[Tensor, " S"], int, int]:
+    """Return the document of each row, how many rows there are, and the most of one document."""
+    batch, documents = counts.shape[0], torch.arange(counts.shape[0], device=counts.device)
+    if rows is not None:
+        return documents[:, None].expand(-1, rows).flatten(), batch * rows, rows
+    return documents.repeat_interleave(counts), int(counts.sum()), int(counts.max()) if batch else 0
+
+
 @dataclass(frozen=True, eq=False)
 class Segments:
     """Says which token of a batch is in which slot of which segment.
@@ -255,12 +263,7 @@ class Segments:
         # torch takes a size that is one for another kind of program: an empty row more makes it two at least.
         rows = (most + length - 1) // length + exported if static else None
         first, documents = first_rows(counts, rows), torch.arange(batch, device=device)
-        if rows is not None:
-            total, max_segments = batch * rows, rows
-            document = documents[:, None].expand(-1, rows).flatten()
-        else:
-            total, max_segments = int(counts.sum()), int(counts.max()) if batch else 0
-            document = documents.repeat_interleave(counts)
+        document, total, max_segments = _row_owners(counts, rows)
         # A row of tokens is one document, or it is a single row that holds all of them.
         padded = slot_in_document.shape[0] == batch
         owner = documents[:, None].expand_as(slot_in_document) if padded else documents.repeat_interleave(lengths)[None]

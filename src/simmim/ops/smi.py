@@ -80,15 +80,12 @@ def segment_attention(
         return fused_attention(q, k[rows], v[rows], None, is_causal=causal)
     steps = list(range(-1, -neighbours - 1, -1)) + ([] if causal else list(range(1, neighbours + 1)))
     # The sources, and the pieces of them that each segment reads: its own tokens first, then the others'.
-    keys, values = [k], [v]
-    pieces, others = [Piece(0, None)], layout.neighbours(steps)
+    keys, values, pieces, others = [k], [v], [Piece(0, None)], layout.neighbours(steps)
     for row, _ in others:
         pieces.append(Piece(0, row))
     if reach is not None:
         assert states is not None
-        pieces.append(Piece(len(keys), reach.row))
-        keys.append(states[0])
-        values.append(states[1])
+        pieces, keys, values = [*pieces, Piece(1, reach.row)], [k, states[0]], [v, states[1]]
     if null is not None:
         pieces.append(Piece(len(keys), None))
         keys.append(null[0][:, None])
@@ -99,9 +96,8 @@ def segment_attention(
         mask = layout.memo(kind, _key_mask, layout, rows, causal, others, reach, null is not None)
     else:
         mask = _key_mask(layout, rows, causal, others, reach, null is not None)
-    bias = None
-    if reach is not None and state_bias is not None:
-        end = mask.shape[-1] - (null is not None)  # states are the last keys but for the null slot
+    end, bias = mask.shape[-1] - (null is not None), None
+    if reach is not None and state_bias is not None:  # states are the last keys but for the null slot
         bias = StateBias(slice(end - reach.mask.shape[1], end), state_bias)
     if on_weights is None:
         return gathered_attention(q, keys, values, pieces, mask, rows, bias)
