@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from simmim.atomic import remove_leftovers, replaced_path
 from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError
-from simmim.reading.cache import ReadingCache
+from simmim.reading.cache import EnoughRead, ReadingCache
 from simmim.reading.embedding import Encoder
 from simmim.reading.folder import (
     AGAIN,
@@ -130,6 +131,11 @@ class Reader:
         """Return layer and number of the heads of keys that the retrieval heads read; the index holds their keys."""
         return sorted({(head.layer, head.head // self.share) for head in self.heads})
 
+    @property
+    def _layers(self) -> int:
+        """Return how many layers read: without the keys of all layers on disk, those that the index needs."""
+        return self.record.shape[0] if self.settings.keep == "keys" else max(head.layer for head in self.heads) + 1
+
     def manifest_settings(self) -> dict[str, Any]:
         """Return what a folder must have been made with to go together with this reader."""
         return {
@@ -232,7 +238,8 @@ class Reader:
         decoder, chunk = decoder_of(self.model), self.settings.chunk
         while document.read < document.tokens:
             part = torch.from_numpy(ids[document.read : document.read + chunk].astype(np.int64))[None]
-            decoder(input_ids=part.to(self.model.device), past_key_values=cache)
+            with suppress(EnoughRead):
+                decoder(input_ids=part.to(self.model.device), past_key_values=cache)
             self._write(stem, document, cache, part.shape[1])
             cache.drop()
             document.read += part.shape[1]
@@ -262,7 +269,8 @@ class Reader:
 
     def _save_state(self, stem: Path, document: Document, cache: ReadingCache) -> None:
         """Write the keys and values that the next chunk reads, exactly: what comes is the same as without a stop."""
-        both = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
+        layers = cache.layers[: self._layers]
+        both = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in layers])
         path = _state_path(stem, document.read)
         with replaced_path(path) as draft:
             try:
@@ -273,6 +281,7 @@ class Reader:
     def _restore(self, stem: Path, document: Document) -> ReadingCache:
         """Return the cache as it was after the last chunk whose files count."""
         cache = ReadingCache(self.model, segment=self.settings.segment, near=self.settings.near)
+        cache.last = None if self.settings.keep == "keys" else self._layers - 1
         if document.read == 0:
             return cache
         path = _state_path(stem, document.read)
@@ -280,8 +289,8 @@ class Reader:
             both: Tensor = load_file(path, device=str(self.model.device))["keys_and_values"]
         except Exception as error:
             raise CheckpointError(f"{path}: cannot go on reading from it: {error}; {AGAIN}") from error
-        layers, _, heads, _, width = self.record.shape
-        shape = layers, 2, heads, min(document.read, cache.kept), width
+        _, _, heads, _, width = self.record.shape
+        shape = self._layers, 2, heads, min(document.read, cache.kept), width
         if both.shape != shape or not bool(both.isfinite().all()):
             raise CheckpointError(f"{path}: expected finite keys and values of shape {shape}, got others; {AGAIN}")
         cache.load(both.to(self.model.dtype), document.read)

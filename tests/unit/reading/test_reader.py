@@ -21,6 +21,7 @@ from simmim.reading import indexing
 from simmim.reading import reader as reader_module
 from simmim.reading.folder import locked, read_manifest
 from simmim.reading.heads import Head
+from simmim.reading.interface import decoder_of
 from simmim.reading.opened import OpenFolder
 from simmim.reading.reader import Reader
 
@@ -68,6 +69,22 @@ def test_one_chunk_or_many(reader: Reader, whole: dict[str, bytes], tmp_path: Pa
     np.testing.assert_allclose(*index, rtol=2e-3, atol=1e-3)
     numbers = [np.frombuffer(files["0000.keys"], np.uint16).astype(np.uint32) << 16 for files in (one, many)]
     np.testing.assert_allclose(*(each.view(np.float32) for each in numbers), rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("heads", [[Head(0, 1)], [Head(1, 0), Head(0, 0)]])
+def test_without_keys_on_disk_no_layer_is_read_that_the_index_does_not_need(
+    heads: list[Head], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexes = {}
+    for keep in ("keys", "text"):
+        reader = make_reader(heads=heads, keep=keep)
+        ran: set[int] = set()
+        for number, layer in enumerate(decoder_of(reader.model).layers):
+            layer.mlp.register_forward_hook(lambda *_, number=number, ran=ran: ran.add(number))
+        reader.read(tmp_path / keep, TEXT)
+        indexes[keep] = files_of(tmp_path / keep)["0000.index"]
+        assert ran == set(range(max(head.layer for head in heads) if keep == "text" else 2))
+    assert indexes["keys"] == indexes["text"]
 
 
 class _StopError(Exception):
@@ -120,18 +137,21 @@ def test_resumed_after_an_interruption_at_every_write(
         assert files_of(folder) == whole, at
 
 
+@pytest.mark.parametrize("keep", ["keys", "text"])
 def test_resumed_after_interruptions_one_after_the_other(
-    reader: Reader, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:
+    reader = make_reader(keep=keep)
+    reader.read(tmp_path / "whole", TEXT, "a.txt", [0, 100])
     for _ in range(200):
         with monkeypatch.context() as patch:
             Stopper(patch, at=5)
             try:
-                reader.read(tmp_path, TEXT, "a.txt", [0, 100])
+                reader.read(tmp_path / "stopped", TEXT, "a.txt", [0, 100])
             except _StopError:
                 continue
         break
-    assert files_of(tmp_path) == whole
+    assert files_of(tmp_path / "stopped") == files_of(tmp_path / "whole")
 
 
 def test_an_incomplete_document_is_not_opened(reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
