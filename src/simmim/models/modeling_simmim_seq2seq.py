@@ -204,11 +204,11 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
 def _output(
     loss: Tensor | None,
     logits: Tensor | None,
-    decoded: SimMIMDecoderOutput,
+    decoded: Any,
     encoder_outputs: BaseModelOutput | tuple[Any, ...],
     cached: bool,
 ) -> SimMIMSeq2SeqLMOutput:
-    """Put together what ``forward`` returns."""
+    """Put together what ``forward`` returns; ``decoded`` is a ``SimMIMDecoderOutput``."""
     return SimMIMSeq2SeqLMOutput(
         loss=loss,
         logits=logits,

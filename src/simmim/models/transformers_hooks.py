@@ -121,12 +121,13 @@ class Seq2SeqGenerationHooks(_GenerationHooks):
     """What ``generate`` asks of an encoder with a decoder, and what resizing its two embeddings does."""
 
     def _resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        model: Any = self  # which is a model, too
         own = None
-        if not self.config.tie_word_embeddings:  # the decoder's rows are its own, not the encoder's
-            own = self._get_resized_embeddings(self.decoder.embed_tokens, *args, **kwargs)
+        if not model.config.tie_word_embeddings:  # the decoder's rows are its own, not the encoder's
+            own = model._get_resized_embeddings(model.decoder.embed_tokens, *args, **kwargs)
         resized = cast(Any, super())._resize_token_embeddings(*args, **kwargs)
         if own is not None:
-            self.decoder.embed_tokens = own
+            model.decoder.embed_tokens = own
         return resized
 
     def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
