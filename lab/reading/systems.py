@@ -11,13 +11,17 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache
 
+from lab.reading.far_attention import BlockCache, FarCache, MeanCache
 from simmim.reading.answering import fitting, instruct, recall, tokens_of, with_sink
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Found, fuse
 from simmim.reading.interface import decoder_of
+from simmim.reading.opened import Segment
+from simmim.reading.reader import Reader
+from simmim.reading.tokens import tokenize
 from simmim.tasks.reading import Library, open_library
 
-__all__ = ["SYSTEMS", "Asked", "Document"]
+__all__ = ["NEED_A_FOLDER", "SYSTEMS", "Asked", "Document"]
 
 _CHUNK = 1024
 
@@ -35,19 +39,39 @@ class Document:
     """A document that a library holds, with what each system keeps of it.
 
     Args:
-        library: holds this document only; its reader keeps keys.
+        reader: the model.
+        text: the document.
         passages: segments that are chosen for a question, each with its neighbours.
         tokens: longest answer.
     """
 
-    def __init__(self, library: Library, passages: int, tokens: int) -> None:
-        self.library, self.passages, self.tokens = library, passages, tokens
-        self.reader = library.reader
-        self.ids: list[int] = library.opened.documents[0].tokens.ids.tolist()
+    def __init__(self, reader: Reader, text: str, passages: int, tokens: int) -> None:
+        self.reader, self.text, self.passages, self.tokens = reader, text, passages, tokens
+        self._tokens = tokenize(reader.tokenizer, reader.prompt.before(), text)
+        self.ids: list[int] = self._tokens.ids.tolist()
         self.budget = (3 * passages + 1) * self.reader.settings.segment
+        self._library: Library | None = None
         self._full: DynamicCache | None = None
         self._streaming: ReadingCache | None = None
+        self._far: dict[type[FarCache], FarCache] = {}
         self._scores: tuple[str, dict[str, Any]] = ("", {})
+
+    def read(self, folder: Path, name: str) -> None:
+        """Read the document into a folder of its own, unless that holds it."""
+        self.reader.read(folder, self.text, name)
+        self._library = open_library(folder, self.reader)
+
+    @property
+    def library(self) -> Library:
+        """Return the folder that was read."""
+        assert self._library is not None, "read comes first"
+        return self._library
+
+    def span(self, segment: int) -> tuple[int, int]:
+        """Return the characters of a segment."""
+        length = self.reader.settings.segment
+        end = min((segment + 1) * length, len(self.ids))
+        return self._tokens.span(segment * length, end, len(self.text))
 
     def after(self, question: str) -> list[int]:
         """Return the tokens that follow the document."""
@@ -82,6 +106,30 @@ class Document:
                 decoder_of(self.reader.model)(input_ids=part, past_key_values=self._streaming)
                 self._streaming.drop()
         text = self.write([*self.ids, *self.after(question)], copy.deepcopy(self._streaming))
+        return Asked(text, [], self.budget)
+
+    def infllm(self, question: str) -> Asked:
+        """Read with the far blocks that each layer chooses, as many keys as ours reads (InfLLM, arXiv 2402.04617)."""
+        block = 128
+        local = max(self.budget // block // 2, 1)
+        chosen = max(self.budget // block - local - 1, 1)
+        return self._read_far(question, BlockCache(self.reader.model, block=block, local=local, chosen=chosen))
+
+    def means(self, question: str) -> Asked:
+        """Read with the mean states of all far segments in the softmax, beside as many keys as ours reads."""
+        length = self.reader.settings.segment
+        return self._read_far(question, MeanCache(self.reader.model, block=length, local=self.budget // length - 2))
+
+    @torch.inference_mode()
+    def _read_far(self, question: str, empty: FarCache) -> Asked:
+        cache = self._far.setdefault(type(empty), empty)
+        if cache.reading:
+            for begin in range(0, len(self.ids), cache.block):
+                part = self._row(self.ids[begin : begin + cache.block])
+                decoder_of(self.reader.model)(input_ids=part, past_key_values=cache)
+            cache.reading = False
+        text = self.write([*self.ids, *self.after(question)], cache)
+        cache.rewind(len(self.ids))
         return Asked(text, [], self.budget)
 
     def window(self, question: str) -> Asked:
@@ -147,13 +195,13 @@ SYSTEMS: dict[str, Callable[[Document, str], Asked]] = {
     "full": Document.full,
     "streaming": Document.streaming,
     "window": Document.window,
+    "infllm": Document.infllm,
+    "means": Document.means,
     "bm25": Document.bm25,
     "retrieval": Document.retrieval,
     "ours": Document.ours,
     "ours-text": Document.ours_text,
 }
 
-
-def open_document(folder: Path, reader: Any, passages: int, tokens: int) -> Document:
-    """Open the folder of one document."""
-    return Document(open_library(folder, reader), passages, tokens)
+NEED_A_FOLDER = ("bm25", "retrieval", "ours", "ours-text")
+"""The systems that need the document read into a folder first."""

@@ -6,7 +6,7 @@ import gzip
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +20,16 @@ from lab.reading.tasks.packages import Stanza, read_stanzas
 from simmim.data.cache import cache_folder, made_once
 from simmim.errors import DataError
 
-__all__ = ["MANUALS", "PROSE", "STANDARDS", "default_cache", "documents", "haystacks", "stanzas"]
+__all__ = [
+    "MANUALS",
+    "PROSE",
+    "STANDARDS",
+    "default_cache",
+    "documents",
+    "finding_documents",
+    "haystacks",
+    "stanzas",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +58,17 @@ PROSE = {
     "policy": ("debian-policy", "usr/share/doc/debian-policy/policy.txt.gz"),
 }
 
+# What only the study of finding asks about: manual pages, a document of Debian's, and speeches.
+_MORE_MANUALS = {
+    "apt_preferences.5": "apt",
+    "git-bisect.1": "git-man",
+    "patch.1": "patch",
+    "systemd.timer.5": "systemd",
+    "useradd.8": "passwd",
+}
+_MORE_PROSE = {"users-and-groups": ("base-passwd", "usr/share/doc/base-passwd/users-and-groups.txt.gz")}
+_SPEECHES = ("1801_thomas_jefferson_dr", "1862_abraham_lincoln_r")
+
 
 def default_cache() -> Path:
     """Return the folder that the documents are kept in unless another is given."""
@@ -63,6 +83,18 @@ def documents(folder: Path) -> dict[str, str]:
     """
     place = made_once(folder / "documents", _fetch_documents)
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted(place.glob("*.txt"))}
+
+
+def finding_documents(folder: Path) -> dict[str, str]:
+    """Return the documents that only the study of finding asks about, by their names; as `documents` does.
+
+    Raises:
+        DataError: There is no apt, npm or mandoc here, or a document cannot be fetched.
+    """
+    place = made_once(folder / "finding-documents", _fetch_finding_documents)
+    found = {path.stem: path.read_text(encoding="utf-8") for path in sorted(place.glob("*.txt"))}
+    speeches = made_once(folder / "prose", _fetch_prose)
+    return found | {name: (speeches / f"{name}.txt").read_text(encoding="utf-8") for name in _SPEECHES}
 
 
 def haystacks(folder: Path) -> dict[str, Haystack]:
@@ -95,30 +127,45 @@ def _stanzas(place: Path) -> list[Stanza]:
 
 def _fetch_documents(draft: Path) -> None:
     """Write every document into a folder, and fail if one is missing."""
-    if shutil.which("mandoc") is None:
-        raise DataError("mandoc: expected on the PATH, found none. Install it (apt-get install mandoc).")
-    found = dict(_manuals())
-    found |= dict(_standards())
-    with fetched_packages(sorted({package for package, _ in PROSE.values()})) as packages:
-        for name, (wanted, path) in PROSE.items():
-            for package in packages:
-                if package.name == wanted:
-                    found[name] = "".join(_text(path, content) for _, content in read_files(package, re.escape(path)))
-    missing = sorted({*MANUALS, *STANDARDS, *PROSE} - {name for name, text in found.items() if text})
+    _write(draft, {**_manuals(MANUALS), **dict(_standards()), **_prose(PROSE)}, [*MANUALS, *STANDARDS, *PROSE])
+
+
+def _fetch_finding_documents(draft: Path) -> None:
+    _write(draft, {**_manuals(_MORE_MANUALS), **_prose(_MORE_PROSE)}, [*_MORE_MANUALS, *_MORE_PROSE])
+
+
+def _write(draft: Path, found: Mapping[str, str], wanted: Sequence[str]) -> None:
+    missing = sorted({*wanted} - {name for name, text in found.items() if text})
     if missing:
         raise DataError(f"documents: expected all of them in Debian's packages, found none called {', '.join(missing)}")
     for name, text in found.items():
         (draft / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-def _manuals() -> Iterator[tuple[str, str]]:
-    with fetched_packages(sorted(set(MANUALS.values()))) as packages:
+def _manuals(wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return manual pages by their names; `wanted` says the package of each."""
+    if shutil.which("mandoc") is None:
+        raise DataError("mandoc: expected on the PATH, found none. Install it (apt-get install mandoc).")
+    found = {}
+    with fetched_packages(sorted(set(wanted.values()))) as packages:
         for package in packages:
             for path, content in read_files(package, r"usr/share/man/man[1-8]/[^/]+"):
                 name = PurePosixPath(path).name.removesuffix(".gz")
-                if MANUALS.get(name) == package.name and content is not None:
+                if wanted.get(name) == package.name and content is not None:
                     page = gzip.decompress(content) if path.endswith(".gz") else content
-                    yield name, render(page) or ""
+                    found[name] = render(page) or ""
+    return found
+
+
+def _prose(wanted: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Return texts by their names; `wanted` says the package of each and the path in it."""
+    found = {}
+    with fetched_packages(sorted({package for package, _ in wanted.values()})) as packages:
+        for name, (owner, path) in wanted.items():
+            for package in packages:
+                if package.name == owner:
+                    found[name] = "".join(_text(path, content) for _, content in read_files(package, re.escape(path)))
+    return found
 
 
 def _standards() -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from lab.reading.tasks.cases import SPLITS, Case, Question
 from lab.reading.tasks.documents import MANUALS
 from lab.reading.tasks.scoring import holds
 
-__all__ = ["QUESTIONS", "locate", "written_cases"]
+__all__ = ["QUESTIONS", "finding_cases", "locate", "written_cases"]
 
 QUESTIONS = Path(__file__).parent / "questions"
 
@@ -39,6 +39,28 @@ def written_cases(texts: Mapping[str, str], folder: Path = QUESTIONS) -> list[Ca
     return cases
 
 
+def finding_cases(texts: Mapping[str, str], folder: Path = QUESTIONS) -> list[Case]:
+    """Make the cases that only the study of finding asks; see `written_cases`.
+
+    Here the evidence may tell the answer with a word of the place where it stands: the term that it explains.
+
+    Args:
+        texts: The documents by their names.
+        folder: Holds `finding.toml`.
+    """
+    asked = tomllib.loads((folder / "finding.toml").read_text(encoding="utf-8"))
+    return [
+        Case(
+            "finding",
+            f"finding/{name}",
+            texts[name],
+            tuple(_question(name, texts[name], e, told=False) for e in entries),
+            "scored",
+        )
+        for name, entries in asked.items()
+    ]
+
+
 def locate(text: str, quote: str) -> tuple[int, int]:
     """Find a quote, whatever the space between its words.
 
@@ -51,8 +73,8 @@ def locate(text: str, quote: str) -> tuple[int, int]:
     return found[0].span()
 
 
-def _question(name: str, text: str, entry: Mapping[str, object]) -> Question:
-    """Read one entry and check it against its document."""
+def _question(name: str, text: str, entry: Mapping[str, object], *, told: bool = True) -> Question:
+    """Read one entry and check it against its document; `told` where the evidence must hold an answer word for word."""
     ask, answers, also = str(entry["ask"]), entry.get("answers", []), entry.get("also", [])
     assert isinstance(answers, list)
     assert isinstance(also, list)
@@ -62,6 +84,6 @@ def _question(name: str, text: str, entry: Mapping[str, object]) -> Question:
             evidence.append(locate(text, quote))
         except ValueError as error:
             raise ValueError(f"{name}: {ask}: {error}") from error
-        if not any(holds(quote, answer) for answer in answers):
+        if told and not any(holds(quote, answer) for answer in answers):
             raise ValueError(f"{name}: {ask}: expected one of {answers} in the evidence {quote!r}")
     return Question(ask, tuple(answers), tuple(evidence), str(entry["wording"]))

@@ -14,6 +14,7 @@ from simmim.reading.folder import checksum, open_array
 from simmim.reading.indexing import GROUP
 from simmim.reading.manifest import Document, Manifest
 from simmim.reading.opened import OpenDocument
+from simmim.reading.outline import with_headings
 from simmim.reading.quantized import Rows
 from simmim.reading.sentences import sentences
 from simmim.reading.tokens import Tokens
@@ -64,17 +65,24 @@ def grown(
         if width:
             # a segment has a vector with the half of the next one
             segments = min((same - 1 - length // 2) // length, about.vectors) // GROUP * GROUP
-            spans = _common(_array(old.text), _array(text))
+            same_texts = _leading(_texts(old.text), _texts(text))
             _keep(folder, number, about, kept, "vectors", Rows(width).dtype, 1, (about.vectors, segments))
-            count = min(spans, about.sentences) // GROUP * GROUP
+            count = min(same_texts, about.sentences) // GROUP * GROUP
             _keep(folder, number, about, kept, "sentences", Rows(width).dtype, 1, (about.sentences, count))
             kept.vectors, kept.sentences = max(segments, 0), count
         return number, kept
     return None
 
 
-def _array(text: str) -> np.ndarray:
-    return np.array(list(sentences(text)), dtype=np.int64).reshape(-1, 2).T
+def _texts(text: str) -> list[str]:
+    return with_headings(text, sentences(text))
+
+
+def _leading(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many first texts of two lists are the same: a line that comes again may turn out to be no heading."""
+    return next(
+        (i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+    )
 
 
 def _common(one: np.ndarray, other: np.ndarray) -> int:

@@ -13,6 +13,7 @@ from simmim.reading.folder import named
 from simmim.reading.lexical import LexicalIndex
 from simmim.reading.manifest import Document, Manifest, extend, write_manifest
 from simmim.reading.opened import WORDS, OpenDocument
+from simmim.reading.outline import with_headings
 from simmim.reading.quantized import Rows
 from simmim.reading.sentences import sentences
 
@@ -23,16 +24,17 @@ GROUP = 256
 
 
 def write_vectors(encoder: Encoder, folder: Path, manifest: Manifest, number: int) -> None:
-    """Write a vector of each segment with half of its neighbours, and one of each sentence of a document.
+    """Write a vector of each segment with half of its neighbours, then one of each sentence with its headings.
 
-    A segment alone may begin amid a thought; a sentence alone may lack its subject. Each finds what the other misses.
+    A segment alone may begin amid a thought; a sentence alone may lack its subject, which a heading often names. Each
+    finds what the other misses.
     """
     about = manifest.documents[number]
     document = OpenDocument(folder, number, about, int(manifest.settings["segment"]))
     spans = list(sentences(document.text))
     extend(folder, number, about, "owners", _owners(document, spans).tobytes(), 0)
     _write(encoder, folder, manifest, number, "vectors", document.surroundings())
-    _write(encoder, folder, manifest, number, "sentences", [document.text[begin:end] for begin, end in spans])
+    _write(encoder, folder, manifest, number, "sentences", with_headings(document.text, spans))
 
 
 def _owners(document: OpenDocument, spans: Sequence[tuple[int, int]]) -> np.ndarray:

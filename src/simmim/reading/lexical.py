@@ -1,10 +1,11 @@
-"""Finds segments by their words: BM25, in any language."""
+"""Finds segments by their words: BM25, in any language, with the stems of English words."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,26 @@ _WORD = re.compile(rf"[{_UNSPACED}]+|(?:[^\W{_UNSPACED}]|[{_MARKS}])+")
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in lower case; of a run of Chinese characters each one and each pair."""
+    """Return the words of a text in lower case, and in ASCII letters by their English stems.
+
+    Of a run of Chinese characters come each one and each pair.
+    """
     found: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
         if re.match(f"[{_UNSPACED}]", word):
             found += [*word, *(word[i : i + 2] for i in range(len(word) - 1))]
         else:
-            found.append(word)
+            found.append(_stem(word) if word.isascii() and word.isalpha() else word)
     return found
+
+
+@lru_cache(maxsize=65_536)
+def _stem(word: str) -> str:
+    """Return the stem of an English word: "deleted" and "deletes" find "delete" (Porter 2, snowballstem.org)."""
+    from snowballstemmer.english_stemmer import EnglishStemmer
+
+    stem: str = EnglishStemmer().stemWord(word)  # of its own: a stemmer holds the word, and threads may ask at once
+    return stem
 
 
 class LexicalIndex:

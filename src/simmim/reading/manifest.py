@@ -15,7 +15,7 @@ from simmim.reading.folder import AGAIN, append, checksum
 
 __all__ = ["FORMAT", "Document", "Manifest", "beside", "extend", "read_manifest", "write_manifest"]
 
-FORMAT = "simmim-reading-2"
+FORMAT = "simmim-reading-3"
 _NAME = "manifest.json"
 _LARGEST = 2**40
 """No count in a manifest is larger: a document of so many tokens would be read for years."""

@@ -123,7 +123,7 @@ def _edited(folder: Path, change) -> None:
 MANIFESTS = {
     "another format": (
         lambda m, d: m.update(format="simmim-reading-9"),
-        "expected format simmim-reading-2, got 'simmim",
+        "expected format simmim-reading-3, got 'simmim",
     ),
     "no format": (lambda m, d: m.pop("format"), "'format' is missing"),
     "another model": (

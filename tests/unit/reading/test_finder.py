@@ -194,6 +194,8 @@ class TestWords:
             ("हिन्दी में।", ["हिन्दी", "में"]),
             ("كِتَابٌ שָׁלוֹם", ["كِتَابٌ", "שָׁלוֹם"]),
             ("don't e-mail snake_case", ["don", "t", "e", "mail", "snake_case"]),
+            ("Deleted files, deletes, deleting", ["delet", "file", "delet", "delet"]),
+            ("Größen --skip2 naïve", ["größen", "skip2", "naïve"]),
             ("…—!  ", []),
             ("", []),
         ],

@@ -494,5 +494,5 @@ def test_the_manifest_is_json_that_people_read(reader: Reader, tmp_path: Path) -
     text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
     assert "Bücher/河.txt" in text
     content = json.loads(text)
-    assert content["format"] == "simmim-reading-2"
+    assert content["format"] == "simmim-reading-3"
     assert content["documents"][0]["pages"] == [0, 46]

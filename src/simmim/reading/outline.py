@@ -1,0 +1,110 @@
+"""Finds the headings that stand over each place of a text: of Markdown, manual pages, standards and lists of terms."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+
+__all__ = ["Outline", "with_headings"]
+
+_LONGEST = 90  # characters of a heading
+_KEPT = 3  # of the headings over a place, the innermost
+_REPEATED = 3  # times that a line must come to be the head of a page
+_MARKDOWN = re.compile(r"(#{1,6})\s+(\S.*)")
+_NUMBER = r"(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z](?:\.\d+)*)"
+_NUMBERED = re.compile(rf"(?:[A-Z]\w+\s+)?{_NUMBER}[.):]?(?:\s|$)")
+_SENTENCE = re.compile(r"[a-zß-ÿ]{3,}[.!?]$|[,;。，；]$")
+_ITEM = ("•", "|", "*", "-- ", "- ", "$ ", "> ")
+_DIGITS = re.compile(r"\d+")
+_PAGE = re.compile(r"\S\s{2,}\S|\bpage\b|^\W*\d+\W*$", flags=re.IGNORECASE)
+
+
+class Outline:
+    """The headings of a text, by the form of its lines alone.
+
+    A heading is a line of Markdown with `#`, a short line before one that is indented deeper (the section of a manual
+    page, an option before what it does, a term before its explanation), or a short line at the margin that is in
+    capitals, or numbered and alone. Lines that come again and again but for their numbers are the heads of pages.
+
+    Args:
+        text: of any length. Cost: two passes over its lines.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._begins: list[int] = []
+        self._headings: list[tuple[str, ...]] = []
+        stack: list[tuple[int, str]] = []
+        for begin, lines in _lines(text):
+            level, heading = _level(lines)
+            while stack and stack[-1][0] >= level:
+                stack.pop()
+            over = tuple(head for _, head in stack[-_KEPT:])
+            if not self._headings or self._headings[-1] != over:
+                self._begins.append(begin)
+                self._headings.append(over)
+            if heading is not None:
+                stack.append((level, heading))
+
+    def over(self, place: int) -> tuple[str, ...]:
+        """Return the headings over a character of the text, the outermost first; at most three, the innermost."""
+        number = bisect_right(self._begins, place) - 1
+        return self._headings[number] if number >= 0 else ()
+
+
+def with_headings(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
+    """Return parts of a text, each behind the headings that stand over its middle.
+
+    "Read group translation map from FILE." says what it is about only with "OPTIONS: --group-map=FILE." before it.
+
+    Args:
+        text: the text.
+        spans: begin and end of each part.
+    """
+    outline, found = Outline(text), []
+    for begin, end in spans:
+        over = ": ".join(outline.over((begin + end) // 2))
+        found.append(f"{over}. {text[begin:end]}" if over else text[begin:end])
+    return found
+
+
+def _lines(text: str) -> list[tuple[int, tuple[str, str, str]]]:
+    """Return where each line begins, with the line above it, it, and the next line; no empty lines, no heads of pages.
+
+    The line above may be empty.
+    """
+    lines = text.split("\n")
+    forms = Counter(_DIGITS.sub("0", line.strip()) for line in lines if _DIGITS.search(line))
+    found: list[tuple[int, str, str]] = []
+    begin, above = 0, ""
+    for line in lines:
+        said = line.strip()
+        if said and not (forms[_DIGITS.sub("0", said)] >= _REPEATED and _PAGE.search(said)):
+            found.append((begin, above, line))
+        begin, above = begin + len(line) + 1, line
+    following = [*(line for _, _, line in found), ""][1:]
+    return [(begin, (above, line, below)) for (begin, above, line), below in zip(found, following, strict=True)]
+
+
+def _level(lines: tuple[str, str, str]) -> tuple[int, str | None]:
+    """Return how deep a line stands, and the heading that it is, if it is one.
+
+    Headings of Markdown stand above those at the margin, and these above all text at the margin.
+    """
+    above, line, below = lines
+    if match := _MARKDOWN.fullmatch(line.rstrip()):
+        return len(match[1]) - 8, match[2].strip("# ")[:_LONGEST]
+    said, level = " ".join(line.split()), _indent(line)
+    if len(said) > _LONGEST or said.startswith(_ITEM) or _SENTENCE.search(said):
+        return level, None
+    alone = not above.strip() and bool(_NUMBERED.match(said))
+    if level == 0 and (alone or (said.isupper() and len(said) > 1)):
+        return -1, said
+    announces = said.endswith((":", "：")) and len(said.split()) > 5
+    return level, said if _indent(below) > level and not announces else None
+
+
+def _indent(line: str) -> int:
+    wide = line.expandtabs()
+    return len(wide) - len(wide.lstrip())
