@@ -27,6 +27,7 @@ from simmim.serve.errors import RequestError
 from simmim.serve.pieces import Pieces
 from simmim.serve.prompts import PromptEncoder
 from simmim.serve.sampling import Sampler, Sampling
+from simmim.tasks.context_window import context_window
 
 __all__ = ["Ended", "Limits", "Order", "Piece", "Writer"]
 
@@ -104,7 +105,7 @@ class Writer:
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ConfigError("tokenizer: expected a fast one (tokenizer.json), which decodes token by token")
         self._model, self._tokenizer = model, tokenizer
-        longest = min(limits.max_context, _own_limit(model, tokenizer))
+        longest = min(limits.max_context, context_window(model, tokenizer))
         self.limits = Limits(longest, limits.max_new_tokens)
         embeddings: Any = model.get_input_embeddings()
         self._vocabulary: int = embeddings.weight.shape[0]
@@ -226,12 +227,6 @@ class _Progress(StoppingCriteria):
     def _report(self, number: int, row: Pieces) -> None:
         if row.reason is not None:
             self._tell(Ended(number, row.reason, row.tokens))
-
-
-def _own_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the context length that model and tokenizer declare; a tokenizer without a limit has a huge number."""
-    found = [getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length]
-    return min((limit for limit in found if isinstance(limit, int) and limit > 0), default=1 << 62)
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

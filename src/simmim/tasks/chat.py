@@ -17,10 +17,12 @@ from simmim.data.control_tokens import check_no_control_token, control_tokens
 from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.models import SimMIMCache
+from simmim.tasks.context_window import check_window
 from simmim.tasks.templates import apply_template
 
 __all__ = ["Chat", "Reply", "cache_bytes"]
 
+_LONGER = "begin a new conversation (/reset), or have a long text read first: simmim chat --document FILE"
 # Stands for the conversation so far, of which only the end matters to what comes next.
 _STAND_IN = ({"role": "user", "content": "question"}, {"role": "assistant", "content": "reply"})
 
@@ -183,7 +185,8 @@ class Chat:
             The reply; it is also the last of `messages`.
 
         Raises:
-            DataError: the text is empty, or the chat template refuses it.
+            DataError: the text is empty, the conversation is longer than the model's window, or the chat template
+                refuses the text.
         """
         if not text.strip():
             raise DataError("prompt: expected a text, got an empty one; say something")
@@ -192,6 +195,8 @@ class Chat:
         question = self._message("user", text)
         new = self._read(question)
         ids, cache = [*self._ids, *new], self._cache
+        needed = len(ids) + int(settings.get("max_new_tokens") or 1)
+        check_window(self._model, self._tokenizer, needed, _LONGER)
         self._forget()  # in case of a failure, which leaves the cache half filled
         inputs = torch.tensor([ids], device=self._model.device)
         generate: Any = self._model.generate  # PreTrainedModel does not declare it

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
+from simmim.tasks.context_window import check_window
 from simmim.tasks.language_modelling import encode_text
 from simmim.tasks.streaming import TextStream
 
@@ -66,13 +67,15 @@ def continuations(
         The continuations, each when it is done.
 
     Raises:
-        DataError: the prompt is blank.
+        DataError: the prompt is blank, or longer than the model's window.
         ConfigError: the tokenizer is no fast one, or has no start or end token.
     """
     if not prompt.strip():
         raise DataError("prompt: expected a text to continue, got a blank one")
     check_text("prompt", prompt)
     [ids] = encode_text(tokenizer, [prompt])
+    needed = len(ids) - 1 + int(settings.get("max_new_tokens") or 1)
+    check_window(model, tokenizer, needed, "shorten it; to ask about a long text: simmim ask FILE QUESTION")
     inputs = torch.tensor([ids[:-1]], device=model.device)
     generate: Any = model.generate  # PreTrainedModel does not declare it
     first = random.SystemRandom().randrange(2**31) if seed is None else seed

@@ -199,6 +199,17 @@ def test_a_turn_that_fails_leaves_the_conversation_as_it_was(model: Any, tokeniz
     assert reply.read_tokens == len(whole)
 
 
+def test_a_conversation_beyond_the_window_is_refused(model: Any, tokenizer: Any) -> None:
+    chat = Chat(model, tokenizer)
+    reply = chat.reply("a user", **GREEDY)
+    before = copy.deepcopy(chat.messages)
+    tokenizer.model_max_length = reply.context_tokens + 40
+    with pytest.raises(DataError, match=r"at most \d+ tokens with the reply.*got \d+; begin a new conversation"):
+        chat.reply("asks " * 40, **GREEDY)
+    assert chat.messages == before
+    chat.reply("asks", **GREEDY)
+
+
 def test_what_cannot_be_said_is_refused(model: Any, tokenizer: Any) -> None:
     chat = Chat(model, tokenizer)
     with pytest.raises(DataError, match="prompt: expected a text, got an empty one; say something"):
