@@ -42,11 +42,9 @@ def build(folder: Path, languages: list[str]) -> None:
 def _pages(
     source: Source, languages: list[str], packages: Mapping[str, AptPackage], dropped: Counter[str]
 ) -> Iterator[Page]:
-    english = page_blocks(source, "en", packages)
-    for language in languages:
-        if language not in source.packages:
-            continue
-        translated = page_blocks(source, language, packages)
+    versions = {language: page_blocks(source, language, packages) for language in languages if language in source.packages}
+    english = page_blocks(source, "en", packages, {name for pages in versions.values() for name in pages})
+    for language, translated in versions.items():
         logger.info("%s: %d pages in English, %d in %s", source.name, len(english), len(translated), language)
         for name in sorted(english.keys() & translated.keys()):
             pairs = [

@@ -1,20 +1,21 @@
-"""Aligns the blocks of two versions of a page, gives their marks the same numbers, and refuses what is no translation."""
+"""Aligns the blocks of two versions of a page, and refuses what is no translation."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from simmim.tasks.translation.marks import MARK, Block
+from simmim.tasks.translation.matching import matched_marks
 
-__all__ = ["aligned", "is_translation", "matched_marks"]
+__all__ = ["aligned", "is_translation"]
 
-_LANGUAGE_PARTS = re.compile(r"\b(?:en-us|zh-cn|zh_cn|fr-fr|es-es|en|fr|es)(?=[/.])", re.I)
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _LONGEST = 4000  # characters
+_MOST_COMPARED = 400 * 400  # the time that finding common runs takes grows with it
 
 
 def aligned(
@@ -30,9 +31,8 @@ def aligned(
         dropped: gains the number of blocks without a partner, and of pairs refused, by reason.
     """
     keys = [block.key for block in source], [block.key for block in target]
-    matcher = SequenceMatcher(None, *keys, autojunk=False)
     found = 0
-    for first, second, size in matcher.get_matching_blocks():
+    for first, second, size in _matches(*keys):
         found += size
         for place in range(size):
             pair = matched_marks(source[first + place], target[second + place])
@@ -43,39 +43,22 @@ def aligned(
     dropped["block without a partner"] += len(source) - found
 
 
-def matched_marks(source: Block, target: Block) -> tuple[str, str]:
-    """Return the two texts; the marks of the second have the numbers of those of the first that stand for the same.
-
-    Where they do not stand for the same, both texts are without marks.
-    """
-    numbers: dict[str, list[int]] = defaultdict(list)
-    for number, mark in enumerate(source.marks, start=1):
-        numbers[_folded(mark.source)].append(number)
-    new: list[int] = []
-    for mark in target.marks:
-        waiting = numbers[_folded(mark.source)]
-        if not waiting:
-            break
-        new.append(waiting.pop(0))
-    if len(new) < len(target.marks) or any(numbers.values()):
-        return _plain(source.text), _plain(target.text)
-    return source.text, MARK.sub(lambda found: f"{{{new[int(found[1]) - 1]}}}", target.text)
-
-
-def _folded(source: str) -> str:
-    """Fold what differs between two versions of the same tag: the name of a language in an address, a title."""
-    source = re.sub(r"""\s(?:title|alt|hreflang|xml:lang|lang)=(?:"[^"]*"|'[^']*')""", "", source)
-    return re.sub(r"\s+", " ", _LANGUAGE_PARTS.sub("", source)).replace("\\f[R]", "\\fP").replace("\\fR", "\\fP")
-
-
-def _plain(text: str) -> str:
-    return re.sub(r" +", " ", MARK.sub("", text)).strip()
-
-
 def _agree(source: Block, target: Block, pair: tuple[str, str]) -> bool:
     if (source.marks or target.marks) and not MARK.search(pair[0]):
         return False
     return sorted(re.findall(r"\d+", source.text)) == sorted(re.findall(r"\d+", target.text))
+
+
+def _matches(first: Sequence[str], second: Sequence[str]) -> Sequence[tuple[int, int, int]]:
+    """Return the runs of keys that two pages have in common; of long pages that differ, those at the ends."""
+    if first == second:
+        return [(0, 0, len(first))]
+    if len(first) * len(second) <= _MOST_COMPARED:
+        return SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
+    short = min(len(first), len(second))
+    lead = next((place for place in range(short) if first[place] != second[place]), short)
+    trail = next((place for place in range(short - lead) if first[-1 - place] != second[-1 - place]), short - lead)
+    return [(0, 0, lead), (len(first) - trail, len(second) - trail, trail)]
 
 
 def is_translation(source: str, target: str, language: str, dropped: Counter[str]) -> bool:

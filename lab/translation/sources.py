@@ -6,7 +6,7 @@ import gzip
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,13 +159,16 @@ SOURCES = (
 CATALOGUES = {"fr": "libreoffice-l10n-fr", "es": "libreoffice-l10n-es", "zh": "libreoffice-l10n-zh-cn"}
 
 
-def page_blocks(source: Source, language: str, packages: Mapping[str, AptPackage]) -> dict[str, list[Block]]:
+def page_blocks(
+    source: Source, language: str, packages: Mapping[str, AptPackage], wanted: Container[str] | None = None
+) -> dict[str, list[Block]]:
     """Read the pages of a source in one language.
 
     Args:
         source: the source.
         language: one of its languages.
         packages: what was fetched, by name.
+        wanted: the names of the pages to read; None reads all.
 
     Returns:
         The blocks of each page.
@@ -178,7 +181,7 @@ def page_blocks(source: Source, language: str, packages: Mapping[str, AptPackage
         for path, content in read_files(packages[name], pattern):
             found = re.fullmatch(pattern, path)
             assert found is not None
-            if content is None or found["page"] in pages:
+            if content is None or found["page"] in pages or (wanted is not None and found["page"] not in wanted):
                 continue
             text = (gzip.decompress(content) if path.endswith(".gz") else content).decode("utf-8", errors="replace")
             pages[found["page"]] = source.read(text)

@@ -20,6 +20,7 @@ from simmim.cli.read import read
 from simmim.cli.serve import serve
 from simmim.cli.summarize import summarize
 from simmim.cli.train import train
+from simmim.cli.translate import translate
 from simmim.errors import SimMIMError, is_full
 
 __all__ = ["app"]
@@ -35,7 +36,9 @@ class _Commands(TyperGroup):
         except SimMIMError as error:
             complain(error)
         except ModuleNotFoundError as error:
-            extra = "read" if error.name in ("bm25s", "gguf") else "train"
+            extras = dict.fromkeys(("bm25s", "gguf"), "read")
+            extras |= dict.fromkeys(("markdown_it", "polib", "py3langid", "sacrebleu", "sentencepiece"), "translate")
+            extra = extras.get(error.name or "", "train")
             complain(f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"')
         except OSError as error:
             if error.filename is not None:
@@ -59,6 +62,7 @@ app.command()(ask)
 app.command()(train)
 app.command()(evaluate)
 app.command()(summarize)
+app.command()(translate)
 app.command()(generate)
 app.command()(chat)
 app.command()(serve)

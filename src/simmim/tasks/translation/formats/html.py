@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from simmim.tasks.translation.documents import SpanDocument
+from simmim.tasks.translation.documents import SpanDocument, splice
 from simmim.tasks.translation.markup import Token, attribute, tokens
 from simmim.tasks.translation.marks import Block, Piece, make_block
 
-__all__ = ["escape_markup", "html_blocks", "open_html"]
+__all__ = ["HtmlDocument", "escape_markup", "html_blocks", "open_html"]
 
 BLOCKS = frozenset(
     "address article aside blockquote body button caption center col colgroup dd details dialog dir div dl dt fieldset "
@@ -21,7 +22,6 @@ BLOCKS = frozenset(
 UNTOUCHED = frozenset("script style pre xmp listing textarea svg math object audio video canvas iframe".split())
 CODE = frozenset("code kbd samp var tt".split())
 VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-_WORDS = re.compile(r"[ \t\r\n\f]+")
 
 
 def escape_markup(text: str) -> str:
@@ -29,7 +29,22 @@ def escape_markup(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def open_html(source: str, encode: Callable[[str], bytes], *, xml: bool = False) -> SpanDocument:
+@dataclass(frozen=True)
+class HtmlDocument(SpanDocument):
+    """A page, which names its language."""
+
+    def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
+        """Return the page with these texts in place of its own, said to be in a language."""
+        written = splice(self.source, self.blocks, texts, self.escape)
+        if language is not None:
+            opening = re.search(r"<html\b[^>]*>", written, re.I)
+            if opening is not None:
+                tag = re.sub(r"""(\s(?:xml:)?lang=)(["'])[^"']*\2""", rf"\1\2{language}\2", opening[0])
+                written = written[: opening.start()] + tag + written[opening.end() :]
+        return self.encode(written)
+
+
+def open_html(source: str, encode: Callable[[str], bytes], *, xml: bool = False) -> HtmlDocument:
     """Find the blocks of a page.
 
     Args:
@@ -37,7 +52,7 @@ def open_html(source: str, encode: Callable[[str], bytes], *, xml: bool = False)
         encode: turns characters into the bytes of a file.
         xml: whether it is XHTML.
     """
-    return SpanDocument(source, list(html_blocks(source, xml=xml)), escape_markup, encode)
+    return HtmlDocument(source, list(html_blocks(source, xml=xml)), escape_markup, encode)
 
 
 def html_blocks(source: str, *, xml: bool = False, blocks: frozenset[str] = BLOCKS) -> Iterator[Block]:
