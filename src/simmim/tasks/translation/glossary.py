@@ -79,15 +79,12 @@ def read_glossary(path: Path) -> Glossary:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8, byte {error.start} is not; convert the file") from error
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
+    readings = {delimiter: _rows(text, delimiter) for delimiter in "\t;,"}
+    fitting = (one for one, rows in readings.items() if all(len(fields) > 1 and all(fields[:2]) for _, fields in rows))
     terms: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), start=1):
-        fields = [field.strip() for field in row]
-        if not any(fields) or fields[0].startswith("#"):
-            continue
-        if len(fields) < 2 or not fields[0] or not fields[1]:
-            raise DataError(f"{path}:{number}: expected a term and its translation, got {delimiter.join(row)!r}")
+    for number, fields in readings[next(fitting, ",")]:
+        if len(fields) < 2 or not all(fields[:2]):
+            raise DataError(f"{path}:{number}: expected a term and its translation, got {','.join(fields)!r}")
         if terms.get(fields[0], fields[1]) != fields[1]:
             raise DataError(
                 f"{path}:{number}: expected one translation of {fields[0]!r}, got {fields[1]!r} after "
@@ -95,3 +92,10 @@ def read_glossary(path: Path) -> Glossary:
             )
         terms[fields[0]] = fields[1]
     return Glossary(terms)
+
+
+def _rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Return the number and the fields of each line that is no comment."""
+    rows = enumerate(csv.reader(text.splitlines(), delimiter=delimiter), start=1)
+    fields = ((number, [field.strip() for field in row]) for number, row in rows)
+    return [(number, row) for number, row in fields if any(row) and not row[0].startswith("#")]

@@ -13,8 +13,8 @@ from simmim.tasks.translation.models import Translator, Written
 
 __all__ = ["Translated", "translate_blocks"]
 
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？；])")
-_MARK_SPACE = re.compile(r"\s*\{")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？；])\s*")
+_WORD_END = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Translated:
         origin: `model`, `memory`, or `kept`: nothing to translate, or nothing that could be.
         repairs: what the model got wrong and was mended.
         faults: what it got wrong and still is: numbers that are missing, and the like.
+        raw: what the model wrote, where that was mended.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Translated:
     origin: str = "model"
     repairs: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    raw: str | None = None
 
 
 @dataclass
@@ -47,6 +49,7 @@ class _Job:
     marks: list[Mark]
     terms: list[str]
     written: str = ""
+    raw: str | None = None
     score: float | None = None
     repairs: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -141,7 +144,7 @@ def _write_long(job: _Job, translator: Translator, batch_size: int) -> None:
     parts = _fitting_parts(job.text, lambda text: len(translator.encode([text])) <= translator.limit)
     job.repairs.append(f"longer than the model reads: translated in {len(parts)} parts")
     found = translator.write([[part] for part in parts], batch_size=batch_size)
-    job.written = _joined([" ".join(one.blocks) for one in found])
+    job.written = _joined(parts, [" ".join(one.blocks) for one in found])
     scores = [one.score for one in found if one.score is not None]
     job.score = sum(scores) / len(scores) if scores else None
     if not all(one.complete for one in found):
@@ -149,15 +152,20 @@ def _write_long(job: _Job, translator: Translator, batch_size: int) -> None:
 
 
 def _fitting_parts(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Cut a text into parts that fit: at the ends of sentences, else at spaces, else anywhere but in a mark."""
+    """Cut a text into parts that fit: at the ends of sentences, else at spaces, else anywhere but in a mark.
+
+    The white space between two parts stays at the end of the first.
+    """
     if fits(text) or len(text) < 2:
         return [text]
-    for pieces in ([piece for piece in _SENTENCE_END.split(text) if piece], text.split(" ")):
-        if len(pieces) > 1:
-            middle = len(pieces) // 2
-            halves = (_joined(pieces[:middle]), _joined(pieces[middle:]))
-            return [part for half in halves for part in _fitting_parts(half, fits)]
-    middle = next((place for place in range(len(text) // 2, len(text)) if not _in_mark(text, place)), len(text) - 1)
+    for end in (_SENTENCE_END, _WORD_END):
+        places = [found.end() for found in end.finditer(text) if 0 < found.end() < len(text)]
+        if places:
+            middle = min(places, key=lambda place: abs(place - len(text) // 2))
+            break
+    else:
+        free = (place for place in range(len(text) // 2, len(text)) if not _in_mark(text, place))
+        middle = next(free, len(text) - 1)
     return [part for half in (text[:middle], text[middle:]) for part in _fitting_parts(half, fits)]
 
 
@@ -165,12 +173,16 @@ def _in_mark(text: str, place: int) -> bool:
     return any(found.start() < place < found.end() for found in MARK.finditer(text))
 
 
-def _joined(parts: Sequence[str]) -> str:
-    """Join sentences: with a space, unless Chinese stands on one side."""
-    joined = ""
-    for part in filter(None, (part.strip() for part in parts)):
-        wide = joined and ("\u3000" <= joined[-1] <= "\u9fff" or joined[-1] in "！？；，：" or "\u3000" <= part[0] <= "\u9fff")
-        joined += part if not joined or wide else f" {part}"
+def _joined(parts: Sequence[str], written: Sequence[str]) -> str:
+    """Join the translations of parts with the white space between the parts; Chinese sentences have none."""
+    joined, space = "", ""
+    for part, text in zip(parts, (text.strip() for text in written), strict=True):
+        if joined and text:
+            wide = "\u3000" <= joined[-1] <= "\u9fff" or joined[-1] in "！？；，："
+            space = "" if wide else space or (" " if joined[-1] in ".!?;:" and text[0].isalnum() else "")
+            joined += space
+        joined += text
+        space = part[len(part.rstrip()) :]
     return joined
 
 
@@ -179,10 +191,10 @@ def _mend(job: _Job, translator: Translator) -> None:
     wrong = mark_faults(job.marks, job.written)
     if not job.written.strip():
         job.faults.append("the model wrote nothing")
-        job.written = job.text
+        job.written, job.raw = job.text, job.written
     elif wrong:
         job.repairs.append(f"{'; '.join(wrong[:3])}: translated between the marks")
-        job.written = _between_marks(job.text, translator)
+        job.written, job.raw = _between_marks(job.text, translator), job.written
 
 
 def _between_marks(text: str, translator: Translator) -> str:
@@ -193,7 +205,7 @@ def _between_marks(text: str, translator: Translator) -> str:
     written = iter(translator.write(asked)) if asked else iter(())
     found = {}
     for part, pieces in fitting.items():
-        translated = _joined([MARK.sub("", " ".join(next(written).blocks)) for _ in pieces])
+        translated = _joined(pieces, [MARK.sub("", " ".join(next(written).blocks)) for _ in pieces])
         lead, trail = len(part) - len(part.lstrip()), len(part) - len(part.rstrip())
         found[part] = part[:lead] + (translated or part.strip()) + part[len(part) - trail :]
     return "".join(f"{{{part}}}" if isinstance(part, int) else found.get(part, part) for part in parts)
@@ -210,5 +222,5 @@ def _finished(job: _Job) -> Translated:
     text = MARK.sub(put, job.written)
     missing = missing_numbers(job.block.text, text)
     faults = [*job.faults, *(f"number {number} is missing" for number in missing)]
-    done = Translated(job.block.text, text, job.score, "model", tuple(job.repairs), tuple(faults))
+    done = Translated(job.block.text, text, job.score, "model", tuple(job.repairs), tuple(faults), job.raw)
     return replace(done, origin="kept") if text == job.block.text else done

@@ -10,7 +10,7 @@ from simmim.errors import DataError
 
 __all__ = ["read_members", "with_members"]
 
-_UNPACKED, _UNPACKED_PER_BYTE = 2**28, 64  # bytes: what unpacks to more is no document
+_UNPACKED, _UNPACKED_PER_BYTE = 2**27, 32  # bytes: what unpacks to more is no document
 
 
 def read_members(name: str, content: bytes) -> dict[str, bytes]:

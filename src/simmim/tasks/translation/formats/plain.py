@@ -1,4 +1,4 @@
-"""Plain text: paragraphs, or single lines where lines are not broken at a margin."""
+"""Plain text: paragraphs whose lines are broken at a margin, and single lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simmim.tasks.translation.marks import Block, Piece, make_block
 __all__ = ["open_text"]
 
 _PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
-_MARGIN = 50  # a line of fewer characters that another follows is a line of its own
+_MARGIN = 50  # a line of fewer characters ends a block: it was not broken for want of room
 
 
 def open_text(source: str, encode: Callable[[str], bytes]) -> SpanDocument:
@@ -26,14 +26,11 @@ def open_text(source: str, encode: Callable[[str], bytes]) -> SpanDocument:
 
 def _blocks(source: str) -> Iterator[Block]:
     for paragraph in _PARAGRAPH.finditer(source):
-        spans = [(paragraph.start(), paragraph.end())]
-        lines = paragraph[0].split("\n")
-        if any(len(line.rstrip()) < _MARGIN for line in lines[:-1]):
-            spans, start = [], paragraph.start()
-            for line in lines:
-                spans.append((start, start + len(line)))
-                start += len(line) + 1
-        for start, end in spans:
-            block = make_block(source, [Piece(start, end, source[start:end])], str)
-            if block is not None:
-                yield block
+        start = end = paragraph.start()
+        for line in paragraph[0].splitlines(keepends=True):
+            end += len(line)
+            if len(line.strip()) < _MARGIN or end == paragraph.end():
+                block = make_block(source, [Piece(start, end, source[start:end])], str)
+                start = end
+                if block is not None:
+                    yield block
