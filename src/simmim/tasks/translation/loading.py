@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def load_translation_model(
         return lay_out_for_decoding(model), tokenizer
     target = find_device(device)
     try:
-        with quiet():
+        with quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
             model = auto_class.from_pretrained(folder, use_safetensors=True, **LOCAL)
     except ModuleNotFoundError:
