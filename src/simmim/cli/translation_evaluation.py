@@ -187,4 +187,5 @@ def _print(direction: str, systems: dict[str, Measured]) -> None:
         table.add_row(name, *scores, *shares, f"{one.length:.2f}")
     console = SafeConsole(highlight=False)
     console.print(table)
-    console.print(f"{first.signatures['chrf']}; {first.signatures['bleu']}", highlight=False, soft_wrap=True)
+    signatures = f"chrF {first.signatures['chrf']}; BLEU {first.signatures['bleu']}"
+    console.print(signatures, highlight=False, soft_wrap=True)

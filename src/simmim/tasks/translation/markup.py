@@ -72,6 +72,6 @@ def tokens(source: str, *, xml: bool = False) -> Iterator[Token]:
 
 def attribute(token: Token, name: str) -> str | None:
     """Return the source of an attribute's value, without its quotes; None where the tag lacks it."""
-    pattern = rf"""(?:^|[\s"'])(?:{re.escape(name)})\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))"""
+    pattern = rf"""(?:^|[\s"']){re.escape(name)}\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))"""
     found = re.search(pattern, token.attributes, re.I)
     return None if found is None else next(value for value in found.groups() if value is not None)

@@ -194,21 +194,35 @@ def _mend(job: _Job, translator: Translator) -> None:
         job.written, job.raw = job.text, job.written
     elif wrong:
         job.repairs.append(f"{'; '.join(wrong[:3])}: translated between the marks")
-        job.written, job.raw = _between_marks(job.text, translator), job.written
+        job.raw = job.written
+        job.written, faults = _between_marks(job.text, translator)
+        job.faults = faults  # what was wrong with the whole block is gone with it
 
 
-def _between_marks(text: str, translator: Translator) -> str:
+def _between_marks(text: str, translator: Translator) -> tuple[str, list[str]]:
+    """Translate what stands between the marks of a text; return it, and what went wrong."""
+
+    def fits(part: str) -> bool:
+        return len(translator.encode([part])) <= translator.limit
+
     parts = list(split_marks(text))
-    texts = [part for part in parts if isinstance(part, str) and any(map(str.isalpha, part))]
-    fitting = {part: _fitting_parts(part.strip(), lambda one: len(translator.encode([one])) <= translator.limit) for part in texts}
-    asked = [[one] for part in fitting for one in fitting[part]]
-    written = iter(translator.write(asked)) if asked else iter(())
-    found = {}
-    for part, pieces in fitting.items():
-        translated = _joined(pieces, [MARK.sub("", " ".join(next(written).blocks)) for _ in pieces])
-        lead, trail = len(part) - len(part.lstrip()), len(part) - len(part.rstrip())
-        found[part] = part[:lead] + (translated or part.strip()) + part[len(part) - trail :]
-    return "".join(f"{{{part}}}" if isinstance(part, int) else found.get(part, part) for part in parts)
+    with_words = [part for part in parts if isinstance(part, str) and any(map(str.isalpha, part))]
+    cut = {part: _fitting_parts(part.strip(), fits) for part in with_words}
+    asked = [[piece] for pieces in cut.values() for piece in pieces]
+    found = translator.write(asked) if asked else []
+    written = iter(found)
+    done, faults = {}, []
+    for part, pieces in cut.items():
+        texts = [MARK.sub("", " ".join(next(written).blocks)).strip() for _ in pieces]
+        if not all(texts):
+            faults.append("the model wrote nothing for a part of it")
+            texts = [new or piece.strip() for new, piece in zip(texts, pieces, strict=True)]
+        lead, trail = len(part) - len(part.lstrip()), len(part.rstrip())
+        done[part] = part[:lead] + _joined(pieces, texts) + part[trail:]
+    if not all(one.complete for one in found):
+        faults.append("the model did not end a part of it")
+    joined = "".join(f"{{{part}}}" if isinstance(part, int) else done.get(part, part) for part in parts)
+    return joined, list(dict.fromkeys(faults))
 
 
 def _finished(job: _Job) -> Translated:

@@ -177,6 +177,12 @@ def test_a_memory_is_taken_as_it_is():
     assert translator.asked == [["{1}a{2}"], ["new"]]
 
 
+def test_a_part_between_marks_for_which_nothing_is_written_is_reported():
+    found = one(Block("Press {1}Enter{2} now", BOLD), lambda text: "lost" if "{" in text else "x" if text == "now" else "")
+    assert found.text == "Press {1}Enter{2} x"
+    assert found.faults == ("the model wrote nothing for a part of it",)
+
+
 def test_progress_counts_every_block_once():
     counts = []
     blocks = [Block(f"b {number}") for number in range(150)]

@@ -113,8 +113,9 @@ def read_units(source: str) -> Iterator[Unit]:
     for token in tokens(source, xml=True):
         name = token.name.rpartition(":")[2]
         if name in ("file", "xliff") and token.kind == "open":
-            found = [attribute(token, one) for one in ("source-language|srcLang", "target-language|trgLang")]
-            languages = (found[0] or languages[0], found[1] or languages[1])
+            source_language = attribute(token, "source-language") or attribute(token, "srcLang")
+            target_language = attribute(token, "target-language") or attribute(token, "trgLang")
+            languages = (source_language or languages[0], target_language or languages[1])
         if name == "alt-trans":
             depth += {"open": 1, "close": -1}.get(token.kind, 0)
         if depth:
