@@ -57,7 +57,9 @@ def marian(folder, targets=()):
     model = folder / "source.spm"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")
-        tokenizer = MarianTokenizer(str(model), str(model), str(folder / "vocab.json"), source_lang="en", target_lang="fr")
+        tokenizer = MarianTokenizer(
+            str(model), str(model), str(folder / "vocab.json"), source_lang="en", target_lang="fr"
+        )
     size = len(vocabulary)
     config = MarianConfig(
         vocab_size=size,
@@ -83,7 +85,7 @@ def m2m100(folder):
 
 def nllb(folder):
     """Save an NLLB model, which is an M2M100 with another tokenizer."""
-    characters = sorted(set("".join(TEXTS)) - {" "}) + ["▁"]
+    characters = [*sorted(set("".join(TEXTS)) - {" "}), "▁"]
     vocabulary = {token: place for place, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *characters])}
     tokenizer = NllbTokenizer(vocab=vocabulary, merges=[])
     config = M2M100Config(vocab_size=len(tokenizer) + 8, **_small(), max_position_embeddings=128)
@@ -109,7 +111,9 @@ def t5(folder):
 
 def chat(folder, template=True):
     """Save a causal model with a chat template."""
-    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[]))
+    backend = Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
+    )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", bos_token="<|im_start|>")

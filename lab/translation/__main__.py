@@ -19,7 +19,12 @@ logger = logging.getLogger("lab.translation")
 
 def build(folder: Path, languages: list[str]) -> None:
     """Fetch the packages, align their pages and write the splits with a manifest."""
-    names = [name for source in SOURCES for language in ("en", *languages) for name in source.packages.get(language, ((),))[0]]
+    names = [
+        name
+        for source in SOURCES
+        for language in ("en", *languages)
+        for name in source.packages.get(language, ((),))[0]
+    ]
     names += [CATALOGUES[language] for language in languages]
     dropped: Counter[str] = Counter()
     with fetched_packages(list(dict.fromkeys(names))) as fetched:
@@ -42,7 +47,9 @@ def build(folder: Path, languages: list[str]) -> None:
 def _pages(
     source: Source, languages: list[str], packages: Mapping[str, AptPackage], dropped: Counter[str]
 ) -> Iterator[Page]:
-    versions = {language: page_blocks(source, language, packages) for language in languages if language in source.packages}
+    versions = {
+        language: page_blocks(source, language, packages) for language in languages if language in source.packages
+    }
     english = page_blocks(source, "en", packages, {name for pages in versions.values() for name in pages})
     for language, translated in versions.items():
         logger.info("%s: %d pages in English, %d in %s", source.name, len(english), len(translated), language)

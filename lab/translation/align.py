@@ -78,7 +78,7 @@ def _fault(source: str, target: str, language: str) -> str:
         return "longer than 4,000 characters"
     chinese = len(_CHINESE.findall(target))
     if language == "zh":
-        if not chinese or _WORD.search(target) and chinese < 0.15 * len(target):
+        if not chinese or (_WORD.search(target) and chinese < 0.15 * len(target)):
             return "hardly any Chinese in it"
         ratio = len(source) / (len(target) + 1.5 * chinese)
     else:

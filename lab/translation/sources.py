@@ -31,7 +31,9 @@ def _html(text: str) -> list[Block]:
 
 
 def _mallard(text: str) -> list[Block]:
-    return list(html_blocks(re.sub(r"<(mal:)?credit\b.*?</(mal:)?credit>", "", text, flags=re.S), xml=True, blocks=_MALLARD))
+    return list(
+        html_blocks(re.sub(r"<(mal:)?credit\b.*?</(mal:)?credit>", "", text, flags=re.S), xml=True, blocks=_MALLARD)
+    )
 
 
 def _troff(text: str) -> list[Block]:

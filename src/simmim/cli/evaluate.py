@@ -61,7 +61,9 @@ def evaluate(
     ] = None,
     direction: Annotated[
         list[str] | None,
-        typer.Option(metavar="FROM-TO", help="Translation: such as en-fr; again for more.", show_default="the recipe's"),
+        typer.Option(
+            metavar="FROM-TO", help="Translation: such as en-fr; again for more.", show_default="the recipe's"
+        ),
     ] = None,
     group: Annotated[int, typer.Option(min=1, help="Translation: blocks that are read together.")] = 1,
     json_file: Annotated[
@@ -79,8 +81,8 @@ def evaluate(
     Language: bits per byte of whole documents, the context carried from beginning to end, over all and by position. Of
     conversations the replies are measured: in a corpus those of every speaker, in a file the assistant's.
 
-    Translation, with --direction or a model of that task: chrF, BLEU, and what is kept of marks, numbers and terms, beside
-    the translation of the nearest block that the model learnt from.
+    Translation, with --direction or a model of that task: chrF, BLEU, and what is kept of marks, numbers and terms,
+    beside the translation of the nearest block that the model learnt from.
     """
     from simmim.cli.translation_evaluation import evaluate_translation, translates
 

@@ -27,7 +27,9 @@ _SHOWN = 5  # faults of a document that are printed; --json has all
 def translate(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Files, folders, quoted patterns ('docs/**/*.md'); - is standard input."),
+        typer.Argument(
+            metavar="FILE...", help="Files, folders, quoted patterns ('docs/**/*.md'); - is standard input."
+        ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="LANGUAGE", help="The language to write, such as fr.")],
     from_: Annotated[
@@ -47,7 +49,8 @@ def translate(
         Path | None, typer.Option(metavar="FILE.csv", help="Terms and their translations, one pair a line.")
     ] = None,
     memory: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE.tmx", help="Translated blocks, taken as they are; again for more.")
+        list[Path] | None,
+        typer.Option(metavar="FILE.tmx", help="Translated blocks, taken as they are; again for more."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print an object for each document: its blocks, scores, repairs and faults.")
@@ -60,7 +63,9 @@ def translate(
         int, typer.Option(min=1, help="Blocks that a model of SimMIM reads together; others read one by one.")
     ] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Blocks, or groups of them, at a time.")] = 16,
-    device: Annotated[str | None, typer.Option(help="Where to compute.", show_default="the accelerator if there is one")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute.", show_default="the accelerator if there is one")
+    ] = None,
 ) -> None:
     """Translate documents: text, Markdown, HTML, Word, EPUB, PO, XLIFF, SRT, WebVTT and manual pages.
 

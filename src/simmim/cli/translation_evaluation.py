@@ -165,9 +165,7 @@ def _systems(
         "nearest block": [nearest(text)[0] for text in sources],
         "source": sources,
     }
-    return {
-        name: measure(sources, texts, references, documents, language=target) for name, texts in written.items()
-    }
+    return {name: measure(sources, texts, references, documents, language=target) for name, texts in written.items()}
 
 
 def _flat(path: Path, direction: str) -> tuple[list[str], list[str]]:

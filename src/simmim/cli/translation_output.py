@@ -34,7 +34,7 @@ def output_paths(names: Sequence[str], inputs: Sequence[str], output: Path | Non
     if not output.is_dir() and output.suffix:
         if len(names) > 1:
             raise ConfigError(f"--output: expected a folder for {len(names):,} documents, got the file {output}")
-        return {name: output for name in names}
+        return dict.fromkeys(names, output)
     folders = [Path(argument) for argument in inputs if Path(argument).is_dir()]
     paths: dict[str, Path] = {}
     taken: dict[Path, str] = {}

@@ -45,7 +45,9 @@ def test_a_recipe_becomes_a_model_that_evaluates_and_translates(recipe, tmp_path
     monkeypatch.chdir(tmp_path)
     folder = train(load_recipe(recipe))
     data = ["--file", str(tmp_path / "validation.jsonl")]
-    result = CliRunner().invoke(app, ["evaluate", str(folder), *data, "--limit", "2", "--beams", "1", "--json", "r.json"])
+    result = CliRunner().invoke(
+        app, ["evaluate", str(folder), *data, "--limit", "2", "--beams", "1", "--json", "r.json"]
+    )
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "r.json").read_text())
     systems = record["directions"][0]["systems"]

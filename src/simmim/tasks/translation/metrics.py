@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,9 @@ def _placeholders(source: str) -> list[Mark]:
     return [Mark("") for _ in set(MARK.findall(source))]
 
 
-def _interval(metric: Any, translations: list[str], references: list[str], documents: Sequence[str], seed: int) -> Interval:
+def _interval(
+    metric: Any, translations: list[str], references: list[str], documents: Sequence[str], seed: int
+) -> Interval:
     """Score a corpus, and resample its documents with the counts that the score is made of."""
     metric.corpus_score(translations, [references])  # sets the signature
     counts = np.asarray(metric._extract_corpus_statistics(translations, [references]), dtype=np.int64)
@@ -154,6 +156,6 @@ def _spans(text: str) -> dict[tuple[str, str], str]:
     marks = list(MARK.finditer(text))
     return {
         (first[1], second[1]): text[first.end() : second.start()].strip()
-        for first, second in zip(marks, marks[1:], strict=False)
+        for first, second in pairwise(marks)
         if text[first.end() : second.start()].strip()
     }

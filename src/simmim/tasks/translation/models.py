@@ -90,7 +90,9 @@ class Translator(ABC):
         )
 
     @torch.inference_mode()
-    def write(self, groups: Sequence[Sequence[str]], *, batch_size: int = 16, token_budget: int = 4096) -> list[Written]:
+    def write(
+        self, groups: Sequence[Sequence[str]], *, batch_size: int = 16, token_budget: int = 4096
+    ) -> list[Written]:
         """Translate groups of blocks.
 
         Args:
@@ -157,7 +159,7 @@ class BlockTranslator(Translator):
 
 
 class SeqTranslator(Translator):
-    """An encoder-decoder of the hub: MarianMT, NLLB, M2M100, T5 and their like, which say the language in their own way."""
+    """An encoder-decoder of the hub: MarianMT, NLLB, M2M100, T5 and their like, each told the language in its own way."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)

@@ -12,8 +12,8 @@ from pathlib import Path
 from simmim.errors import DataError
 from simmim.tasks.translation.formats.characters import declared_encoding, decoded
 from simmim.tasks.translation.formats.html import escape_markup
-from simmim.tasks.translation.markup import attribute, tokens
 from simmim.tasks.translation.marks import Block, Piece, make_block
+from simmim.tasks.translation.markup import attribute, tokens
 from simmim.tasks.translation.matching import matched_marks
 
 __all__ = ["Page", "read_memory", "read_pages"]
@@ -49,9 +49,9 @@ def read_pages(path: Path) -> Iterator[Page]:
 
             - `.jsonl`: a page a line, with `source_language`, `target_language`, and the lists `source` and `target` of
               as many blocks;
-            - `.tmx`, `.xlf`, `.xliff`: one page for each pair of languages; the first language of a TMX unit is its source;
+            - `.tmx`, `.xlf`, `.xliff`: a page for each pair of languages; the first of a TMX unit is its source;
             - `.po`: what is translated and not fuzzy, from English unless `X-Source-Language` says otherwise;
-            - `texts.{en,fr}`: the files `texts.en` and `texts.fr`; a line is a block, and a blank line in both ends a page.
+            - `texts.{en,fr}`: the files `texts.en` and `texts.fr`; a line is a block, a blank line in both ends a page.
 
     Raises:
         DataError: the file cannot be read, or a page is broken.
@@ -63,7 +63,8 @@ def read_pages(path: Path) -> Iterator[Page]:
     readers = {".jsonl": _json_lines, ".tmx": _tmx, ".xlf": _xliff, ".xliff": _xliff, ".po": _po}
     if path.suffix.lower() not in readers:
         raise DataError(
-            f"{path}: expected a file that ends in {', '.join(readers)}, or two texts such as texts.{{en,fr}}; convert it"
+            f"{path}: expected a file that ends in {', '.join(readers)}, or two texts such as texts.{{en,fr}}; "
+            "convert it"
         )
     yield from readers[path.suffix.lower()](path)
 

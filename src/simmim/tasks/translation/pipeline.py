@@ -26,8 +26,8 @@ class TranslationPipeline:
         device: where to compute; None takes the accelerator if there is one.
         to: the language to write, where a call names none.
         from_: that of the texts, where a call names none; None detects it.
-        **settings: `batch_size`, `group_size` (blocks that a model of SimMIM reads together), `num_beams`, and what else
-            `generate` of transformers takes.
+        **settings: `batch_size`, `group_size` (blocks that a model of SimMIM reads together), `num_beams`, and
+            what else `generate` of transformers takes.
 
     Raises:
         CheckpointError, ConfigError: as of `load_translation_model`.

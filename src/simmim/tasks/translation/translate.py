@@ -112,9 +112,7 @@ def _write(jobs: list[_Job], translator: Translator, group_size: int, batch_size
         if job not in short:
             _write_long(job, translator, batch_size)
     groups = [short[start : start + group_size] for start in range(0, len(short), group_size)]
-    fitting = [
-        group for group in groups if len(translator.encode([job.text for job in group])) <= translator.limit
-    ]
+    fitting = [group for group in groups if len(translator.encode([job.text for job in group])) <= translator.limit]
     alone = [[job] for group in groups if group not in fitting for job in group]
     again: list[list[_Job]] = []
     for group, written in _ask(fitting + alone, translator, batch_size):

@@ -9,7 +9,15 @@ from transformers import PreTrainedTokenizerBase
 
 from simmim.errors import ConfigError
 
-__all__ = ["BLOCK_MARK", "MARK_TOKENS", "add_translation_tokens", "decode_blocks", "encode_blocks", "language_tag", "languages_of"]
+__all__ = [
+    "BLOCK_MARK",
+    "MARK_TOKENS",
+    "add_translation_tokens",
+    "decode_blocks",
+    "encode_blocks",
+    "language_tag",
+    "languages_of",
+]
 
 BLOCK_MARK = "<block>"
 """The token between two blocks."""

@@ -17,7 +17,8 @@ TMX = """<?xml version="1.0" encoding="UTF-8"?>
 <tuv xml:lang="ZH"><seg>按回车</seg></tuv></tu>
 <tu><tuv xml:lang="en"><seg>Fish &amp; chips</seg></tuv><tuv xml:lang="fr"><seg>Poisson</seg></tuv></tu>
 </body></tmx>"""
-PO = 'msgid ""\nmsgstr "Language: fr\\nContent-Type: text/plain; charset=UTF-8\\n"\n\nmsgid "%d of %s\\nb"\nmsgstr "%d de %s\\nbé"\n\n'
+PO = 'msgid ""\nmsgstr "Language: fr\\nContent-Type: text/plain; charset=UTF-8\\n"\n\n'
+PO += 'msgid "%d of %s\\nb"\nmsgstr "%d de %s\\nbé"\n\n'
 PO += '#, fuzzy\nmsgid "x y"\nmsgstr "z"\n'
 XLIFF = """<xliff version="1.2"><file source-language="en" target-language="fr"><body>
 <trans-unit id="1"><source>A <g id="1">b</g></source><target>Un <g id="1">b</g></target></trans-unit>
@@ -47,7 +48,12 @@ def test_po(tmp_path):
 
 def test_xliff(tmp_path):
     (page,) = read_pages(written(tmp_path, "a.xliff", XLIFF))
-    assert (page.source_language, page.target_language, page.source, page.target) == ("en", "fr", ["A {1}b"], ["Un {1}b"])
+    assert (page.source_language, page.target_language, page.source, page.target) == (
+        "en",
+        "fr",
+        ["A {1}b"],
+        ["Un {1}b"],
+    )
 
 
 def test_two_texts(tmp_path):
@@ -67,8 +73,16 @@ def test_json_lines(tmp_path):
     ("name", "content", "message"),
     [
         ("a.jsonl", "{", "a.jsonl:1: expected an object with"),
-        ("a.jsonl", '{"source_language": 1, "target_language": "fr", "source": [], "target": []}', "values of other types"),
-        ("a.jsonl", '{"source_language": "en", "target_language": "fr", "source": [], "target": ["a"]}', "as many blocks"),
+        (
+            "a.jsonl",
+            '{"source_language": 1, "target_language": "fr", "source": [], "target": []}',
+            "values of other types",
+        ),
+        (
+            "a.jsonl",
+            '{"source_language": "en", "target_language": "fr", "source": [], "target": ["a"]}',
+            "as many blocks",
+        ),
         ("a.tmx", "<tmx/>", "expected a TMX file with units"),
         ("a.xlf", "<xliff/>", "expected an XLIFF file with translated segments"),
         ("a.po", 'msgid "a b"\nmsgstr ""\n', "expected a PO file with translated messages"),

@@ -32,7 +32,8 @@ def test_blocks_whose_count_is_lost_are_translated_one_by_one():
         def write(self, groups, **options):
             found = super().write(groups, **options)
             return [
-                type(one)([" ".join(one.blocks)], one.complete, one.score) if len(one.blocks) > 1 else one for one in found
+                type(one)([" ".join(one.blocks)], one.complete, one.score) if len(one.blocks) > 1 else one
+                for one in found
             ]
 
     translator = Joining(str.upper)
@@ -173,12 +174,18 @@ def test_a_memory_is_taken_as_it_is():
     translator = Scripted(str.upper)
     memory = {"known": "connu", "{1}a{2}": "no marks", "other": "autre"}
     found = translate_blocks([Block("known"), Block("{1}a{2}", BOLD), Block("new")], translator, memory=memory)
-    assert [(block.text, block.origin) for block in found] == [("connu", "memory"), ("{1}A{2}", "model"), ("NEW", "model")]
+    assert [(block.text, block.origin) for block in found] == [
+        ("connu", "memory"),
+        ("{1}A{2}", "model"),
+        ("NEW", "model"),
+    ]
     assert translator.asked == [["{1}a{2}"], ["new"]]
 
 
 def test_a_part_between_marks_for_which_nothing_is_written_is_reported():
-    found = one(Block("Press {1}Enter{2} now", BOLD), lambda text: "lost" if "{" in text else "x" if text == "now" else "")
+    found = one(
+        Block("Press {1}Enter{2} now", BOLD), lambda text: "lost" if "{" in text else "x" if text == "now" else ""
+    )
     assert found.text == "Press {1}Enter{2} x"
     assert found.faults == ("the model wrote nothing for a part of it",)
 

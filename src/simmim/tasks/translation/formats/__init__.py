@@ -48,7 +48,9 @@ def open_document(name: str, content: bytes, encoding: str | None = None) -> Doc
     """
     kind = format_of(name)
     if kind is None:
-        raise DataError(f"{name}: expected a file that ends in {', '.join(SUFFIXES[:12])} or another of these; convert it")
+        raise DataError(
+            f"{name}: expected a file that ends in {', '.join(SUFFIXES[:12])} or another of these; convert it"
+        )
     if kind in ("DOCX", "EPUB", "PO"):
         return _open_binary(kind, name, content)
     marked = kind in ("HTML", "XHTML", "XLIFF")

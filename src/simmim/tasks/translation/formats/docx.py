@@ -13,8 +13,8 @@ from simmim.errors import DataError
 from simmim.tasks.translation.documents import SpanDocument
 from simmim.tasks.translation.formats.archives import read_members, with_members
 from simmim.tasks.translation.formats.html import escape_markup
-from simmim.tasks.translation.markup import Token, tokens
 from simmim.tasks.translation.marks import Block, Piece, make_block
+from simmim.tasks.translation.markup import Token, tokens
 
 __all__ = ["ArchiveDocument", "open_docx"]
 
@@ -161,7 +161,10 @@ def _between(
 ) -> Iterator[Piece]:
     before, after, base = formats
     between = [token for token in paragraph if start <= token.start < end]
-    plain = all(_local(token) in ("t", "r", "rPr", "proofErr", "lang", "noProof", "rFonts") or _in_format(between, token) for token in between)
+    plain = all(
+        _local(token) in ("t", "r", "rPr", "proofErr", "lang", "noProof", "rFonts") or _in_format(between, token)
+        for token in between
+    )
     if before == after and plain:
         yield Piece(start, end, "")
         return

@@ -18,7 +18,9 @@ from simmim.tasks.translation.marks import Block
 __all__ = ["EpubDocument", "open_epub"]
 
 _PAGE = re.compile(r".*\.(?:xhtml|html|htm)", re.I)
-_CONTENTS = frozenset("ncx head doctitle docauthor navmap navpoint navlabel pagelist pagetarget navlist text meta".split())
+_CONTENTS = frozenset(
+    "ncx head doctitle docauthor navmap navpoint navlabel pagelist pagetarget navlist text meta".split()
+)
 _PACKAGE = frozenset("package metadata manifest spine guide meta title creator date identifier language item".split())
 
 

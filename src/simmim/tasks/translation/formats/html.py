@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simmim.tasks.translation.documents import SpanDocument, splice
-from simmim.tasks.translation.markup import Token, attribute, tokens
 from simmim.tasks.translation.marks import Block, Piece, make_block
+from simmim.tasks.translation.markup import Token, attribute, tokens
 
 __all__ = ["HtmlDocument", "escape_markup", "html_blocks", "open_html"]
 

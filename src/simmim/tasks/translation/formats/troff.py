@@ -31,8 +31,8 @@ _CHARACTERS = {
     **{r"\-": "-", r"\ ": " ", r"\~": "\xa0", r"\e": "\\", r"\&": "", r"\,": "", r"\/": "", r"\|": "", r"\^": ""},
     **{r"\(aq": "'", r"\[aq]": "'", r"\(dq": '"', r"\[dq]": '"', r"\(em": "—", r"\(en": "–", r"\(hy": "-"},
     **{r"\(lq": "“", r"\(rq": "”", r"\(oq": "‘", r"\(cq": "’", r"\(bu": "•", r"\(co": "©", r"\(rs": "\\"},
-    **{r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\'": "´", r"\(Fo": "«", r"\(Fc": "»", r"\.": ".", r"\%": "", r"\:": ""},
-    **{r"\[em]": "—", r"\[en]": "–", r"\[lq]": "“", r"\[rq]": "”", r"\[ha]": "^", r"\[ti]": "~", r"\[rs]": "\\"},
+    **{r"\(ga": "`", r"\(ha": "^", r"\(ti": "~", r"\'": "´", r"\(Fo": "«", r"\(Fc": "»"},
+    **{r"\.": ".", r"\%": "", r"\:": "", r"\[em]": "—", r"\[en]": "–", r"\[lq]": "“", r"\[rq]": "”", r"\[ha]": "^", r"\[ti]": "~", r"\[rs]": "\\"},
     **{r"\*(lq": "“", r"\*(rq": "”"},
 }  # fmt: skip
 _PLAIN = (r"\fP", r"\fR", r"\f[R]", r"\f[]", r"\f1", r"\f[P]")
@@ -40,7 +40,7 @@ _PLAIN = (r"\fP", r"\fR", r"\f[R]", r"\f[]", r"\f1", r"\f[P]")
 
 @dataclass(frozen=True)
 class TroffDocument:
-    """A manual page; what is translated is written in one line, with `\\f` escapes for the macros of fonts."""
+    """A manual page; what is translated is written in one line, with escapes for the macros of fonts."""
 
     source: str
     blocks: Sequence[Block]
@@ -54,8 +54,8 @@ class TroffDocument:
 def escape_troff(text: str) -> str:
     """Write a text as troff has it."""
     text = text.replace("\\", r"\e").replace("\xa0", r"\~")
-    text = re.sub(r"(?<![^\W_])-(?=[\w-])", r"\\-", text)  # of options, not of compound words
-    return text
+    # hyphens of options and dashes between words, not those of compound words
+    return re.sub(r"(?<![^\W_])-(?=[\w-])|(?<= )-(?= )", r"\\-", text)
 
 
 def _as_lines(text: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simmim.tasks.translation.formats.html import escape_markup
-from simmim.tasks.translation.markup import attribute, tokens
 from simmim.tasks.translation.marks import Block, Piece, make_block, restore
+from simmim.tasks.translation.markup import attribute, tokens
 
 __all__ = ["Unit", "XliffDocument", "open_xliff", "read_units", "segment_block"]
 
