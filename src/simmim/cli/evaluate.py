@@ -91,8 +91,15 @@ def evaluate(
         _refuse(command, *refused, "report", "max_new_tokens", why="the model translates")
         with _output(json_file) as stream:
             evaluate_translation(
-                *(model, file, split, direction),
-                **{"limit": limit, "beams": beams, "batch_size": batch_size, "group": group, "stream": stream},
+                model,
+                file,
+                split,
+                direction,
+                limit=limit,
+                beams=beams,
+                batch_size=batch_size,
+                group=group,
+                stream=stream,
             )
         return
     _refuse(command, "group", why="the model does not translate")

@@ -82,7 +82,14 @@ def translate(
         say(f"note: {note}")
     failures = [str(error) for error in found.errors]
     paths = output_paths(found.names, inputs, output, to)
-    settings = {"model": model, "to": to, "from": from_, "beams": beams, "group": group, "encoding": encoding}
+    settings: dict[str, Any] = {
+        "model": model,
+        "to": to,
+        "from": from_,
+        "beams": beams,
+        "group": group,
+        "encoding": encoding,
+    }
     settings |= {"glossary": _content(glossary), "memory": [_content(path) for path in memory or []]}
     is_folder = output is not None and set(paths.values()) != {output}
     if is_folder and output is not None:
@@ -160,7 +167,8 @@ class _Work:
     def translator(self, source: str) -> Any:
         from simmim.tasks.translation.models import translator_for
 
-        return translator_for(*self._loaded, source, self.to, num_beams=self._beams)
+        model, tokenizer = self._loaded
+        return translator_for(model, tokenizer, source, self.to, num_beams=self._beams)
 
 
 def _one(

@@ -149,7 +149,8 @@ def _systems(
     from simmim.tasks.translation.translate import translate_blocks
 
     source, target = direction.split("-")
-    translator = translator_for(*loaded, source, target, num_beams=beams)
+    model, tokenizer = loaded
+    translator = translator_for(model, tokenizer, source, target, num_beams=beams)
     sources, references = [one.source for one in blocks], [one.reference for one in blocks]
     documents = [one.document for one in blocks]
     found = []

@@ -90,8 +90,7 @@ def tokenize_pages(
 
 def _read(page: Page, directions: Sequence[str]) -> Iterator[tuple[str, str, Sequence[str], Sequence[str]]]:
     languages = page.source_language, page.target_language
-    sides = page.source, page.target
     if "-".join(languages) in directions:
-        yield *languages, *sides
+        yield *languages, page.source, page.target
     if "-".join(reversed(languages)) in directions:
-        yield *reversed(languages), *reversed(sides)
+        yield page.target_language, page.source_language, page.target, page.source

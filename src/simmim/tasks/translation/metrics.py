@@ -79,10 +79,10 @@ def measure(
         language: that of the translations; Chinese and Japanese are cut into words by sacrebleu's own tokenisers.
         seed: of the resampling.
     """
-    plain = [[MARK.sub("", text).strip() for text in side] for side in (translations, references)]
+    written, wanted = ([MARK.sub("", text).strip() for text in side] for side in (translations, references))
     tokenizer = {"zh": "zh", "ja": "char", "ko": "char"}.get(language[:2], "13a")
     metrics = {"chrf": CHRF(), "bleu": BLEU(tokenize=tokenizer)}
-    found = {name: _interval(metric, *plain, documents, seed) for name, metric in metrics.items()}
+    found = {name: _interval(metric, written, wanted, documents, seed) for name, metric in metrics.items()}
     signatures = {name: str(metric.get_signature()) for name, metric in metrics.items()}
     with_marks = [place for place, source in enumerate(sources) if MARK.search(source)]
     kept = sum(not mark_faults(_placeholders(sources[place]), translations[place]) for place in with_marks)
@@ -97,7 +97,7 @@ def measure(
         marks=kept / len(with_marks) if with_marks else None,
         numbers=1 - missing / total if total else None,
         terms=term_consistency(sources, translations, documents),
-        length=sum(map(len, plain[0])) / max(1, sum(map(len, plain[1]))),
+        length=sum(map(len, written)) / max(1, sum(map(len, wanted))),
     )
 
 

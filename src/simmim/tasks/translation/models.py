@@ -75,7 +75,7 @@ class Translator(ABC):
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         """Return the blocks in what the model wrote."""
-        return [self.tokenizer.decode(ids, skip_special_tokens=True).strip()]
+        return [str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()]
 
     def generate(self, rows: Sequence[Sequence[int]], **settings: Any) -> Any:
         """Let the model write."""
@@ -112,7 +112,7 @@ class Translator(ABC):
 
     def _taken(self, found: Any, source_length: int) -> list[Written]:
         sequences = found.sequences[:, self._skipped(source_length) :]
-        ends = self.model.generation_config.eos_token_id  # type: ignore[union-attr]
+        ends = self.model.generation_config.eos_token_id
         stops = set(ends) if isinstance(ends, list) else {ends, self.tokenizer.eos_token_id}
         scores = self._scores(found)
         written = []
@@ -128,7 +128,8 @@ class Translator(ABC):
     def _scores(self, found: Any) -> list[float | None]:
         if "sequences_scores" in found and found.sequences_scores is not None:
             return [float(score) for score in found.sequences_scores]
-        moves = self.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
+        compute: Any = self.model.compute_transition_scores
+        moves = compute(found.sequences, found.scores, normalize_logits=True)
         scores: list[float | None] = []
         pad = self.tokenizer.pad_token_id
         for row, ids in zip(moves, found.sequences[:, -moves.shape[1] :], strict=True):
@@ -159,7 +160,7 @@ class BlockTranslator(Translator):
 
 
 class SeqTranslator(Translator):
-    """An encoder-decoder of the hub: MarianMT, NLLB, M2M100, T5 and their like, each told the language in its own way."""
+    """An encoder-decoder of the hub: MarianMT, NLLB, M2M100, T5; each is told the language in its own way."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -221,7 +222,7 @@ class ChatTranslator(Translator):
             f"Translate from {language_name(self.source)} to {language_name(self.target)}. Keep every mark such as "
             "{1} where it belongs. Answer with the translation alone.\n\n" + " ".join(group)
         )
-        found = self.tokenizer.apply_chat_template(
+        found: Any = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": request}], add_generation_prompt=True, return_dict=True
         )
         return list(found["input_ids"])

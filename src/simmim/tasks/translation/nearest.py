@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
@@ -35,7 +35,7 @@ class NearestBlock:
 
         Where no known block shares a word, the block itself is returned, with 0.
         """
-        shared: Counter[int] = Counter()
+        shared: dict[int, float] = defaultdict(float)
         lists = sorted((self._words[word] for word in set(_words(source)) if word in self._words), key=len)
         for places in lists:
             if len(places) <= _COMMON or not shared:
@@ -43,7 +43,7 @@ class NearestBlock:
                 for place in places[: 10 * _COMMON]:
                     shared[place] += weight
         best, nearness = -1, 0.0
-        for place, _ in shared.most_common(_CANDIDATES):
+        for place in sorted(shared, key=shared.__getitem__, reverse=True)[:_CANDIDATES]:
             matcher = SequenceMatcher(None, source, self._sources[place], autojunk=False)
             if matcher.real_quick_ratio() > nearness and matcher.quick_ratio() > nearness:
                 found = matcher.ratio()

@@ -78,7 +78,7 @@ class TranslationPipeline:
             raise DataError("inputs: expected a text or a list of texts")
         blocks = [make_block(text, [Piece(0, len(text), text)], str) for text in texts]
         found = iter(self._translate("inputs", [block for block in blocks if block], to, from_, glossary, memory))
-        results = []
+        results: list[dict[str, Any]] = []
         for text, block in zip(texts, blocks, strict=True):
             if block is None:  # without a word
                 results.append({"translation_text": text, "score": None, "repairs": [], "faults": []})

@@ -83,4 +83,4 @@ def decode_blocks(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> lis
             blocks.append([])
         else:
             blocks[-1].append(token)
-    return [tokenizer.decode(block, skip_special_tokens=True).strip() for block in blocks]
+    return [str(tokenizer.decode(block, skip_special_tokens=True)).strip() for block in blocks]

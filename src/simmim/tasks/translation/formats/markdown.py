@@ -76,9 +76,9 @@ def _blocks(source: str) -> Iterator[Block]:
         if spans is None:
             continue
         cursor = spans[-1][1]
-        block = make_block(source, list(_pieces(source, spans)), escape_markdown)
-        if block is not None:
-            yield block
+        found = make_block(source, list(_pieces(source, spans)), escape_markdown)
+        if found is not None:
+            yield found
 
 
 def _spans(source: str, token: Token, start: int, behind: int) -> list[tuple[int, int]] | None:
