@@ -52,6 +52,7 @@ demo: setup  ## read documents, answer questions about them, summarise a text; y
 	@$(BIN)/simmim summarize $(FILES)
 
 train: $(STAMP)  ## train a model; another recipe: make train RECIPE=configs/mine.yaml
+	$(BIN)/python -m lab.corpora build $(RECIPE)
 	$(BIN)/simmim train $(RECIPE)
 
 bench: $(STAMP)  ## measure speed and memory beside full attention

@@ -19,6 +19,7 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from rich.console import Console
 
+import lab.corpora  # noqa: F401  (registers the corpora)
 from benchmarks.language_cells import LanguageCell, LanguageTraining, run_cell
 from benchmarks.language_models import FORMS, LanguageSize, build_language_model
 from benchmarks.language_report import gather, plot, table

@@ -23,7 +23,7 @@ from benchmarks.quality_models import FORMS
 from simmim.tasks.comparison import figures, length_buckets
 from simmim.tasks.extractive import best_textrank
 from simmim.tasks.rouge import Rouge, estimate, rouge, word_rule
-from simmim.tasks.summarisation import best_lead
+from simmim.tasks.summarization import best_lead
 
 __all__ = ["LONG", "Scored", "gather", "gather_long", "long_table", "plot", "score_corpus", "table"]
 

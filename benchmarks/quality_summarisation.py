@@ -16,6 +16,7 @@ from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
+import lab.corpora  # noqa: F401  (registers the corpora)
 from benchmarks.measure import in_fresh_process, run_facts
 from benchmarks.options import given_options, held_data, refuse_below
 from benchmarks.quality_models import FORMS, Size
@@ -26,7 +27,7 @@ from simmim.atomic import replaced_file, replaced_folder
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
-from simmim.tasks.summarisation import tokenize_examples
+from simmim.tasks.summarization import tokenize_examples
 
 __all__ = ["main", "prepare"]
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lab.fuzz.cases import Case, Kind, Result, run_cases
+from lab.fuzz.cases import Case, Kind, Result, Verdict, run_cases
 from lab.fuzz.good import make_good
 from lab.fuzz.kinds.chats import caches, chats
 from lab.fuzz.kinds.data_files import data_files
@@ -53,31 +54,36 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--number", type=int, help="only the input of this number, to look at a fault again")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="inputs at a time")
     parser.add_argument("--time-limit", type=float, default=10.0, help="seconds after which an input is a hang")
-    parser.add_argument("-o", "--output", type=Path, help="write the counts and the faults into this JSON file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="write the results as JSON lines; those that the file holds are not tried again",
+    )
     options = parser.parse_args(arguments)
     _import_libraries()
     kinds = {name: KINDS[name] for name in options.kind or KINDS}
-    began, results = time.monotonic(), []
+    began, results = time.monotonic(), _read(options.output)
+    done = {result.case for result in results}
     with tempfile.TemporaryDirectory(prefix="simmim-good-") as folder:
         good = Path(folder)
         _make_good(good)
         count = options.inputs if options.number is None else len(kinds)
         console = Console(stderr=True)
         found = run_cases(
-            _cases(list(kinds), options.seed, count, options.number),
+            (case for case in _cases(list(kinds), options.seed, count, options.number) if case not in done),
             kinds,
             good,
             jobs=options.jobs,
             time_limit=options.time_limit,
         )
-        for result in track(found, "trying", total=count, console=console, disable=not console.is_terminal):
+        for result in track(found, "trying", total=count - len(done), console=console, disable=not console.is_terminal):
             results.append(result)
+            _write(options.output, result)
             if result.verdict.fault:
                 case = result.case
                 print(f"{case.kind} {case.number}: {result.verdict.fault}: {result.verdict.detail}", flush=True)
     _show(kinds, results, time.monotonic() - began)
-    if options.output is not None:
-        options.output.write_text(json.dumps(_record(kinds, results, options.seed), indent=2) + "\n", encoding="utf-8")
     return int(any(result.verdict.fault for result in results))
 
 
@@ -94,11 +100,13 @@ def _import_libraries() -> None:
     import torch
     from transformers.utils import logging
 
-    import simmim.cli.main
     import simmim.serve.app
     import simmim.tasks.generation
     import simmim.train.trainer  # noqa: F401
+    from simmim.cli.main import COMMANDS, load
 
+    for command in COMMANDS:
+        load(command)
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
     logging.set_verbosity_error()
@@ -140,16 +148,18 @@ def _show(kinds: dict[str, Kind], results: list[Result], seconds: float) -> None
     print(f"{len(results):,} inputs in {seconds:.0f} s")
 
 
-def _record(kinds: dict[str, Kind], results: list[Result], seed: int) -> dict[str, object]:
-    """Return the counts and faults of a campaign."""
-    faults = [
-        {"kind": result.case.kind, "number": result.case.number, "fault": result.verdict.fault}
-        | {"detail": result.verdict.detail[-4_000:]}
-        for result in results
-        if result.verdict.fault
-    ]
-    counts = {name: _counts([result for result in results if result.case.kind == name]) for name in kinds}
-    return {"seed": seed, "counts": counts, "faults": faults}
+def _read(path: Path | None) -> list[Result]:
+    """Return the results of a campaign that was interrupted."""
+    if path is None or not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Result(Case(**row["case"]), Verdict(**row["verdict"]), row["seconds"]) for row in rows]
+
+
+def _write(path: Path | None, result: Result) -> None:
+    if path is not None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(result)) + "\n")
 
 
 if __name__ == "__main__":

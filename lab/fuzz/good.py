@@ -16,7 +16,7 @@ __all__ = ["GOOD_SUMMARY", "causal_model", "make_good", "pdf", "recipe", "summar
 _WORDS = "editor compiler library server client small fast python network image sound text 文件 段落".split()
 _MODEL = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "segment_length": 8}
 _RECIPE: dict[str, Any] = {
-    "task": "summarisation",
+    "task": "summarization",
     "tokenizer": {"vocab_size": 300},
     "model": {**_MODEL, "num_hidden_layers": 1, "num_decoder_layers": 1, "dropout": 0.1},
     "training": {

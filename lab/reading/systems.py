@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache
 
-from simmim.reading.answering import fitting, instruct, recall
+from simmim.reading.answering import fitting, instruct, recall, tokens_of, with_sink
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Found, fuse
 from simmim.reading.interface import decoder_of
-from simmim.reading.opened import Segment
 from simmim.tasks.reading import Library, open_library
 
 __all__ = ["SYSTEMS", "Asked", "Document"]
@@ -111,9 +110,7 @@ class Document:
 
     def _again(self, question: str, names: Sequence[str] | None) -> Asked:
         found = self._found(question, names)
-        length = self.reader.settings.segment
-        chosen = [Segment(0, 0), *(segment for segment in self._chosen(found) if segment.number)]
-        ids = [token for s in chosen for token in self.ids[s.number * length : (s.number + 1) * length]]
+        ids = tokens_of(self.library.opened, with_sink(self._chosen(found)))
         return Asked(self.write([*ids, *self.after(question)], None), self._numbers(found), len(ids))
 
     def _found(self, question: str, names: Sequence[str] | None) -> list[Found]:

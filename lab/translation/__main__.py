@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lab.corpora.apt_packages import AptPackage, fetched_packages
 from lab.translation.align import aligned, is_translation
 from lab.translation.corpus import Page, in_splits, write_corpus
 from lab.translation.sources import CATALOGUES, SOURCES, Source, catalogue_pairs, page_blocks
-from simmim.data.apt_packages import AptPackage, fetched_packages
 
 logger = logging.getLogger("lab.translation")
 

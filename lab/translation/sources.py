@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simmim.data.apt_packages import AptPackage, read_files
+from lab.corpora.apt_packages import AptPackage, read_files
 from simmim.tasks.translation.formats.html import html_blocks
 from simmim.tasks.translation.formats.troff import open_troff
 from simmim.tasks.translation.marks import Block

@@ -183,9 +183,9 @@ def test_examples_that_are_none(place):
     fails_with(place, message, "evaluate", "model", "--file", "test.jsonl")
 
 
-@pytest.mark.parametrize("option", ["--json", "--report"])
+@pytest.mark.parametrize("option", ["--output", "-o"])
 def test_a_full_disk_under_a_result(place, full_disk, option):
-    arguments = ["evaluate", "model", "--file", "test.jsonl", "--max-new-tokens", "2", "--beams", "1"]
+    arguments = ["evaluate", "model", "--file", "test.jsonl", "--max-new-tokens", "2", "--num-beams", "1"]
     assert CliRunner().invoke(app, arguments).exit_code == 0  # the rows are in the cache now
     before = snapshot(place)
     with full_disk(1000):
@@ -207,7 +207,7 @@ def test_a_full_disk_under_standard_output(place, option):
 
 @pytest.mark.parametrize("out", ["good.txt/out.json", "model"])
 def test_a_result_that_cannot_be_written(place, out):
-    fails_with(place, f"{out}: ", "evaluate", "model", "--file", "test.jsonl", "--json", out)
+    fails_with(place, f"{out}: ", "evaluate", "model", "--file", "test.jsonl", "--output", out)
 
 
 def test_a_run_that_cannot_be_written(place):
@@ -228,7 +228,7 @@ def test_an_evaluation_that_breaks_keeps_the_result_of_the_last(place, monkeypat
 
     monkeypatch.setattr("simmim.cli.generation.summaries", interrupted)
     before = snapshot(place)
-    result = CliRunner().invoke(app, ["evaluate", "model", "--file", "test.jsonl", "--json", "out.json"])
+    result = CliRunner().invoke(app, ["evaluate", "model", "--file", "test.jsonl", "--output", "out.json"])
     assert result.exit_code != 0
     assert snapshot(place) == before
 

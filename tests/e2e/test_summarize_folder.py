@@ -84,7 +84,7 @@ def test_a_broken_run_is_resumed_as_if_nothing_had_happened(tmp_path, tiny_model
     make_folder(tmp_path / "docs", 20)
 
     def run(output):
-        settings = ["--model", str(tiny_model), "--max-new-tokens", "4", "--beams", "1"]
+        settings = ["--model", str(tiny_model), "--max-new-tokens", "4", "--num-beams", "1"]
         return CliRunner().invoke(app, ["summarize", "docs", "--output", output, *settings])
 
     whole = run("whole.jsonl")
@@ -112,7 +112,7 @@ def test_a_broken_run_is_resumed_as_if_nothing_had_happened(tmp_path, tiny_model
 
 
 def command(output):
-    arguments = ["docs", "--output", output, "--max-new-tokens", "6", "--beams", "1"]
+    arguments = ["docs", "--output", output, "--max-new-tokens", "6", "--num-beams", "1"]
     return [sys.executable, "-m", "simmim", "summarize", *arguments, "--model", str(pretrained_path())]
 
 

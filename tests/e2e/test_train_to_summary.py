@@ -26,7 +26,7 @@ def test_a_recipe_becomes_a_model_that_evaluates_and_summarises(tmp_path, make_r
     assert "step 3/6" not in resumed.stderr
 
     model = tmp_path / "run" / "model"
-    evaluated = simmim("evaluate", model, "--beams", "1", "--json", tmp_path / "out.json")
+    evaluated = simmim("evaluate", model, "--num-beams", "1", "--output", tmp_path / "out.json")
     assert "ROUGE-L" in evaluated.stdout
     assert json.loads((tmp_path / "out.json").read_text())["documents"] == 6
 

@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from lab.fuzz.cases import Verdict
 from lab.fuzz.commands import judge, run
@@ -22,8 +23,10 @@ def data_files(rng: Random, good: Path, workdir: Path) -> Verdict:
     content, path = (good / name).read_bytes(), workdir / name
     action = rng.random()
     if action < 0.3 and name.startswith("data.jsonl"):
-        rows = [json.loads(line) for line in (good / "data.jsonl").read_bytes().splitlines()]
-        changed = b"\n".join(to_json(row) for row in mutate_json(rng, rows, 3)) if rng.random() < 0.8 else to_json(rows)
+        rows: Any = [json.loads(line) for line in (good / "data.jsonl").read_bytes().splitlines()]
+        rows = mutate_json(rng, rows, 3)
+        lines = isinstance(rows, list) and rng.random() < 0.8
+        changed = b"\n".join(to_json(row) for row in rows) if lines else to_json(rows)
         content = gzip.compress(changed) if name.endswith(".gz") else changed
     elif action < 0.5 and name.endswith(".gz"):
         content = gzip.compress(damage_bytes(rng, gzip.decompress(content)))

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from lab.corpora.apt import fetch_indexes
+from lab.corpora.apt_packages import fetched_packages, read_files
+from lab.corpora.man_pages import render
+from lab.corpora.npm import fetched_npm_package
+from lab.corpora.state_of_the_union import PACKAGE, VERSION, read_speeches
 from lab.reading.tasks.haystack import Haystack, make_haystacks
 from lab.reading.tasks.packages import Stanza, read_stanzas
-from simmim.data.apt import fetch_indexes
-from simmim.data.apt_packages import fetched_packages, read_files
 from simmim.data.cache import cache_folder, made_once
-from simmim.data.man_pages import render
-from simmim.data.npm import fetched_npm_package
-from simmim.data.state_of_the_union import PACKAGE, VERSION, read_speeches
 from simmim.errors import DataError
 
 __all__ = ["MANUALS", "PROSE", "STANDARDS", "default_cache", "documents", "haystacks", "stanzas"]

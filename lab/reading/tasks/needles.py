@@ -10,7 +10,7 @@ from lab.reading.tasks.cases import Case, Question
 from lab.reading.tasks.haystack import Haystack
 from lab.reading.tasks.needle_words import KEYS, THEMES, TRACKING, Theme
 
-__all__ = ["NEEDLE_TASKS", "make_needles", "needle_cases"]
+__all__ = ["NEEDLE_TASKS", "Maker", "make_needles", "needle_cases"]
 
 _VALUES = 4  # of a key with several, and keys asked for at once
 _HOPS = 4  # of a chain of variables
@@ -35,7 +35,7 @@ class _Fact:
     text: str
 
 
-class _Maker:
+class Maker:
     """Draws keys and values of one case, none of them twice."""
 
     def __init__(self, rng: random.Random, split: str, taken: str) -> None:
@@ -193,10 +193,10 @@ def _common_words(rng: random.Random, length: int, haystack: Haystack) -> tuple[
     return " ".join(items), [Question(question, tuple(common), tuple(places), "other", needs="all")]
 
 
-def _prepare(rng: random.Random, length: int, haystack: Haystack) -> tuple[list[str], _Maker]:
+def _prepare(rng: random.Random, length: int, haystack: Haystack) -> tuple[list[str], Maker]:
     """Take the prose of a case; `_hide` cuts off what the facts take the place of."""
     units = haystack.draw(rng, length)
-    return units, _Maker(rng, haystack.split, "".join(units))
+    return units, Maker(rng, haystack.split, "".join(units))
 
 
 def _hide(

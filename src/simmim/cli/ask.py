@@ -94,23 +94,23 @@ def open_document(
         DataError: the file cannot be read.
     """
     path = Path(document)
-    is_folder = path.is_dir()
-    if is_folder:
-        from simmim.reading.folder import read_manifest
+    manifest = None
+    if path.is_dir():
+        from simmim.reading.manifest import read_manifest
 
-        read_manifest(path)  # before torch is imported
+        manifest = read_manifest(path)  # before torch is imported
     elif document != STANDARD_INPUT and not path.exists():
         raise DataError(f"{document}: expected a document, or the folder that simmim read wrote, there is none")
     from simmim.cli.checkpoints import find_model
     from simmim.tasks.reading import load_reader, open_library, settings_of
 
-    if is_folder:
-        source, settings, encode = settings_of(path)
+    if manifest is not None:
+        source, settings, encode = settings_of(path, manifest)
         find_model(model or source)
         reader = load_reader(
             model or source, settings, device=device, dtype=dtype, encode=encode, calibrating=say_calibrating
         )
-        return open_library(path, reader)
+        return open_library(path, reader, manifest)
     find_model(model)
     reader = load_reader(model, device=device, dtype=dtype, calibrating=say_calibrating)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simmim-", ignore_cleanup_errors=True)))

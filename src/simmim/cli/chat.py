@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simmim.cli.messages import say
+from simmim.cli.options import Device, Dtype, dtype_of
 from simmim.cli.sampling import sampling_settings
 from simmim.errors import ConfigError
 
@@ -22,9 +22,9 @@ __all__ = ["chat"]
 
 def chat(
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Folder or GGUF file of a model that was trained on conversations.",
+            help="Folder, GGUF file or hub name of a model that was trained on conversations.",
             show_default="SmolLM2-135M-Instruct",
         ),
     ] = None,
@@ -44,6 +44,8 @@ def chat(
         float, typer.Option(min=0.01, help="Above 1 tokens that occurred become less likely.")
     ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="The same turns get the same replies.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     user_name: Annotated[str | None, typer.Option(metavar="NAME", help="Your name, for models of plays.")] = None,
     assistant_name: Annotated[str | None, typer.Option(metavar="NAME", help="The name that the model has.")] = None,
 ) -> None:
@@ -57,19 +59,19 @@ def chat(
     if document is not None:
         if system or user_name or assistant_name:
             raise ConfigError("--document: expected it without --system, --user-name and --assistant-name")
-        _chat_about(document, None if model is None else str(model), seed, settings)
+        _chat_about(document, model, device, dtype, seed, settings)
         return
     # torch and transformers take seconds to import: not before the options are known to be right
     import torch
     from transformers import AutoModelForCausalLM
 
     from simmim.cli.chat_session import ChatSession
-    from simmim.cli.checkpoints import find_model, load_model
+    from simmim.cli.checkpoints import load_model, model_folder
     from simmim.tasks.chat import Chat
     from simmim.tasks.checkpoints import fingerprint
 
-    folder = find_model(None if model is None else str(model)) if model is None or model.suffix == ".gguf" else model
-    loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
+    folder = model_folder(model)
+    loaded, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)
     if seed is not None:
         torch.manual_seed(seed)
     names = {"user_name": user_name, "assistant_name": assistant_name}
@@ -96,7 +98,14 @@ def _converse(session: ChatSession, name: str) -> None:
         raise typer.Exit(1)
 
 
-def _chat_about(document: str, model: str | None, seed: int | None, settings: dict[str, Any]) -> None:
+def _chat_about(
+    document: str,
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    seed: int | None,
+    settings: dict[str, Any],
+) -> None:
     """Talk about a document; each reply is followed by the passages that were read for it."""
     import torch
 
@@ -105,7 +114,7 @@ def _chat_about(document: str, model: str | None, seed: int | None, settings: di
     from simmim.tasks.document_chat import DocumentChat
 
     with contextlib.ExitStack() as stack:
-        library = open_document(document, model, None, None, stack, quiet=False)
+        library = open_document(document, model, device, dtype_of(dtype), stack, quiet=False)
         if seed is not None:
             torch.manual_seed(seed)
         chat = DocumentChat(library)

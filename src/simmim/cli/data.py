@@ -1,4 +1,4 @@
-"""The commands `simmim data`: list the corpora, build one, and check a file of one's own."""
+"""The commands `simmim data`: check a file of one's own."""
 
 from __future__ import annotations
 
@@ -8,46 +8,33 @@ from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from simmim.cli.group import Group
 from simmim.errors import ConfigError
 from simmim.terminal import SafeConsole, terminal_safe
 
 if TYPE_CHECKING:
     from simmim.data.columns import Column
 
-__all__ = ["data"]
+__all__ = ["data", "plain_table", "progress", "show"]
 
-data = typer.Typer(help="List and build the corpora, and check data of your own.", no_args_is_help=True)
-
-
-@data.command("list")
-def list_corpora() -> None:
-    """List the corpora that can be named in a recipe."""
-    from simmim.data.cache import cache_folder
-    from simmim.data.corpora import CORPORA
-
-    cache = cache_folder()
-    table = _table("corpus", "what it holds", "in the cache")
-    for name, corpus in CORPORA.items():
-        table.add_row(name, corpus.about, "yes" if (cache / name).exists() else "no")
-    _print(table)
-    typer.echo(terminal_safe(f"cache: {cache}"))
+data = typer.Typer(
+    help="Check data of your own.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    cls=Group,
+)
 
 
-@data.command()
-def build(name: Annotated[str, typer.Argument(help="A corpus that `simmim data list` shows.")]) -> None:
-    """Build a corpus into the cache, unless it is there, and show what its manifest says."""
-    with _progress(f"building {name}"):
-        from simmim.data.corpora import load_manifest
-
-        manifest = load_manifest(name)
-    _show_manifest(manifest)
+@data.callback()
+def _check_data() -> None:
+    """Check data of your own."""
 
 
 @data.command()
@@ -96,7 +83,7 @@ def _of_recipe(path: Path) -> dict[str, dict[str, Column]]:
 
     recipe = load_recipe(path)
     if recipe.data.corpora:
-        raise ConfigError(f"{path}: expected a recipe that names files, got corpora; simmim data build shows those")
+        raise ConfigError(f"{path}: expected a recipe that names files, got corpora, which have a manifest.json")
     task = TASKS.find(recipe.task)(recipe)
     columns = dict(zip(task.column_keys, task.file_columns(), strict=True))
     files = (getattr(recipe.data, split) for split in ("train", "validation", "test"))
@@ -105,7 +92,7 @@ def _of_recipe(path: Path) -> dict[str, dict[str, Column]]:
 
 def _check(file: str, columns: Mapping[str, Column]) -> bool:
     """Show what is in a source, and return whether every row is whole."""
-    with _progress(f"reading {file}"):
+    with progress(f"reading {file}"):
         from simmim.data.examples import check_examples
         from simmim.data.report import RowReport
 
@@ -116,48 +103,25 @@ def _check(file: str, columns: Mapping[str, Column]) -> bool:
                 counts.append(sum(len(found.split()) for found in column.texts(value)))
     typer.echo(terminal_safe(f"{file}: {report.rows:,} whole rows, {report.total_broken:,} broken ones"))
     if report.rows:
-        table = _table("words", "least", "median", "mean", "most")
+        table = plain_table("words", "least", "median", "mean", "most")
         for name, counts in lengths.items():
             figures = (min(counts), statistics.median(counts), statistics.fmean(counts), max(counts))
             table.add_row(name, *(f"{figure:,.0f}" for figure in figures))
-        _print(table)
+        show(table)
     if report.total_broken:
-        table = _table("broken rows", "how many", "the first are at")
+        table = plain_table("broken rows", "how many", "the first are at")
         for reason, count in report.broken.items():
             table.add_row(Text(reason), f"{count:,}", Text(", ".join(report.places[reason])))
-        _print(table)
+        show(table)
         typer.echo(terminal_safe(f"the first: {' '.join(report.first.split())}"))
     return bool(report.rows) and not report.total_broken
 
 
-def _show_manifest(manifest: Mapping[str, Any]) -> None:
-    """Print the figures of a corpus."""
-    headings = {
-        "mean_document_words": "words of a document",
-        "mean_summary_words": "of a summary",
-        "summary_occurs_in_document": "summary in document",
-        "mean_words": "words of a text",
-    }
-    counted = [name for name in manifest["splits"]["train"] if name != "sha256"]
-    table = _table("split", *(headings.get(name, name) for name in counted), "near duplicates")
-    for split, figures in manifest["splits"].items():
-        near = manifest.get("near_duplicates", {}).get(split)
-        table.add_row(split, *(f"{figures[name]:,}" for name in counted), "" if near is None else f"{near:,}")
-    _print(table)
-    table = _table("dropped", "documents")
-    for reason, count in manifest.get("dropped", {}).items():
-        table.add_row(reason, f"{count:,}")
-    _print(table)
-    typer.echo(terminal_safe(f"licence: {manifest.get('licence', 'not recorded')}"))
-    if not manifest.get("redistributable", True):
-        typer.echo("not redistributable: keep this corpus, and weights that have learnt from it, on this machine")
-
-
 @contextmanager
-def _progress(title: str) -> Iterator[None]:
-    """Show what `simmim.data` says it is doing beside a spinner, where somebody may be looking."""
+def progress(title: str, source: str = "simmim.data") -> Iterator[None]:
+    """Show what a logger says it is doing beside a spinner, where somebody may be looking."""
     console = SafeConsole(stderr=True)
-    logger = logging.getLogger("simmim.data")
+    logger = logging.getLogger(source)
     with console.status(Text(title)) as status:
 
         class Show(logging.Handler):
@@ -175,12 +139,14 @@ def _progress(title: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """Return an empty table without a frame."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column, justify="left", overflow="fold", no_wrap=place == 0)
     return table
 
 
-def _print(table: Table) -> None:
+def show(table: Table) -> None:
+    """Print a table."""
     SafeConsole(highlight=False).print(table)

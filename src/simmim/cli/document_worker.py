@@ -21,14 +21,7 @@ __all__ = ["DocumentReader", "serve"]
 _SECONDS, _SECONDS_PER_MIB = 7.0, 30.0  # time limit of a document; a page of a PDF takes some hundredths
 _BYTES, _BYTES_PER_BYTE = 2**31, 16  # memory limit
 
-# without `import simmim`, which imports torch and takes seconds
-_PROGRAM = """
-import sys, types
-package = sys.modules["simmim"] = types.ModuleType("simmim")
-package.__path__ = [sys.argv[1]]
-from simmim.cli.document_worker import serve
-serve()
-"""
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from simmim.cli.document_worker import serve; serve()"
 
 
 class DocumentReader:
@@ -115,7 +108,7 @@ class DocumentReader:
 def _start() -> subprocess.Popen[bytes]:
     """Start the subprocess; -P prevents imports from the current folder."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1])],
+        [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[2])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

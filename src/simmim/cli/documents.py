@@ -10,7 +10,6 @@ from io import BytesIO
 from pathlib import PurePath
 
 from simmim.cli.encodings import decode
-from simmim.cli.mail import mail_text
 from simmim.cli.packed_documents import docx_text, epub_text, odt_text, slide_texts
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError, SimMIMError
@@ -141,6 +140,8 @@ def _read(kind: str, name: str, content: bytes, encoding: str | None) -> Extract
     if kind == "PPTX":
         return _joined(name, kind, "slide", slide_texts(name, content))
     if kind == "an e-mail":
+        from simmim.cli.mail import mail_text  # the package email would cost each start of a command
+
         text, note = mail_text(name, content, encoding)
     elif kind == "HTML":
         text = page_text(name, content, encoding)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
-
-from simmim.terminal import SafeConsole
 
 if TYPE_CHECKING:
     from simmim.cli.evaluation_data import EvaluationData
@@ -51,7 +49,7 @@ def evaluate(
         list[Path] | None, typer.Option(metavar="FOLDER", help="Another saved model to compare with; again for more.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Summaries: documents at a time.")] = 16,
-    beams: Annotated[int, typer.Option(min=1, help="Summaries: width of the beam search; 1 is greedy.")] = 4,
+    num_beams: Annotated[int, typer.Option(min=1, help="Summaries: width of the beam search; 1 is greedy.")] = 4,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Summaries: the longest, in tokens.")] = 64,
     context: Annotated[
         list[int] | None,
@@ -66,12 +64,10 @@ def evaluate(
         ),
     ] = None,
     group: Annotated[int, typer.Option(min=1, help="Translation: blocks that are read together.")] = 1,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write the result here, as JSON.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write a report here: one HTML file, with examples.")
-    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as a JSON object instead.")] = False,
 ) -> None:
     """Measure a model that writes summaries, or one that models language, with 95 % intervals.
 
@@ -88,18 +84,19 @@ def evaluate(
 
     if direction or translates(model):
         refused = ("corpus", "document", "summary", "text", "messages", "without_near_duplicates", "beside", "context")
-        _refuse(command, *refused, "report", "max_new_tokens", why="the model translates")
-        with _output(json_file) as stream:
+        _refuse(command, *refused, "max_new_tokens", why="the model translates")
+        with _output(output) as stream:
             evaluate_translation(
                 model,
                 file,
                 split,
                 direction,
                 limit=limit,
-                beams=beams,
+                num_beams=num_beams,
                 batch_size=batch_size,
                 group=group,
                 stream=stream,
+                as_json=as_json,
             )
         return
     _refuse(command, "group", why="the model does not translate")
@@ -111,21 +108,21 @@ def evaluate(
     if not reads_source(model):
         from simmim.cli.language_evaluation import evaluate_language
 
-        writes = ("beams", "max_new_tokens", "batch_size", "document", "summary")
+        writes = ("num_beams", "max_new_tokens", "batch_size", "document", "summary")
         _refuse(command, *writes, why="the model writes no summaries")
-        with _output(json_file) as stream, _output(report) as page:
+        with _output(output) as stream:
             data = load_evaluation_data(model, corpus, file, split, language=True, columns=columns)
             data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
-            evaluate_language(model, beside or [], data, context or [], stream, page)
+            evaluate_language(model, beside or [], data, context or [], stream, as_json)
         return
     _refuse(command, "context", "text", "messages", why="the model writes summaries, and reads documents in full")
-    decoding: Decoding = {"beams": beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    decoding: Decoding = {"beams": num_beams, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     # what cannot be written is refused before any work is done for it
-    with _output(json_file) as stream, _output(report) as page:
+    with _output(output) as stream:
         data = load_evaluation_data(model, corpus, file, split, columns=columns)
         data = data.narrowed(without_near_duplicates=without_near_duplicates, limit=limit)
         systems = _run(model, beside or [], data, decoding)
-        _finish(systems, data, decoding, stream, page)
+        _finish(systems, data, decoding, stream, as_json)
 
 
 def _finish(
@@ -133,11 +130,11 @@ def _finish(
     data: EvaluationData,
     decoding: Decoding,
     stream: TextIO | None,
-    page: TextIO | None,
+    as_json: bool,
 ) -> None:
     """Compare the systems, and show and write what was found."""
-    from simmim.cli.evaluation_tables import print_tables
-    from simmim.tasks.comparison import Examples, compare
+    from simmim.cli.evaluation_tables import print_tables, show_record
+    from simmim.tasks.comparison import Examples, choose_examples, compare
 
     rows = data.examples
     # documents of a group are alike: the intervals must know
@@ -145,23 +142,18 @@ def _finish(
     tokens = systems["model"].tokens
     assert tokens is not None
     examples = Examples(list(rows["document"]), list(rows["summary"]), tokens, groups)
-    comparison = compare({name: system.texts for name, system in systems.items()}, examples)
+    texts = {name: system.texts for name, system in systems.items()}
+    comparison = compare(texts, examples)
     record = _record(systems, data, decoding, comparison)
-    print_tables(SafeConsole(), record)
-    if stream is not None:
-        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    if page is not None:
-        from simmim.tasks.summarisation_report import choose_examples, render
-
-        texts = {name: system.texts for name, system in systems.items()}
-        page.write(render(record, choose_examples(texts, comparison.scores, examples)))
+    record["examples"] = [asdict(one) for one in choose_examples(texts, comparison.scores, examples)]
+    show_record(record, print_tables, stream, as_json)
 
 
 def _run(model: Path, beside: list[Path], data: EvaluationData, decoding: Decoding) -> dict[str, System]:
     """Let models and baselines summarise the documents; the model comes first."""
     from simmim.cli.systems import name_of, run_baseline, run_model
     from simmim.tasks.extractive import best_textrank
-    from simmim.tasks.summarisation import best_lead
+    from simmim.tasks.summarization import best_lead
 
     documents = list(data.examples["document"])
     systems = {"model": run_model(model, documents, decoding)}
@@ -187,7 +179,7 @@ def _record(
         "grouped": comparison.groups is not None,
         "chosen_on_same": data.origin.get("split", "validation") == "validation",
         "decoding": decoding,
-        "made": made("rouge-score", "sumy"),
+        "made": made("rouge-score", "networkx", "nltk"),
     }
 
 

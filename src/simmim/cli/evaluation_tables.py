@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_tables"]
+from simmim.terminal import SafeConsole
+
+__all__ = ["print_tables", "show_record"]
 
 _METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+
+
+def show_record(
+    record: dict[str, Any], tables: Callable[[Console, dict[str, Any]], None], stream: TextIO | None, as_json: bool
+) -> None:
+    """Print the record of an evaluation, as tables or as a JSON object, and write it.
+
+    Args:
+        record: what was found.
+        tables: prints it for people.
+        stream: gets it as JSON; None for nobody.
+        as_json: print JSON instead of tables.
+    """
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    if as_json:
+        # ASCII, so that nothing in a document steers the terminal
+        print(json.dumps(record, indent=2))
+    else:
+        tables(SafeConsole(), record)
+    if stream is not None:
+        stream.write(text)
 
 
 def print_tables(console: Console, record: dict[str, Any]) -> None:
@@ -20,7 +44,7 @@ def print_tables(console: Console, record: dict[str, Any]) -> None:
 
     Args:
         console: where to.
-        record: what `simmim evaluate --json` writes.
+        record: what `simmim evaluate --output` writes.
     """
     for table in (_scores(record), _by_length(record), _costs(record)):
         console.print(table, "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simmim.cli.inputs import STANDARD_INPUT, read_content
+from simmim.cli.options import Device, Dtype, dtype_of
 from simmim.cli.results import json_line
 from simmim.cli.sampling import sampling_settings
 from simmim.errors import ConfigError, DataError
@@ -25,8 +26,8 @@ def generate(
         str | None, typer.Argument(help="The text to continue.", show_default="--file, or standard input")
     ] = None,
     model: Annotated[
-        Path | None,
-        typer.Option(help="Folder or GGUF file of a language model.", show_default="SmolLM2-135M-Instruct"),
+        str | None,
+        typer.Option(help="Folder, GGUF file or hub name of a causal model.", show_default="SmolLM2-135M-Instruct"),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
@@ -43,19 +44,24 @@ def generate(
     no_repeat_ngram_size: Annotated[
         int, typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.")
     ] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="So many continuations, one after the other.")] = 1,
+    num_return_sequences: Annotated[int, typer.Option(min=1, help="So many continuations, one after the other.")] = 1,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Of the first sample; the next one has the next seed.", show_default="drawn"),
     ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a continuation instead.")] = False,
 ) -> None:
     """Continue a text of any length; all of it is read, in bounded memory.
 
     What is printed is the continuation alone. The same model, prompt, options and seed give the same text.
     """
-    if samples > 1 and temperature == 0:
-        raise ConfigError(f"--samples: expected 1 with --temperature 0, which writes the same each time, got {samples}")
+    if num_return_sequences > 1 and temperature == 0:
+        raise ConfigError(
+            "--num-return-sequences: expected 1 with --temperature 0, which writes the same each time, "
+            f"got {num_return_sequences}"
+        )
     text = _read(prompt, file)
     settings = sampling_settings(temperature, top_k, top_p)
     settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
@@ -63,14 +69,14 @@ def generate(
     # torch and transformers take seconds to import: not before there is something to do
     from transformers import AutoModelForCausalLM
 
-    from simmim.cli.checkpoints import find_model, load_model
+    from simmim.cli.checkpoints import load_model, model_folder
     from simmim.tasks.checkpoints import fingerprint
     from simmim.tasks.continuation import continuations
 
-    folder = find_model(None if model is None else str(model)) if model is None or model.suffix == ".gguf" else model
-    loaded, tokenizer = load_model(folder, auto_class=AutoModelForCausalLM)
+    folder = model_folder(model)
+    loaded, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)
     found = continuations(
-        loaded, tokenizer, text, samples=samples, seed=seed, write=None if as_json else _show, **settings
+        loaded, tokenizer, text, samples=num_return_sequences, seed=seed, write=None if as_json else _show, **settings
     )
     for number, continuation in enumerate(found, 1):
         if as_json:
@@ -78,7 +84,7 @@ def generate(
             typer.echo(json_line(_record(text, continuation) | about), nl=False)
             continue
         typer.echo("")
-        if number < samples:
+        if number < num_return_sequences:
             typer.echo("-" * 3)
 
 

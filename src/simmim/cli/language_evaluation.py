@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.text import Text
 
-from simmim.cli.evaluation_tables import figure_table, near_duplicate_notes
+from simmim.cli.evaluation_tables import figure_table, near_duplicate_notes, show_record
 from simmim.cli.made import made
 from simmim.cli.systems import measured, name_of
 from simmim.terminal import SafeConsole
@@ -35,7 +34,7 @@ def evaluate_language(
     data: EvaluationData,
     contexts: Sequence[int],
     stream: TextIO | None,
-    page: TextIO | None,
+    as_json: bool,
 ) -> None:
     """Measure a model and others on the same documents, and show and write what was found.
 
@@ -45,7 +44,7 @@ def evaluate_language(
         data: the documents.
         contexts: measure the model also with its context forgotten every so many tokens.
         stream: gets the record as JSON; None for nobody.
-        page: gets the report as HTML; None for nobody.
+        as_json: print JSON instead of tables.
 
     Raises:
         CheckpointError, ConfigError, DataError: a model or the documents cannot be used.
@@ -77,13 +76,7 @@ def evaluate_language(
         "grouped": groups is not None,
         "made": made(),
     }
-    print_language_tables(SafeConsole(), record)
-    if stream is not None:
-        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    if page is not None:
-        from simmim.tasks.language_report import render_language_report
-
-        page.write(render_language_report(record))
+    show_record(record, print_language_tables, stream, as_json)
 
 
 @dataclass(frozen=True)
@@ -156,7 +149,7 @@ def print_language_tables(console: Console, record: dict[str, Any]) -> None:
 
     Args:
         console: where to.
-        record: what `simmim evaluate --json` writes of a language model.
+        record: what `simmim evaluate --output` writes of a language model.
     """
     data = record["data"]
     name = data.get("file") or f"{data['corpus']}, {data['split']} split"

@@ -16,14 +16,15 @@ from simmim import __version__
 __all__ = ["made"]
 
 
-def made(*packages: str) -> dict[str, Any]:
+def made(*packages: str, program: tuple[str, ...] = ("simmim",)) -> dict[str, Any]:
     """Return command, date, versions and machine.
 
     Args:
         packages: whose versions count beside those of torch, transformers and tokenizers.
+        program: the command, without its arguments.
     """
     return {
-        "command": shlex.join(["simmim", *sys.argv[1:]]),
+        "command": shlex.join([*program, *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {
             "simmim": __version__,

@@ -1,73 +1,73 @@
-"""The command `simmim`: gathers the commands and turns the library's errors into one line and an exit code."""
+"""The command `simmim`: finds the commands and turns the library's errors into one line and an exit code."""
 
 from __future__ import annotations
 
-import os
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer._click import Command
+from typer.core import TyperCommand
+from typer.main import get_command
 
 from simmim import __version__
-from simmim.cli.ask import ask
-from simmim.cli.chat import chat
-from simmim.cli.data import data
-from simmim.cli.evaluate import evaluate
-from simmim.cli.generate import generate
-from simmim.cli.messages import complain
-from simmim.cli.probe import probe
-from simmim.cli.read import read
-from simmim.cli.serve import serve
-from simmim.cli.summarize import summarize
-from simmim.cli.train import train
-from simmim.cli.translate import translate
-from simmim.errors import SimMIMError, is_full
+from simmim.cli.group import Group, current_name, errors_in_one_line
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app"]
+
+COMMANDS = {
+    "read": "Read documents of any length once; ask about them with simmim ask.",
+    "ask": "Answer questions about documents of any length, and show the passages that were read for each answer.",
+    "train": "Train a model and save it under the recipe's output_dir.",
+    "evaluate": "Measure a model that writes summaries, or one that models language, with 95 % intervals.",
+    "summarize": "Summarise documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.",
+    "translate": "Translate documents: text, Markdown, HTML, Word, EPUB, PO, XLIFF, SRT, WebVTT and manual pages.",
+    "generate": "Continue a text of any length; all of it is read, in bounded memory.",
+    "chat": "Talk with a model; /help lists what can be typed.",
+    "serve": "Serve a model to OpenAI clients at http://127.0.0.1:8000/v1.",
+    "data": "Check data of your own.",
+}
+"""Each command, which is the name of its module and of what that module defines, and its help in one sentence."""
 
 
-class _Commands(TyperGroup):
-    """Commands whose expected errors are shown as one line on standard error, with exit code 1."""
+class _Commands(Group):
+    """Commands, imported when they run; their expected errors are one line on standard error, with exit code 1."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own Context is what comes
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+
+    def resolve_command(
+        self,
+        ctx: typer.Context,  # type: ignore[override]
+        args: list[str],
+    ) -> tuple[str | None, Command | None, list[str]]:
+        """Return the command that is to run, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in COMMANDS else command, rest
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command."""
-        try:
+        with errors_in_one_line():
             return super().invoke(ctx)
-        except SimMIMError as error:
-            complain(error)
-        except ModuleNotFoundError as error:
-            extras = dict.fromkeys(("bm25s", "gguf"), "read")
-            extras |= dict.fromkeys(("markdown_it", "polib", "py3langid", "sacrebleu", "sentencepiece"), "translate")
-            extra = extras.get(error.name or "", "train")
-            complain(f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"')
-        except OSError as error:
-            if error.filename is not None:
-                complain(f"{error.filename}: {error.strerror}")
-            elif is_full(error):  # where standard output goes: files name themselves
-                complain(f"cannot write: {os.strerror(error.errno or 0)}; make room and run the command again")
-            else:
-                raise
-        raise typer.Exit(1)
+
+
+def load(name: str) -> Command:
+    """Import a command."""
+    defined = getattr(import_module(f"simmim.cli.{name}"), name)
+    if not isinstance(defined, typer.Typer):
+        function, defined = defined, typer.Typer(add_completion=False, rich_markup_mode=None)
+        defined.command(name, context_settings={"token_normalize_func": current_name})(function)
+    return get_command(defined)
 
 
 app = typer.Typer(
     cls=_Commands,
     help="Transformers for long text: train, evaluate and use SimMIM models.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # rich would cost more than all the rest of a start
     pretty_exceptions_enable=False,
 )
-app.command()(read)
-app.command()(ask)
-app.command()(train)
-app.command()(evaluate)
-app.command()(summarize)
-app.command()(translate)
-app.command()(generate)
-app.command()(chat)
-app.command()(serve)
-app.command()(probe)
-app.add_typer(data, name="data")
 
 
 def _show_version(wanted: bool) -> None:

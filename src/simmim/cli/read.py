@@ -98,6 +98,8 @@ def read_into(
             _read_one(folder, reader, document, as_json, quiet)
         except DataError as error:
             failures.append(f"{document.name}: {error}")
+    if (folder / "manifest.json").exists():
+        reader.index_words(folder)
     return failures
 
 
@@ -114,7 +116,7 @@ def _read_one(folder: Path, reader: Reader, document: Document, as_json: bool, q
             progress.update(bar, completed=done, total=total, speed=f"{speed:,.0f} tokens/s" if speed else "")
 
         pages = document.extracted.pages
-        number = reader.read(folder, document.extracted.text, document.name, pages, advance)
+        number = reader.read(folder, document.extracted.text, document.name, pages, advance, words=False)
     seconds = time.perf_counter() - began
     about = reader.open_manifest(folder).documents[number]
     segments = -(-about.tokens // reader.settings.segment)

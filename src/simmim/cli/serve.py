@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simmim.cli.options import Device, Dtype
 from simmim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,13 +44,8 @@ def serve(
     request_timeout: Annotated[
         float, typer.Option(min=1, max=86_400, help="Seconds that a request may take, waiting included.")
     ] = 600,
-    device: Annotated[
-        str | None, typer.Option(help="Where to compute, such as cpu or cuda.", show_default="an accelerator, or cpu")
-    ] = None,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"] | None,
-        typer.Option(help="Numbers to compute with.", show_default="float32 on a CPU, else as saved"),
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Serve a model to OpenAI clients at http://127.0.0.1:8000/v1.
 

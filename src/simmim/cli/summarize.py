@@ -18,6 +18,7 @@ from simmim.cli.encodings import check_encoding
 from simmim.cli.inputs import find_documents
 from simmim.cli.memory import peak_memory
 from simmim.cli.messages import complain, say
+from simmim.cli.options import Device, Dtype, dtype_of
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import SafeConsole
 
@@ -39,7 +40,12 @@ def summarize(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write here: FILE.jsonl, or a folder for texts. Run again to go on.", show_default="print"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write here: FILE.jsonl, or a folder for texts. Run again to go on.",
+            show_default="print",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin --output again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line instead.")] = False,
@@ -48,7 +54,9 @@ def summarize(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest summary, in tokens.")] = 64,
     min_new_tokens: Annotated[int, typer.Option(min=0, help="Shortest summary, in tokens.")] = 0,
-    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
+    device: Device = None,
+    dtype: Dtype = None,
+    num_beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
     length_penalty: Annotated[
         float, typer.Option(help="Above 1 the search prefers longer summaries, below shorter ones.")
     ] = 1.0,
@@ -62,7 +70,7 @@ def summarize(
     A document that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
     settings = {
-        **{"do_sample": False, "num_beams": beams, "max_new_tokens": max_new_tokens},
+        **{"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens},
         **{"min_new_tokens": min_new_tokens, "length_penalty": length_penalty},
     }
     if no_repeat_ngram_size is not None:
@@ -73,7 +81,7 @@ def summarize(
         say(f"note: {note}")
     failures = [str(error) for error in found.errors]
     if found.names:
-        failures += _run(found.names, model, output, overwrite, as_json, encoding, settings)
+        failures += _run(found.names, model, output, overwrite, as_json, encoding, settings, device, dtype)
     for failure in failures:
         complain(failure)
     if failures:
@@ -90,7 +98,7 @@ def _check(settings: dict[str, Any], encoding: str | None, output: Path | None, 
         raise ConfigError(f"--min-new-tokens: expected at most --max-new-tokens ({longest}), got {shortest}")
     if settings["length_penalty"] != 1 and settings["num_beams"] == 1:
         raise ConfigError(
-            "--length-penalty: expected --beams 2 or more with it; a greedy search has no choice of length"
+            "--length-penalty: expected --num-beams 2 or more with it; a greedy search has no choice of length"
         )
     if encoding is not None:
         check_encoding(encoding)
@@ -116,6 +124,8 @@ def _run(
     as_json: bool,
     encoding: str | None,
     settings: dict[str, Any],
+    device: str | None,
+    dtype: str | None,
 ) -> list[str]:
     """Summarise documents; return what went wrong."""
     # torch and transformers take seconds to import: not before there is something to do
@@ -127,7 +137,7 @@ def _run(
     def load() -> Any:
         from simmim.cli.checkpoints import load_model
 
-        return load_model(folder)
+        return load_model(folder, device=device, dtype=dtype_of(dtype))
 
     with _open(names, folder, output, overwrite, encoding, settings) or nullcontext() as results:
         is_done = results.holds if results is not None else lambda *_: False

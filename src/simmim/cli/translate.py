@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from simmim.cli.inputs import STANDARD_INPUT, find_documents, read_content
 from simmim.cli.messages import complain, say
+from simmim.cli.options import Device, Dtype, dtype_of
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import SafeConsole, terminal_safe
 
@@ -58,14 +59,13 @@ def translate(
     encoding: Annotated[
         str | None, typer.Option(metavar="NAME", help="Encoding of texts.", show_default="UTF-8, or declared")
     ] = None,
-    beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
+    num_beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
     group: Annotated[
         int, typer.Option(min=1, help="Blocks that a model of SimMIM reads together; others read one by one.")
     ] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Blocks, or groups of them, at a time.")] = 16,
-    device: Annotated[
-        str | None, typer.Option(help="Where to compute.", show_default="the accelerator if there is one")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Translate documents: text, Markdown, HTML, Word, EPUB, PO, XLIFF, SRT, WebVTT and manual pages.
 
@@ -86,7 +86,7 @@ def translate(
         "model": model,
         "to": to,
         "from": from_,
-        "beams": beams,
+        "num_beams": num_beams,
         "group": group,
         "encoding": encoding,
     }
@@ -95,7 +95,7 @@ def translate(
     if is_folder and output is not None:
         output.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(output if is_folder else None, settings, overwrite)
-    work = _Work(model, to, from_, glossary, memory or [], encoding, device, beams, group, batch_size)
+    work = _Work(model, to, from_, glossary, memory or [], encoding, device, dtype, num_beams, group, batch_size)
     done = 0
     with _progress(as_json) as progress:
         bar = progress.add_task("translating", total=None)
@@ -135,12 +135,13 @@ class _Work:
         memory: list[Path],
         encoding: str | None,
         device: str | None,
-        beams: int,
+        dtype: str | None,
+        num_beams: int,
         group: int,
         batch_size: int,
     ) -> None:
         self.to, self.from_, self.encoding = to, from_, encoding
-        self._model, self._device, self._beams = model, device, beams
+        self._model, self._device, self._dtype, self._beams = model, device, dtype, num_beams
         self._glossary, self._memory = glossary, memory
         self.options = {"group_size": group, "batch_size": batch_size}
 
@@ -149,7 +150,7 @@ class _Work:
         # torch and transformers take seconds to import: not before there is something to do
         from simmim.tasks.translation.loading import load_translation_model
 
-        return load_translation_model(self._model, self._device)
+        return load_translation_model(self._model, self._device, dtype_of(self._dtype))
 
     @functools.cached_property
     def glossary(self) -> Any:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -53,10 +54,11 @@ def evaluate_translation(
     directions: Sequence[str] | None,
     *,
     limit: int | None,
-    beams: int,
+    num_beams: int,
     batch_size: int,
     group: int,
     stream: TextIO | None,
+    as_json: bool,
 ) -> None:
     """Translate the blocks of pages and measure the translations.
 
@@ -66,10 +68,11 @@ def evaluate_translation(
         split: `validation` or `test`.
         directions: such as `en-fr`; None takes those of the recipe, or else those of the file.
         limit: so many documents of each direction, drawn at random (seed 0).
-        beams: width of the beam search.
+        num_beams: width of the beam search.
         batch_size: blocks, or groups of them, at a time.
         group: blocks that a model of SimMIM reads together.
-        stream: where the record goes, as JSON.
+        stream: where the record goes, as JSON; None writes none.
+        as_json: print the record, and no tables.
     """
     from simmim.cli.made import made
     from simmim.tasks.translation.loading import load_translation_model
@@ -87,13 +90,17 @@ def evaluate_translation(
         blocks = list(_blocks(path, direction, limit))
         if not blocks:
             raise DataError(f"{path}: expected pages in the direction {direction}, found none")
-        systems = _systems(loaded, direction, blocks, known, beams, batch_size, group)
+        systems = _systems(loaded, direction, blocks, known, num_beams, batch_size, group)
         records.append({"direction": direction, "systems": {name: one.to_dict() for name, one in systems.items()}})
-        _print(direction, systems)
+        if not as_json:
+            _print(direction, systems)
+    settings = {"num_beams": num_beams, "group": group, "limit": limit}
+    record: dict[str, Any] = {"model": str(model), "file": str(path), "decoding": settings, "directions": records}
+    record["made"] = made("sacrebleu")
+    if as_json:
+        typer.echo(json.dumps(record, indent=2))  # ASCII, so that nothing in a document steers the terminal
     if stream is not None:
-        settings = {"beams": beams, "group": group, "limit": limit}
-        record = {"model": str(model), "file": str(path), "decoding": settings, "directions": records}
-        stream.write(json.dumps(record | {"made": made("sacrebleu")}, indent=2, ensure_ascii=False) + "\n")
+        stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def _recipe_data(model: Path) -> Any:

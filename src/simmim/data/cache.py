@@ -5,14 +5,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from simmim.errors import is_full
 
 __all__ = ["cache_folder", "made_once"]
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Return the cache: the folder given, else `$SIMMIM_CACHE`, else `~/.cache/simmim`."""
-    return Path(cache_dir or os.environ.get("SIMMIM_CACHE") or Path.home() / ".cache" / "simmim")
+    """Return the cache: the folder given, else `$SIMMIM_CACHE`, else `simmim` in the user's folder for caches.
+
+    That one is `$XDG_CACHE_HOME` or `~/.cache` on Linux, and what the system has for it elsewhere.
+    """
+    return Path(cache_dir or os.environ.get("SIMMIM_CACHE") or user_cache_path("simmim", appauthor=False))
 
 
 def made_once(folder: Path, make: Callable[[Path], None]) -> Path:

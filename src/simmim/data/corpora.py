@@ -1,7 +1,10 @@
-"""Load documents, with summaries or without, or conversations by the name of a corpus, built once into the cache."""
+"""Load documents, with summaries or without, or conversations by the name of a corpus, from the cache.
+
+A corpus gets there when a builder that is registered makes it, once, or when a tool such as `python -m lab.corpora` has
+built it before.
+"""
 
 import hashlib
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,10 +73,10 @@ def register_corpus(name: str, builder: CorpusBuilder, about: str = "", *, redis
 
 
 def load_corpus(name: str, cache_dir: str | os.PathLike[str] | None = None) -> datasets.DatasetDict:
-    """Load a named corpus; the first call builds it into the cache.
+    """Load a named corpus; the first call builds a registered one into the cache.
 
     Args:
-        name: A registered corpus, such as `debian-descriptions`.
+        name: A corpus that is registered or built, such as `debian-descriptions`.
         cache_dir: The folder that holds one folder a corpus; `$SIMMIM_CACHE` or `~/.cache/simmim` where not given.
 
     Returns:
@@ -111,8 +114,16 @@ def load_manifest(name: str, cache_dir: str | os.PathLike[str] | None = None) ->
 
 def _built(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
     """Return the folder of a corpus, which is built where it does not exist."""
+    cache = cache_folder(cache_dir)
     if name not in CORPORA:
-        raise DataError(f"name: expected one of the known corpora {sorted(CORPORA)}, got {name!r}.")
+        built = sorted(manifest.parent.name for manifest in cache.glob("*/manifest.json"))
+        if name in built:
+            return cache / name
+        known = ", ".join(sorted({*CORPORA, *built})) or "there is none"
+        raise DataError(
+            f"name: expected a corpus that is registered or built ({known}), "
+            f"got {name!r}; the source repository of SimMIM builds its own: python -m lab.corpora build {name}"
+        )
 
     def make(draft: Path) -> None:
         splits, origin = CORPORA[name].build()
@@ -127,7 +138,7 @@ def _built(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
         }
         _write_json(draft / "manifest.json", manifest)
 
-    return made_once(cache_folder(cache_dir) / name, make)
+    return made_once(cache / name, make)
 
 
 def _near_duplicates(folder: Path) -> dict[str, list[int]]:
@@ -185,38 +196,3 @@ def _write_split(path: Path, rows: Sequence[Any]) -> dict[str, object]:
     path.write_bytes(content)
     kind = type(rows[0]) if rows else Pair
     return {**kind.describe(rows), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _builder(corpus: str, module: str) -> CorpusBuilder:
-    """Return the builder in a module of ours, whose libraries are needed only where a corpus is built."""
-
-    def build() -> tuple[Mapping[str, Sequence[Row]], Mapping[str, object]]:
-        try:
-            found = importlib.import_module(f"simmim.data.{module}")
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            package = "python-debian" if missing == "debian" else missing
-            raise DataError(
-                f"corpus {corpus}: expected the package {package}, which is missing ({error}). "
-                f"Install it: pip install {package}."
-            ) from error
-        return found.build()
-
-    return build
-
-
-for _name, _module, _about in (
-    ("debian-descriptions", "debian_descriptions", "the description of a Debian package -> its synopsis"),
-    ("man-pages", "man_pages", "a manual page -> the description in its NAME section"),
-    ("python-docstrings", "python_docstrings", "a Python module -> its docstring"),
-    ("rfc-abstracts", "rfc_abstracts", "an RFC -> its abstract"),
-    ("shakespeare-plays", "shakespeare_plays", "conversations: scenes of Shakespeare's plays"),
-    (
-        "friends-transcripts",
-        "friends_transcripts",
-        "conversations: episodes of a television series; not to be passed on",
-    ),
-    ("state-of-the-union", "state_of_the_union", "texts: speeches of presidents of the United States"),
-    ("debian-documentation", "debian_documentation", "texts: documentation of Linux, Python, Git and Perl"),
-):
-    register_corpus(_name, _builder(_name, _module), _about, redistributable=_name != "friends-transcripts")

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import StoppingCriteriaList
@@ -18,14 +17,13 @@ from transformers.generation.streamers import BaseStreamer
 
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
-from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Finder, Found, with_neighbours
 from simmim.reading.interface import decoder_of
 from simmim.reading.opened import OpenFolder, Segment
 from simmim.reading.reader import Reader
 from simmim.reading.rotation import Rotation, layer_type_of, uses_rotation
 
-__all__ = ["Answer", "Passage", "answer", "recall"]
+__all__ = ["Answer", "Passage", "answer", "recall", "rotated_cache", "tokens_of", "with_sink"]
 
 
 @dataclass(frozen=True)
@@ -176,14 +174,18 @@ class _Loop:
 
     def __init__(self, prompt: int, length: int = 12) -> None:
         self._prompt, self._length = prompt, length
+        self._next = prompt
+        self._seen: set[tuple[int, ...]] = set()
         self.end: int | None = None
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        answer = input_ids[0, self._prompt :].tolist()
-        last = answer[-self._length :]
-        starts = range(len(answer) - 2 * self._length + 1)
-        if any(answer[start : start + self._length] == last for start in starts):
-            self.end = len(answer) - self._length
+        length, total = self._length, input_ids.shape[1]
+        new = input_ids[0, self._next :].tolist()
+        for start in range(total - 2 * length + 1 - self._next):  # what ends before the last `length` tokens begin
+            self._seen.add(tuple(new[start : start + length]))
+            self._next += 1
+        if tuple(new[-length:]) in self._seen:
+            self.end = total - self._prompt - length
         return torch.full((len(input_ids),), self.end is not None, dtype=torch.bool, device=input_ids.device)
 
 
@@ -198,22 +200,26 @@ def fitting(found: Sequence[Found], opened: OpenFolder, most: int) -> list[Segme
     return chosen or [found[0].segment]
 
 
+def with_sink(chosen: Sequence[Segment]) -> list[Segment]:
+    """Put the first segment of the first chosen segment's document before all others: it begins with the prompt."""
+    sink = Segment(chosen[0].document, 0)
+    return [sink, *(segment for segment in chosen if segment != sink)]
+
+
+def tokens_of(opened: OpenFolder, segments: Sequence[Segment]) -> list[int]:
+    """Return the tokens of segments, side by side."""
+    return [token for each in segments for token in opened.documents[each.document].ids(each.number).tolist()]
+
+
 def recall(reader: Reader, opened: OpenFolder, chosen: Sequence[Segment]) -> tuple[DynamicCache, list[int]]:
     """Return a cache of the sink and of segments, side by side at positions 0, 1, 2, ..., and their tokens.
 
-    The sink is the first segment of the first chosen segment's document: it begins with the prompt. A folder without
-    keys and values has the tokens read again.
+    A folder without keys and values has the tokens read again.
 
     Cost: one read of each segment's record and its rotation.
     """
-    length, sink = reader.settings.segment, Segment(chosen[0].document, 0)
-    order = [sink, *(segment for segment in chosen if segment != sink)]
-    ids: list[int] = []
-    for segment in order:
-        tokens = opened.documents[segment.document].tokens.ids
-        begin = segment.number * length
-        ids += tokens[begin : begin + length].tolist()
-    decoder = decoder_of(reader.model)
+    order, decoder = with_sink(chosen), decoder_of(reader.model)
+    ids = tokens_of(opened, order)
     if reader.settings.keep == "text":
         cache = DynamicCache(config=decoder.config)
         decoder(input_ids=torch.tensor([ids], device=reader.model.device), past_key_values=cache)
@@ -221,9 +227,7 @@ def recall(reader: Reader, opened: OpenFolder, chosen: Sequence[Segment]) -> tup
     parts = []
     for segment in order:
         document = opened.documents[segment.document]
-        count = min(length, document.about.tokens - segment.number * length)
-        content = np.asarray(document.keys(reader.record)[segment.number])
-        values = reader.record.decode(content, reader.model.dtype)[..., :count, :]
+        values = document.kept(reader.record, segment.number, reader.model.dtype)
         document.check("keys", values.float().numpy())
         parts.append(values)
     return rotated_cache(decoder, torch.cat(parts, -2).to(reader.model.device)), ids
@@ -239,14 +243,6 @@ def rotated_cache(decoder: Any, both: Tensor) -> DynamicCache:
             keys = rotation.rotate(keys, rotation.tables(positions, keys, layer_type_of(layer.self_attn)))
         cache.update(keys, values, number)
     return cache
-
-
-def recall_from(cache: ReadingCache, decoder: Any, segments: Sequence[int], length: int) -> DynamicCache:
-    """Return an ordinary cache of some segments of what a `ReadingCache` has read, in the given order."""
-    rows = [torch.arange(s * length, min((s + 1) * length, cache.get_seq_length())) for s in segments]
-    index = torch.cat(rows)
-    both = torch.stack([torch.stack([layer.keys[0][:, index], layer.values[0][:, index]]) for layer in cache.layers])
-    return rotated_cache(decoder, both)
 
 
 def passages_of(chosen: Sequence[Segment], found: Sequence[Found], opened: OpenFolder) -> tuple[Passage, ...]:

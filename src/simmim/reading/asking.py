@@ -64,7 +64,7 @@ def segment_scores(
 
     Args:
         queries: of the heads, without rotation.
-        keys: of the index, `[N, key heads, D]`, without rotation.
+        keys: of the index, `[N, key heads]` of the type of `Rows(D)`, without rotation.
         key_heads: which of the index' heads each query head reads.
         segment: L, tokens of a segment.
         block: tokens that are scored at once.
@@ -75,10 +75,11 @@ def segment_scores(
     found = []
     block -= block % segment
     for begin in range(0, len(keys), block):
-        part = torch.from_numpy(np.array(keys[begin : begin + block], dtype=np.float32)).to(queries.device)
-        picked = part[:, list(key_heads)].transpose(0, 1)  # [heads, n, D]
-        scores = queries @ picked.transpose(1, 2) * scale
-        found.append(best_of_segments(scores, segment))
+        part = keys[begin : begin + block]
+        numbers = torch.from_numpy(np.ascontiguousarray(part["numbers"])).to(queries.device)
+        steps = torch.from_numpy(part["scale"].astype(np.float32)).to(queries.device).T * scale
+        scores = [row @ numbers[:, head].float().T * steps[head] for row, head in zip(queries, key_heads, strict=True)]
+        found.append(best_of_segments(torch.stack(scores), segment))
     return torch.cat(found, -1)
 
 

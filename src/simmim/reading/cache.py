@@ -16,7 +16,11 @@ from simmim.reading.layer import ReadingLayer
 from simmim.reading.local_attention import Plan, Window, attend, plan_blocks, tables_of
 from simmim.reading.rotation import Rotation, Tables, layer_type_of, uses_rotation
 
-__all__ = ["ReadingCache", "ReadingLayer"]
+__all__ = ["EnoughRead", "ReadingCache", "ReadingLayer"]
+
+
+class EnoughRead(Exception):
+    """Ends the forward pass of a model at the last layer whose keys are wanted."""
 
 
 class ReadingCache(Cache, UnrotatedCache):
@@ -53,6 +57,8 @@ class ReadingCache(Cache, UnrotatedCache):
         ]
         super().__init__(layers=layers)
         self._truth = decoder.config.model_type != "phi3"
+        self.last: int | None = None
+        """The last layer whose keys are wanted; the forward pass ends there with `EnoughRead`. None for all layers."""
         self.first: Int[Tensor, "B"] | None = None
         self.valid: Bool[Tensor, "B N"] | None = None
         self.queries: dict[int, Float[Tensor, "B H C D"]] | None = None
@@ -107,12 +113,15 @@ class ReadingCache(Cache, UnrotatedCache):
 
         Raises:
             ConfigError: they come from a model that this cache was not made for, which has rotated the keys.
+            EnoughRead: this was the last layer that is wanted.
         """
         if self.layers[layer_idx].get_seq_length() + key_states.shape[2] != self._end:
             raise ConfigError(
                 "past_key_values: expected a ReadingCache of this model, got one of another; make a new one"
             )
         both: tuple[Tensor, Tensor] = super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        if layer_idx == self.last:
+            raise EnoughRead
         return both
 
     def attend(
@@ -161,9 +170,9 @@ class ReadingCache(Cache, UnrotatedCache):
         return self.window.sink + max(layer.window.reach for layer in self.layers)
 
     def load(self, keys_and_values: Float[Tensor, "layers 2 G M D"], read: int) -> None:
-        """Go on behind `read` tokens, of which the keys and values of the sink and the last ones are given."""
+        """Go on behind `read` tokens; given are the first layers' keys and values of the sink and the last ones."""
         self.first = torch.zeros(1, dtype=torch.long, device=keys_and_values.device)
-        for layer, (keys, values) in zip(self.layers, keys_and_values, strict=True):
+        for layer, (keys, values) in zip(self.layers, keys_and_values, strict=False):
             layer.update(keys[None], values[None])
             layer.dropped = read - keys.shape[1]
 

@@ -1,157 +1,44 @@
-"""A document that was read, on disk: its text, its tokens, its index, its keys and values, and what made them."""
+"""The files of a folder of documents that were read: writing, mapping, checking, locking."""
 
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simmim.atomic import replaced_file
 from simmim.errors import CheckpointError
-from simmim.files import read_regular_text
 
 __all__ = [
     "AGAIN",
-    "FORMAT",
-    "Document",
-    "Manifest",
     "append",
+    "checksum",
+    "content_of",
+    "damaged",
     "locked",
     "named",
     "open_array",
-    "read_manifest",
-    "write_manifest",
 ]
 
-FORMAT = "simmim-reading-1"
 AGAIN = "read the documents again into a new folder"
 """What to do about a damaged file: a document that a folder holds is not read again into it."""
-_NAME = "manifest.json"
-_LARGEST = 2**40
-"""No count in a manifest is larger: a document of so many tokens would be read for years."""
 
 
-@dataclass
-class Document:
-    """One text of a folder; its files begin with its number.
-
-    Attributes:
-        name: of the file that it came from.
-        sha256: of the text.
-        characters: of the text.
-        tokens: of the text and of what stands before it.
-        read: tokens that were read so far.
-        prompt: tokens that stand before the text.
-        sentences: that the text has; 0 before they were counted, or without an encoder.
-        vectors: that were written, those of segments before those of sentences.
-        indexed: whether the index of words holds it.
-        pages: index of the first character of each page; empty if there are none.
-    """
-
-    name: str
-    sha256: str
-    characters: int
-    tokens: int
-    read: int = 0
-    prompt: int = 0
-    sentences: int = 0
-    vectors: int = 0
-    indexed: bool = False
-    pages: list[int] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Tell whether the text was read to its end, and all indexes hold it."""
-        return self.read == self.tokens and self.indexed
+def checksum(content: Any, before: int = 0) -> int:
+    """Return the CRC-32 of bytes, or of an array in one piece, behind others of a given one. Cost: a second a GB."""
+    return zlib.crc32(content, before)
 
 
-@dataclass
-class Manifest:
-    """What made a folder: files of another model, tokenizer or setting do not go together with it.
-
-    Attributes:
-        model: fingerprint of the model's folder, tokenizer and template included.
-        source: what the user named to get the model; None for the default.
-        settings: those of the reader that change what is in the files.
-        documents: in the order in which they were read.
-    """
-
-    model: str
-    source: str | None
-    settings: dict[str, Any]
-    documents: list[Document] = field(default_factory=list)
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest, which says how much of each file counts."""
-    with replaced_file(folder / _NAME) as stream:
-        json.dump({"format": FORMAT, **asdict(manifest)}, stream, ensure_ascii=False, indent=1)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a folder.
-
-    Raises:
-        CheckpointError: the folder or its manifest is missing, damaged or of another format.
-    """
-    path = folder / _NAME
-    try:
-        content = json.loads(read_regular_text(path))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder}: expected the folder of a document that was read, it has no {_NAME}; make one with: "
-            f"simmim read FILE -o {folder}"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: expected a manifest in JSON, cannot read it: {error}; {AGAIN}") from error
-    try:
-        if content["format"] != FORMAT:
-            raise CheckpointError(f"{path}: expected format {FORMAT}, got {content['format']!r}; {AGAIN}")
-        documents = [Document(**document) for document in content["documents"]]
-        manifest = Manifest(content["model"], content["source"], dict(content["settings"]), documents)
-        if not isinstance(manifest.model, str) or not isinstance(manifest.source, str | None):
-            raise ValueError(f"model {manifest.model!r} and source {manifest.source!r} are no names")
-        for document in documents:
-            _check(document)
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise CheckpointError(f"{path}: expected the manifest of a reading: {reason}; {AGAIN}") from error
-    return manifest
-
-
-def _check(document: Document) -> None:
-    """Raise if numbers of a document cannot belong together.
-
-    Raises:
-        ValueError: they cannot.
-    """
-    if not isinstance(document.name, str) or not isinstance(document.sha256, str):
-        raise ValueError(f"document {document.name!r}: its name and its digest are no texts")
-    for name in ("characters", "tokens", "read", "prompt", "sentences", "vectors"):
-        value = getattr(document, name)
-        if type(value) is not int or not 0 <= value <= _LARGEST:
-            raise ValueError(f"document {document.name!r}: {name} is {value!r}")
-    if document.read > document.tokens or document.prompt >= document.tokens:
-        raise ValueError(
-            f"document {document.name!r}: read {document.read} and prompt {document.prompt} of {document.tokens} tokens"
-        )
-    if type(document.indexed) is not bool:
-        raise ValueError(f"document {document.name!r}: indexed is {document.indexed!r}")
-    if not all(type(page) is int and 0 <= page <= document.characters for page in document.pages):
-        raise ValueError(f"document {document.name!r}: a page begins outside its {document.characters} characters")
-    if sorted(document.pages) != list(document.pages):
-        raise ValueError(f"document {document.name!r}: its pages are not in order")
+def content_of(fingerprint: str | None) -> str | None:
+    """Return the part of a fingerprint that names what a model computes, without the name of its folder."""
+    return None if fingerprint is None else fingerprint.rpartition("@")[2]
 
 
 def append(path: Path, content: bytes, position: int) -> None:
@@ -182,11 +69,17 @@ def named(error: Exception, path: Path) -> OSError:
     return OSError(code, os.strerror(code), str(path))
 
 
-def open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+def open_array(path: Path, dtype: Any, shape: tuple[int, ...], check: int | None = None) -> np.ndarray:
     """Map a file into memory; nothing is read before it is used.
 
+    Args:
+        path: of the file.
+        dtype: of its numbers.
+        shape: of the array; what follows it in the file does not count.
+        check: checksum of the array, for which all of it is read; None for no check.
+
     Raises:
-        CheckpointError: the file is missing, or smaller than the manifest says.
+        CheckpointError: the file is missing, smaller than the manifest says, or damaged.
     """
     needed = math.prod(shape) * np.dtype(dtype).itemsize
     try:
@@ -198,9 +91,17 @@ def open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
     if needed == 0:
         return np.zeros(shape, dtype)
     try:
-        return np.memmap(path, dtype, "r", shape=shape)
+        found = np.memmap(path, dtype, "r", shape=shape)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot map it into memory: {error}; {AGAIN}") from error
+    if check is not None and checksum(found) != check:
+        raise damaged(path)
+    return found
+
+
+def damaged(path: Path) -> CheckpointError:
+    """Return the error about a file with another checksum."""
+    return CheckpointError(f"{path}: expected the content that was written, its checksum is another one; {AGAIN}")
 
 
 @contextmanager

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simmim.errors import CheckpointError
-from simmim.reading.folder import AGAIN
+from simmim.files import open_regular
+from simmim.reading.folder import AGAIN, checksum, damaged
 
 __all__ = ["LexicalIndex", "words"]
 
@@ -51,13 +52,19 @@ class LexicalIndex:
         retriever.index(corpus, show_progress=False)
         return cls(retriever, len(texts))
 
-    def save(self, folder: Path) -> None:
-        """Write the index into a folder."""
+    def save(self, folder: Path) -> dict[str, int]:
+        """Write the index into an empty folder; return the checksums of its files by their names."""
         self._retriever.save(str(folder))  # type: ignore[attr-defined]
+        return {path.name: checksum(path.read_bytes()) for path in sorted(folder.iterdir())}
 
     @classmethod
-    def load(cls, folder: Path, segments: int) -> LexicalIndex:
+    def load(cls, folder: Path, segments: int, checks: Mapping[str, int]) -> LexicalIndex:
         """Open an index; its arrays are mapped into memory.
+
+        Args:
+            folder: that `save` wrote.
+            segments: that it must be about.
+            checks: checksums of its files by their names.
 
         Raises:
             CheckpointError: it is missing or damaged.
@@ -65,8 +72,14 @@ class LexicalIndex:
         import bm25s
 
         try:
+            for path in sorted(folder.iterdir()):
+                with open_regular(path) as stream:
+                    if checksum(stream.read()) != checks.get(path.name):
+                        raise damaged(path)
             retriever = bm25s.BM25.load(str(folder), mmap=True)
             _check(retriever, segments)
+        except CheckpointError:
+            raise
         except Exception as error:
             raise CheckpointError(f"{folder}: cannot open the index of words: {error}; {AGAIN}") from error
         return cls(retriever, segments)

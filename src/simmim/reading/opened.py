@@ -6,16 +6,24 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from simmim.errors import CheckpointError
 from simmim.files import open_regular
-from simmim.reading.folder import AGAIN, Document, Manifest, open_array
-from simmim.reading.quantized import Record
+from simmim.reading.folder import AGAIN, damaged, open_array
+from simmim.reading.manifest import Document, Manifest
+from simmim.reading.quantized import Record, Rows
 from simmim.reading.tokens import Tokens
 
-__all__ = ["OpenDocument", "OpenFolder", "Segment"]
+__all__ = ["WORDS", "OpenDocument", "OpenFolder", "Segment"]
+
+WORDS = "words"
+"""Name of the folder with the index of words."""
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +47,7 @@ class OpenDocument:
     def __init__(self, folder: Path, number: int, document: Document, segment: int) -> None:
         self._stem, self.about, self._segment = f"{folder / f'{number:04}'}", document, segment
         self.segments = -(-document.tokens // segment)
+        self._seen: set[str] = set()
 
     @cached_property
     def text(self) -> str:
@@ -68,34 +77,58 @@ class OpenDocument:
             CheckpointError: the file is damaged.
         """
         path = Path(f"{self._stem}.tokens")
-        ids, starts = open_array(path, np.int32, (2, self.about.tokens))
+        ids, starts = self._checked("tokens", np.int32, (2, self.about.tokens))
         rising = bool((np.diff(starts) >= 0).all()) and starts[0] >= 0 and starts[-1] <= self.about.characters
         if not rising or ids.min() < 0:
             raise CheckpointError(f"{path}: expected tokens and their places in the text, got other numbers; {AGAIN}")
         return Tokens(ids, starts, self.about.prompt)
 
-    def keys(self, record: Record) -> np.ndarray:
-        """Return the records of all segments, uint8, [S, bytes]."""
-        return open_array(Path(f"{self._stem}.keys"), np.uint8, (self.segments, record.nbytes))
+    def kept(self, record: Record, number: int, dtype: torch.dtype) -> Float[Tensor, "layers 2 G n D"]:
+        """Return the keys and values of a segment; n is L, or fewer for the last one.
+
+        Raises:
+            CheckpointError: the record is damaged.
+        """
+        path = Path(f"{self._stem}.keys")
+        content = np.asarray(open_array(path, np.uint8, (self.segments, record.nbytes))[number])
+        if not record.intact(content):
+            raise damaged(path)
+        return record.decode(content, dtype)[..., : min(self._segment, self.about.tokens - number * self._segment), :]
 
     def index(self, heads: int, width: int) -> np.ndarray:
-        """Return the keys of the index, float16, [N, heads, D]."""
-        return open_array(Path(f"{self._stem}.index"), np.float16, (self.about.tokens, heads, width))
+        """Return the keys of the index, [N, heads] of the type of `Rows(width)`.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        return self._checked("index", Rows(width).dtype, (self.about.tokens, heads))
 
     def vectors(self, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the vectors of segments [S, E] and of sentences [n, E], float16, and the segments of each sentence.
+        """Return the vectors of segments [S, E] and of sentences [n, E], float32, and the segments of each sentence.
 
         The latter are the first and the last one, int32, [n, 2].
 
         Raises:
             CheckpointError: a file is damaged.
         """
-        count, path = self.about.sentences, Path(f"{self._stem}.sentences")
-        both = open_array(Path(f"{self._stem}.vectors"), np.float16, (self.segments + count, width))
-        owners = open_array(path, np.int32, (count, 2))
+        rows, count, path = Rows(width), self.about.sentences, Path(f"{self._stem}.owners")
+        segments = self._checked("vectors", rows.dtype, (self.segments,))
+        sentences = self._checked("sentences", rows.dtype, (count,))
+        owners = self._checked("owners", np.int32, (count, 2))
         if count and (owners.min() < 0 or owners.max() >= self.segments or (owners[:, 0] > owners[:, 1]).any()):
             raise CheckpointError(f"{path}: expected the segments of {count:,} sentences, got other numbers; {AGAIN}")
-        return both[: self.segments], both[self.segments :], owners
+        return rows.decode(segments), rows.decode(sentences), owners
+
+    def _checked(self, ending: str, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Map a file into memory; the first time all of it is read and its checksum compared.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        check = self.about.checks.get(ending, -1) if ending not in self._seen else None
+        found = open_array(Path(f"{self._stem}.{ending}"), dtype, shape, check)
+        self._seen.add(ending)
+        return found
 
     def check(self, ending: str, values: np.ndarray) -> None:
         """Raise if numbers that were computed from a file are not finite, as a model's are.
@@ -109,6 +142,10 @@ class OpenDocument:
         """
         if not np.isfinite(values).all():
             raise CheckpointError(f"{self._stem}.{ending}: expected finite numbers, it holds others; {AGAIN}")
+
+    def ids(self, number: int) -> np.ndarray:
+        """Return the tokens of a segment, int32; the last segment may be short."""
+        return self.tokens.ids[number * self._segment : (number + 1) * self._segment]
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Return the characters of segments `first` to `last`, the last included."""
@@ -141,7 +178,7 @@ class OpenFolder:
         if not manifest.documents:
             raise CheckpointError(f"{folder}: expected a document that was read, it holds none; read one into it")
         for document in manifest.documents:
-            if not document.complete:
+            if not document.indexed:
                 raise CheckpointError(
                     f"{folder}: {document.name} was read to token {document.read:,} of {document.tokens:,}; "
                     "run simmim read again to go on"

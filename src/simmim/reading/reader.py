@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from simmim.atomic import remove_leftovers, replaced_path
+from simmim.atomic import remove_leftovers
 from simmim.data.unicode import check_text
 from simmim.errors import CheckpointError, ConfigError
-from simmim.reading.cache import ReadingCache
+from simmim.reading.cache import EnoughRead, ReadingCache
 from simmim.reading.embedding import Encoder
-from simmim.reading.folder import (
-    AGAIN,
-    Document,
-    Manifest,
-    append,
-    locked,
-    named,
-    open_array,
-    read_manifest,
-    write_manifest,
-)
+from simmim.reading.folder import AGAIN, append, checksum, content_of, locked, open_array
+from simmim.reading.growing import grown
 from simmim.reading.heads import Head
-from simmim.reading.indexing import write_vectors, write_words
+from simmim.reading.indexing import waiting, write_vectors, write_words
 from simmim.reading.interface import attach, decoder_of
+from simmim.reading.manifest import Document, Manifest, beside, extend, read_manifest, write_manifest
 from simmim.reading.prompt import Prompt, Render
-from simmim.reading.quantized import Precision, Record
+from simmim.reading.quantized import Precision, Record, Rows
+from simmim.reading.states import has_state, rebuild_state, remove_states, restore_state, save_state
 from simmim.reading.tokens import tokenize
 
 __all__ = ["Keep", "Progress", "Reader", "ReadingSettings"]
@@ -75,9 +66,6 @@ class ReadingSettings:
                 raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
         if self.chunk % self.segment:
             raise ConfigError(f"chunk: expected a multiple of segment ({self.segment}), got {self.chunk}")
-
-
-_HALF = float(np.finfo(np.float16).max)
 
 
 class Reader:
@@ -136,7 +124,7 @@ class Reader:
             **{"segment": self.settings.segment, "near": self.settings.near, "chunk": self.settings.chunk},
             **{"keep": self.settings.keep, "precision": self.settings.precision},
             "heads": [list(pair) for pair in self.key_heads],
-            "encoder": None if self.encoder is None else self.encoder.fingerprint,
+            "encoder": None if self.encoder is None else content_of(self.encoder.fingerprint),
         }
 
     def read(
@@ -146,10 +134,13 @@ class Reader:
         name: str = "text",
         pages: Sequence[int] = (),
         progress: Progress | None = None,
+        *,
+        words: bool = True,
     ) -> int:
         """Read a document into a folder; go on where an interrupted reading of it stopped.
 
-        A document of the same name that was read in part, and has changed since, is begun anew.
+        A document of the same name that was read in part, and has changed since, is begun anew. Of one to whose end
+        text was added only what is new is read; the files are those of a new reading.
 
         Args:
             folder: new, or one that holds documents read by the same model and settings.
@@ -157,6 +148,8 @@ class Reader:
             name: of its file.
             pages: index of the first character of each page.
             progress: gets the tokens read so far.
+            words: whether to index the words of the folder, which reads all of its texts; without, call `index_words`
+                behind the last document.
 
         Returns:
             The number of the document in the folder. One that it already holds is not read again.
@@ -174,17 +167,33 @@ class Reader:
             remove_leftovers(folder)
             manifest = self.open_manifest(folder)
             number = next((i for i, found in enumerate(manifest.documents) if found.sha256 == digest), None)
-            if number is None:
-                number = self._begin(folder, manifest, text, name, digest, pages)
-            if not manifest.documents[number].complete:
+            if number is None or not manifest.documents[number].embedded:
+                number = self._begin(
+                    folder, manifest, text, number, Document(name, digest, len(text), 0, pages=list(pages))
+                )
+            about = manifest.documents[number]
+            if not about.embedded:
                 self._read_tokens(folder, manifest, number, progress)
                 if self.encoder is not None:
                     write_vectors(self.encoder, folder, manifest, number)
-                write_words(folder, manifest)
-                manifest.documents[number].indexed = True
+                about.embedded = True
                 write_manifest(folder, manifest)
-            _remove_states(folder / f"{number:04}")
+            remove_states(folder / f"{number:04}")
+        if words:
+            self.index_words(folder)
         return number
+
+    def index_words(self, folder: Path) -> None:
+        """Index the words of documents that were read without, so that they can be asked.
+
+        Raises:
+            CheckpointError: the folder is of another model or other settings, damaged, or in use.
+            OSError: the folder cannot be written.
+        """
+        with locked(folder):
+            manifest = self.open_manifest(folder)
+            if any(map(waiting, manifest.documents)):
+                write_words(folder, manifest)
 
     def open_manifest(self, folder: Path) -> Manifest:
         """Return the manifest of a folder, a new one if it is empty.
@@ -192,31 +201,44 @@ class Reader:
         Raises:
             CheckpointError: it was made with another model or other settings.
         """
-        if not (folder / "manifest.json").exists():
-            return Manifest(self.fingerprint, self.source, self.manifest_settings())
-        manifest = read_manifest(folder)
-        if manifest.model != self.fingerprint:
+        if (folder / "manifest.json").exists():
+            manifest = self.check_manifest(folder, read_manifest(folder))
+        else:
+            manifest = Manifest(self.fingerprint, self.source, self.manifest_settings())
+        manifest.source, manifest.beside = self.source, beside(folder, self.source)
+        return manifest
+
+    def check_manifest(self, folder: Path, manifest: Manifest) -> Manifest:
+        """Return a manifest, or raise what `open_manifest` does."""
+        if content_of(manifest.model) != content_of(self.fingerprint):
             raise CheckpointError(
                 f"{folder}: expected a document read by {self.fingerprint}, got one read by {manifest.model}; "
                 "name that model, or read the document again into another folder"
             )
-        if manifest.settings != self.manifest_settings():
-            different = sorted(k for k, v in self.manifest_settings().items() if manifest.settings.get(k) != v)
+        own = self.manifest_settings()
+        if manifest.settings != own:
+            different = sorted(k for k, v in own.items() if manifest.settings.get(k) != v)
             raise CheckpointError(
                 f"{folder}: was read with other settings ({', '.join(different)}); read into another folder"
             )
         return manifest
 
-    def _begin(self, folder: Path, manifest: Manifest, text: str, name: str, digest: str, pages: Sequence[int]) -> int:
-        """Write the text and its tokens."""
+    def _begin(self, folder: Path, manifest: Manifest, text: str, number: int | None, new: Document) -> int:
+        """Write a text and its tokens, of a document that is new, begun (its number), or an old one that has grown."""
         tokens = tokenize(self.tokenizer, self.prompt.before(), text)
-        begun = (i for i, found in enumerate(manifest.documents) if found.name == name and not found.complete)
-        number = next(begun, len(manifest.documents))
+        content = np.stack([tokens.ids, tokens.starts]).tobytes()
+        new.tokens, new.prompt, new.checks["tokens"] = len(tokens.ids), tokens.prompt, checksum(content)
+        if number is None:
+            width = self.encoder.width if self.encoder is not None else 0
+            keys = len(self.key_heads), self.record.width
+            begun = (i for i, old in enumerate(manifest.documents) if old.name == new.name and not old.embedded)
+            found = grown(folder, manifest, new, text, tokens, keys, width)
+            number, new = found or (next(begun, len(manifest.documents)), new)
+            # first of all: what the files hold until both are written is then nobody's
+            manifest.documents[number : number + 1] = [new]
+            write_manifest(folder, manifest)
         append(folder / f"{number:04}.text", text.encode("utf-8"), 0)
-        append(folder / f"{number:04}.tokens", np.stack([tokens.ids, tokens.starts]).tobytes(), 0)
-        document = Document(name, digest, len(text), len(tokens.ids), prompt=tokens.prompt, pages=list(pages))
-        manifest.documents[number : number + 1] = [document]
-        write_manifest(folder, manifest)
+        append(folder / f"{number:04}.tokens", content, 0)
         return number
 
     @torch.inference_mode()
@@ -225,75 +247,44 @@ class Reader:
         stem = folder / f"{number:04}"
         if document.read == document.tokens:
             return
-        ids = open_array(Path(f"{stem}.tokens"), np.int32, (2, document.tokens))[0]
+        ids = open_array(Path(f"{stem}.tokens"), np.int32, (2, document.tokens), document.checks.get("tokens", -1))[0]
         if ids.min() < 0 or ids.max() >= self.model.get_input_embeddings().num_embeddings:
             raise CheckpointError(f"{stem}.tokens: expected tokens of the model, got other numbers; {AGAIN}")
-        cache = self._restore(stem, document)
-        decoder, chunk = decoder_of(self.model), self.settings.chunk
+        cache = ReadingCache(self.model, segment=self.settings.segment, near=self.settings.near)
+        cache.last = None if self.settings.keep == "keys" else max(head.layer for head in self.heads)
+        if document.read and has_state(stem, document.read):
+            restore_state(stem, document.read, cache, self.model)
+        elif document.read:
+            rebuild_state(cache, self._feed, ids[: document.read], self.settings.chunk)
         while document.read < document.tokens:
-            part = torch.from_numpy(ids[document.read : document.read + chunk].astype(np.int64))[None]
-            decoder(input_ids=part.to(self.model.device), past_key_values=cache)
-            self._write(stem, document, cache, part.shape[1])
+            part = ids[document.read : document.read + self.settings.chunk]
+            self._feed(cache, part)
+            self._write(folder, number, document, cache, len(part))
             cache.drop()
-            document.read += part.shape[1]
+            document.read += len(part)
             if document.read < document.tokens:
-                self._save_state(stem, document, cache)
+                save_state(stem, document.read, cache)
             write_manifest(folder, manifest)
-            _remove_states(stem, keep=document.read)
+            remove_states(stem, keep=document.read)
             if progress is not None:
                 progress(document.read, document.tokens)
 
-    def _write(self, stem: Path, document: Document, cache: ReadingCache, new: int) -> None:
+    def _feed(self, cache: ReadingCache, ids: np.ndarray) -> None:
+        part = torch.from_numpy(ids.astype(np.int64))[None].to(self.model.device)
+        with suppress(EnoughRead):
+            decoder_of(self.model)(input_ids=part, past_key_values=cache)
+
+    def _write(self, folder: Path, number: int, document: Document, cache: ReadingCache, new: int) -> None:
         """Append the keys and values of new tokens, and the keys of the index."""
         length = self.settings.segment
         first, missing = document.read // length, -new % length
-        index = torch.stack([cache.layers[layer].keys[0, head, -new:] for layer, head in self.key_heads], 1)
-        append(
-            Path(f"{stem}.index"),
-            index.float().clamp(-_HALF, _HALF).half().cpu().numpy().tobytes(),
-            document.read * index[0].numel() * 2,
-        )
+        keys = torch.stack([cache.layers[layer].keys[0, head, -new:] for layer, head in self.key_heads], 1)
+        rows = Rows(keys.shape[-1])
+        content = rows.encode(keys.flatten(0, 1).float().cpu().numpy())
+        extend(folder, number, document, "index", content, document.read * keys.shape[1] * rows.nbytes)
         if self.settings.keep == "text":
             return
         both = [torch.stack([layer.keys[0, :, -new:], layer.values[0, :, -new:]]) for layer in cache.layers]
         whole = torch.nn.functional.pad(torch.stack(both), (0, 0, 0, missing)).unflatten(-2, (-1, length))
         records = [self.record.encode(whole[..., i, :, :]) for i in range(whole.shape[-3])]
-        append(Path(f"{stem}.keys"), b"".join(records), first * self.record.nbytes)
-
-    def _save_state(self, stem: Path, document: Document, cache: ReadingCache) -> None:
-        """Write the keys and values that the next chunk reads, exactly: what comes is the same as without a stop."""
-        both = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
-        path = _state_path(stem, document.read)
-        with replaced_path(path) as draft:
-            try:
-                save_file({"keys_and_values": both.contiguous()}, draft)
-            except (OSError, SafetensorError) as error:
-                raise named(error, path) from error
-
-    def _restore(self, stem: Path, document: Document) -> ReadingCache:
-        """Return the cache as it was after the last chunk whose files count."""
-        cache = ReadingCache(self.model, segment=self.settings.segment, near=self.settings.near)
-        if document.read == 0:
-            return cache
-        path = _state_path(stem, document.read)
-        try:
-            both: Tensor = load_file(path, device=str(self.model.device))["keys_and_values"]
-        except Exception as error:
-            raise CheckpointError(f"{path}: cannot go on reading from it: {error}; {AGAIN}") from error
-        layers, _, heads, _, width = self.record.shape
-        shape = layers, 2, heads, min(document.read, cache.kept), width
-        if both.shape != shape or not bool(both.isfinite().all()):
-            raise CheckpointError(f"{path}: expected finite keys and values of shape {shape}, got others; {AGAIN}")
-        cache.load(both.to(self.model.dtype), document.read)
-        return cache
-
-
-def _state_path(stem: Path, read: int) -> Path:
-    return Path(f"{stem}.state-{read}")
-
-
-def _remove_states(stem: Path, keep: int | None = None) -> None:
-    """Remove what earlier chunks left for the next one, also those of a process that was killed."""
-    for path in stem.parent.glob(f"{stem.name}.state-*"):
-        if keep is None or path != _state_path(stem, keep):
-            path.unlink(missing_ok=True)
+        append(folder / f"{number:04}.keys", b"".join(records), first * self.record.nbytes)

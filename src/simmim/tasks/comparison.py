@@ -1,5 +1,6 @@
 """Compares the summaries of several systems on the same documents: scores, by length too, and what they are like."""
 
+import random
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,10 +12,23 @@ from simmim.errors import DataError
 from simmim.tasks.rouge import METRICS, Rouge, WordRule, estimate, paired_difference, rouge, word_rule
 from simmim.tasks.words import count_words, words
 
-__all__ = ["FEW", "Bucket", "Comparison", "Examples", "compare", "figures", "length_buckets", "novelty"]
+__all__ = [
+    "FEW",
+    "Bucket",
+    "Comparison",
+    "Example",
+    "Examples",
+    "choose_examples",
+    "compare",
+    "figures",
+    "length_buckets",
+    "novelty",
+]
 
 FEW = 30  # an interval from fewer documents says little
 _EDGES = (512, 2048, 8192)
+_BEGINNING = 600  # characters of a document that are shown
+_ROUGE_L = 2  # its column
 
 
 @dataclass(frozen=True)
@@ -184,3 +198,61 @@ def _all(scores: Mapping[str, Rouge]) -> dict[str, dict[str, dict[str, float]]]:
 def _trigrams(text: str) -> set[tuple[str, str, str]]:
     found = words(text)
     return set(zip(found, found[1:], found[2:], strict=False))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One document with everything that was written about it.
+
+    Attributes:
+        kind: `best`, `worst` or `random`.
+        row: its place among the documents.
+        tokens: its length.
+        beginning: of its text.
+        reference: the summary written by a person.
+        written: of each system the summary and its ROUGE-L.
+    """
+
+    kind: str
+    row: int
+    tokens: int
+    beginning: str
+    reference: str
+    written: Mapping[str, tuple[str, float]]
+
+
+def choose_examples(
+    systems: Mapping[str, Sequence[str]], scores: Mapping[str, Rouge], examples: Examples, *, each: int = 4
+) -> list[Example]:
+    """Choose the documents to show: the best and the worst by ROUGE-L of the first system, and random others.
+
+    Args:
+        systems: the summaries of each system.
+        scores: of each system.
+        examples: the documents.
+        each: how many of each kind; no document comes twice, so there may be fewer.
+    """
+    first = next(iter(systems))
+    order = sorted(range(len(examples.documents)), key=lambda row: -scores[first].scores[row, _ROUGE_L])
+    # of few documents, each kind gets its part
+    count = min(each, max(len(order) // 3, 1))
+    best, rest = order[:count], order[count:]
+    worst, rest = rest[::-1][:count], rest[: max(len(rest) - count, 0)]
+    drawn = random.Random(0).sample(rest, min(count, len(rest)))
+    return [
+        Example(
+            kind=kind,
+            row=row,
+            tokens=examples.tokens[row],
+            beginning=_beginning(examples.documents[row]),
+            reference=examples.references[row],
+            written={name: (texts[row], float(scores[name].scores[row, _ROUGE_L])) for name, texts in systems.items()},
+        )
+        for kind, rows in (("best", best), ("worst", worst), ("random", drawn))
+        for row in rows
+    ]
+
+
+def _beginning(document: str) -> str:
+    text = document.strip()
+    return text if len(text) <= _BEGINNING else text[:_BEGINNING].rstrip() + " …"

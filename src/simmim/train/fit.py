@@ -20,11 +20,9 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from simmim.train.batching import LengthBatches
-from simmim.train.epoch_ends import EpochEnds
+from simmim.train.callbacks import EpochEnds, FreedMemory, RunReporter
 from simmim.train.interruption import Interruption
-from simmim.train.memory import FreedMemory
 from simmim.train.recoverable import RecoverableTrainer
-from simmim.train.reporting import RunReporter
 from simmim.train.run_folder import Phase
 from simmim.train.sections import Recipe
 

@@ -19,9 +19,7 @@ from simmim.atomic import remove_leftovers, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, DataError, is_full
 from simmim.train.checkpoints import checkpoint_to_resume, checkpoints_in
 from simmim.train.manifest import check_manifest, write_manifest
-from simmim.train.model_card import model_card
-from simmim.train.provenance import package_versions
-from simmim.train.records import read_json, write_json, write_yaml
+from simmim.train.records import model_card, package_versions, read_json, write_json, write_yaml
 from simmim.train.run_config import load_recipe
 from simmim.train.sections import Recipe
 from simmim.train.write_failures import what_is_left, write_failures_named

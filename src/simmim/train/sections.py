@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.dataclasses import dataclass
 
 __all__ = [
@@ -151,13 +151,18 @@ class PretrainingSection:
     training: dict[StrictStr, Any] = dataclasses.field(default_factory=dict)
 
 
+def _current_task(name: str) -> str:
+    """Return what a task is called now; saved models and runs have recipes with its old name."""
+    return {"summarisation": "summarization"}.get(name, name)
+
+
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
 class Recipe:
     """Holds everything that a training run depends on.
 
     Args:
         data: the examples.
-        task: what is learnt from them: `summarisation`, or another name of `simmim.train.tasks`.
+        task: what is learnt from them: `summarization`, or another name of `simmim.train.tasks`.
         tokenizer: the tokenizer; None with `init_from`, which brings one.
         output_dir: the folder of the run, relative to the working directory.
         init_from: the folder of a saved model whose weights and tokenizer the run starts from; None starts anew.
@@ -171,7 +176,7 @@ class Recipe:
     """
 
     data: DataSection
-    task: StrictStr = "summarisation"
+    task: Annotated[StrictStr, AfterValidator(_current_task)] = "summarization"
     tokenizer: TokenizerSection | None = None
     output_dir: StrictStr
     init_from: StrictStr | None = None

@@ -26,7 +26,7 @@ from simmim.train.arguments import pretraining_arguments, task_arguments
 from simmim.train.batching import LengthBatches
 from simmim.train.fit import fit
 from simmim.train.manifest import fault_of
-from simmim.train.provenance import data_manifest, initial_model
+from simmim.train.records import data_manifest, initial_model
 from simmim.train.run_config import resolved_recipe
 from simmim.train.run_folder import RunFolder
 from simmim.train.sections import Recipe

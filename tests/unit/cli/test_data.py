@@ -1,4 +1,4 @@
-"""`simmim data`: lists, builds and checks; a file with broken rows is exit code 1."""
+"""`simmim data check`: a file with broken rows is exit code 1."""
 
 import json
 import re
@@ -10,8 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from simmim.cli.main import app
-from simmim.data import corpora
-from simmim.data.splits import SPLITS, Pair
 
 
 @pytest.fixture(autouse=True)
@@ -27,37 +25,6 @@ def run(*arguments):
 def write(path: Path, *rows: object) -> Path:
     path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
     return path
-
-
-def test_lists_the_corpora():
-    result = run("list")
-
-    assert result.exit_code == 0
-    assert all(re.search(rf"^{name} .* no *$", result.stdout, flags=re.MULTILINE) for name in corpora.CORPORA)
-    assert "a manual page -> the description in its NAME section" in result.stdout
-    assert "yes" not in result.stdout
-
-
-def test_builds_a_corpus_and_shows_its_manifest(monkeypatch):
-    pairs = {split: [Pair(f"{split} one two", "sum up", f"g {split}", "n")] * 1_234 for split in SPLITS}
-    origin = {"licence": "free as air", "dropped": {"blank": 5_678}}
-    monkeypatch.setattr(corpora, "CORPORA", {"trees": corpora.Corpus(lambda: (pairs, origin), "trees")})
-
-    result = run("build", "trees")
-
-    assert result.exit_code == 0
-    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line.strip()}
-    assert rows["validation"] == ["validation", "1,234", "1", "3.0", "2.0", "0", "0"]
-    assert rows["blank"] == ["blank", "5,678"]
-    assert "licence: free as air" in result.stdout
-    assert run("list").stdout.split("trees")[-2].count("yes") == 0
-    assert "yes" in run("list").stdout
-
-
-def test_an_unknown_corpus_is_one_line():
-    result = run("build", "nonsense")
-    assert result.exit_code == 1
-    assert "error: name: expected one of the known corpora ['debian-descriptions'" in result.stderr
 
 
 def test_checks_a_whole_file(tmp_path):

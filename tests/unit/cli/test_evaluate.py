@@ -8,9 +8,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from lab.reports.summarization import render
 from simmim.cli.generation import Summary
 from simmim.cli.main import app
-from simmim.tasks.summarisation import rouge
+from simmim.tasks.summarization import rouge
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def evaluate():
 
     def run(tmp_path, *arguments):
         out = tmp_path / "out.json"
-        options = ["--beams", "1", "--max-new-tokens", "3", "--json", str(out)]
+        options = ["--num-beams", "1", "--max-new-tokens", "3", "--output", str(out)]
         result = CliRunner().invoke(app, ["evaluate", *map(str, arguments), *options])
         assert result.exit_code == 0, result.stderr
         return result.stdout, json.loads(out.read_text())
@@ -114,7 +115,7 @@ def test_rows_that_are_not_marked_cannot_be_left_out(tiny_model):
 def test_models_beside_are_scored_on_the_same_documents(evaluate, tiny_run, tmp_path, monkeypatch):
     shutil.copytree(tiny_run / "model", tmp_path / "other")
     monkeypatch.setattr("sys.argv", ["simmim", "evaluate", "a b"])
-    arguments = ("--beside", tmp_path / "other", "--beside", tiny_run / "model", "--report", tmp_path / "report.html")
+    arguments = ("--beside", tmp_path / "other", "--beside", tiny_run / "model")
     shown, record = evaluate(tmp_path, tiny_run / "model", *arguments)
     assert list(record["rouge"]) == ["model", "lead", "textrank", "other", "run"]
     zero = {"mean": 0, "low": 0, "high": 0}
@@ -128,7 +129,7 @@ def test_models_beside_are_scored_on_the_same_documents(evaluate, tiny_run, tmp_
     assert sum(row["documents"] for row in record["by_length"]) == 6
     assert "6 documents (few)" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    report = render(record)
     assert "simmim evaluate &#39;a b&#39;" in report
     assert rows(tiny_run.parent / "test.jsonl")[0]["summary"] in report
 
@@ -151,7 +152,7 @@ def test_what_models_wrote_is_kept_in_order_and_counted(evaluate, tiny_run, tmp_
 def test_what_cannot_be_written_is_refused_before_any_work(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr("simmim.cli.systems.run_model", lambda *arguments: pytest.fail("worked"))
     (tmp_path / "file").touch()
-    result = CliRunner().invoke(app, ["evaluate", str(tiny_model), "--report", str(tmp_path / "file" / "r.html")])
+    result = CliRunner().invoke(app, ["evaluate", str(tiny_model), "--output", str(tmp_path / "file" / "r.json")])
     assert result.exit_code == 1
     assert "cannot write here" in result.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
@@ -161,7 +162,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(tiny_model, tmp_path,
     ("arguments", "message"),
     [
         (["--corpus", "x", "--file", "y"], "--corpus and --file: expected one of them, got both"),
-        (["--corpus", "nonsense"], "expected one of the known corpora"),
+        (["--corpus", "nonsense"], "expected a corpus that is registered or built"),
         (["--file", "absent.jsonl"], "absent.jsonl"),
     ],
 )

@@ -39,7 +39,9 @@ def test_a_continuation_is_printed_and_repeats_with_its_seed(write, tmp_path):
 
 
 def test_json_says_all_that_is_needed_to_write_it_again(write):
-    lines = [json.loads(line) for line in write("small", "--json", "--samples", 2, "--seed", 4).splitlines()]
+    lines = [
+        json.loads(line) for line in write("small", "--json", "--num-return-sequences", 2, "--seed", 4).splitlines()
+    ]
     assert [(line["seed"], line["sample"]) for line in lines] == [(4, 1), (5, 2)]
     assert lines[0]["prompt"] == "small"
     assert lines[0]["new_tokens"] <= 6
@@ -62,7 +64,11 @@ def test_json_says_all_that_is_needed_to_write_it_again(write):
         ([], b"a\xff", "-: expected text in UTF-8, got byte 0xff at offset 1"),
         (["--file", "absent.txt"], None, "absent.txt: expected a text file, cannot read it"),
         (["a", "--file", "b"], None, "PROMPT and --file: expected one of them, got both"),
-        (["a", "--samples", 2, "--temperature", 0], None, "--samples: expected 1 with --temperature 0"),
+        (
+            ["a", "--num-return-sequences", 2, "--temperature", 0],
+            None,
+            "--num-return-sequences: expected 1 with --temperature 0",
+        ),
     ],
 )
 def test_what_cannot_be_continued_is_refused(arguments, text, message):

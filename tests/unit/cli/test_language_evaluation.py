@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
+from lab.reports.language import render_language_report
 from simmim import SimMIMForCausalLM
 from simmim.cli.main import app
 
@@ -20,8 +21,8 @@ def run(*arguments):
 
 def test_a_language_model_is_measured_on_whole_documents(tiny_language_model, tmp_path):
     shutil.copytree(tiny_language_model, tmp_path / "other")
-    out, report = tmp_path / "out.json", tmp_path / "report.html"
-    arguments = ("--context", 8, "--beside", tmp_path / "other", "--json", out, "--report", report)
+    out = tmp_path / "out.json"
+    arguments = ("--context", 8, "--beside", tmp_path / "other", "--output", out)
     result = run(tiny_language_model, *arguments)
     assert result.exit_code == 0, result.stderr
     record = json.loads(out.read_text())
@@ -44,13 +45,13 @@ def test_a_language_model_is_measured_on_whole_documents(tiny_language_model, tm
     assert record["bits_per_byte"]["context 8"] != record["bits_per_byte"]["model"]
     assert record["systems"]["context 8"]["about"].endswith("model, the context forgotten every 8 tokens")
     assert "bits per byte by position" in result.stdout
-    assert "context 8" in report.read_text()
+    assert "context 8" in render_language_report(record)
 
 
 def test_options_of_summaries_are_refused(tiny_language_model, tiny_model):
-    result = run(tiny_language_model, "--beams", 4)
+    result = run(tiny_language_model, "--num-beams", 4)
     assert result.exit_code == 1
-    assert "--beams: the model writes no summaries; leave it out" in result.stderr
+    assert "--num-beams: the model writes no summaries; leave it out" in result.stderr
     result = run(tiny_model, "--context", 4)
     assert "--context: the model writes summaries, and reads documents in full; leave it out" in result.stderr
 
@@ -78,9 +79,9 @@ TALKS = [talk_of("who is there", "a user", "樹"), talk_of("the system", "asks "
 
 
 def test_replies_in_a_file_are_measured(tiny_chat_model, tmp_path):
-    file, out, report = tmp_path / "talks.jsonl", tmp_path / "out.json", tmp_path / "report.html"
+    file, out = tmp_path / "talks.jsonl", tmp_path / "out.json"
     file.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in TALKS))
-    result = run(tiny_chat_model, "--file", file, "--context", 16, "--json", out, "--report", report)
+    result = run(tiny_chat_model, "--file", file, "--context", 16, "--output", out)
     assert result.exit_code == 0, result.stderr
     record = json.loads(out.read_text())
     replies = "".join(message["content"] for talk in TALKS for message in talk if message["role"] == "assistant")
@@ -89,7 +90,7 @@ def test_replies_in_a_file_are_measured(tiny_chat_model, tmp_path):
     assert sum(row["bytes"] for row in record["by_position"]) == record["bytes"]
     unwrapped = " ".join(result.stdout.split())  # the line may wrap, as it holds the path
     assert f"2 conversations, {record['bytes']:,} bytes of replies" in unwrapped
-    page = report.read_text()
+    page = render_language_report(record)
     for shown in (
         "what the assistant says in all conversations",
         "By position in the conversation",
@@ -103,7 +104,7 @@ def test_in_a_corpus_every_speaker_is_measured(tiny_chat_model, tmp_path, monkey
     monkeypatch.setattr("simmim.data.corpora.load_corpus", lambda name: {"test": rows, "validation": rows})
     monkeypatch.setattr("simmim.data.corpora.load_manifest", lambda name: {})
     out = tmp_path / "out.json"
-    result = run(tiny_chat_model, "--corpus", "plays", "--json", out)
+    result = run(tiny_chat_model, "--corpus", "plays", "--output", out)
     assert result.exit_code == 0, result.stderr
     record = json.loads(out.read_text())
     spoken = "".join(message["content"] for talk in TALKS for message in talk)

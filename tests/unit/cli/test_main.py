@@ -34,7 +34,7 @@ def test_help_is_shown(command):
     assert "Usage: " in result.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["summarize"], ["train"], ["summarize", "x", "--beams", "0"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["summarize"], ["train"], ["summarize", "x", "--num-beams", "0"]])
 def test_wrong_usage_is_exit_code_2(arguments):
     assert CliRunner().invoke(main.app, arguments).exit_code == 2
 
@@ -65,3 +65,11 @@ def test_a_missing_package_is_named_with_the_remedy(raising):
 def test_a_fault_of_ours_is_not_hidden(raising):
     assert isinstance(raising(ZeroDivisionError()).exception, ZeroDivisionError)
     assert isinstance(raising(OSError(5, "Input/output error")).exception, OSError)
+
+
+@pytest.mark.parametrize(("old", "new"), [("--beams", "--num-beams"), ("--beams=0", "--num-beams")])
+def test_old_names_of_options_are_read_and_not_shown(old, new):
+    result = CliRunner().invoke(main.app, ["summarize", "x", *([old] if "=" in old else [old, "0"])])
+    assert result.exit_code == 2
+    assert f"{new}" in result.stderr
+    assert "--beams" not in CliRunner().invoke(main.app, ["summarize", "--help"]).stdout.replace("--num-beams", "")

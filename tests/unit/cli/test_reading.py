@@ -281,7 +281,7 @@ class TestAsk:
         assert result.stderr.startswith("error: a.txt: ")
         assert len(result.stderr.splitlines()) == 1
 
-    @pytest.mark.parametrize("name", ["0000.text", "0001.index", "words-2/vocab.index.json", "manifest.json"])
+    @pytest.mark.parametrize("name", ["0000.text", "0001.index", "words/vocab.index.json", "manifest.json"])
     def test_a_damaged_folder(self, run: Run, folder: str, name: str) -> None:
         (Path(folder) / name).write_bytes(b"\xff")
         result = run("ask", folder, "Who?", model=None)
@@ -302,6 +302,26 @@ class TestAsk:
         Path("below").mkdir()
         monkeypatch.chdir(tmp_path / "below")
         assert run("ask", "../out", "Tall?", "--max-new-tokens", "2", model=None).exit_code == 0
+
+    def test_the_model_has_another_name_and_place(self, run: Run, model: Path, tmp_path: Path) -> None:
+        shutil.copytree(model, tmp_path / "mine")
+        Path("a.txt").write_text(TEXT)
+        run("read", "a.txt", "-o", "out", model=Path("mine"))
+        before = files_of(tmp_path / "out")
+        shutil.move(tmp_path / "mine", tmp_path / "elsewhere" / "yours")
+        result = run("ask", "out", "Tall?", "--max-new-tokens", "2", model=Path("elsewhere/yours"))
+        assert result.exit_code == 0, result.output
+        assert files_of(tmp_path / "out") == before
+        Path("b.txt").write_text("Trees are tall. " * 9)
+        assert run("read", "b.txt", "-o", "out", model=Path("elsewhere/yours")).exit_code == 0
+        assert run("ask", "out", "Tall?", "--max-new-tokens", "2", model=None).exit_code == 0
+
+    def test_the_model_moved_together_with_the_folder(self, run: Run, model: Path, tmp_path: Path) -> None:
+        shutil.copytree(model, tmp_path / "project/models/mine")
+        Path("a.txt").write_text(TEXT)
+        run("read", "a.txt", "-o", "project/out", model=Path("project/models/mine"))
+        shutil.move(tmp_path / "project", tmp_path / "moved")
+        assert run("ask", "moved/out", "Tall?", "--max-new-tokens", "2", model=None).exit_code == 0
 
     def test_the_model_is_gone(self, run: Run, model: Path, tmp_path: Path) -> None:
         shutil.copytree(model, tmp_path / "mine")

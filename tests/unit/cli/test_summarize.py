@@ -105,7 +105,7 @@ def test_length_control_reaches_the_model(summarize, text, monkeypatch):
         return [Summary("x", 1, True, 0.1) for _ in ids]
 
     monkeypatch.setattr("simmim.tasks.generation.write_summaries", spy)
-    options = ["--min-new-tokens", 2, "--length-penalty", 0.5, "--no-repeat-ngram-size", 3, "--beams", 5]
+    options = ["--min-new-tokens", 2, "--length-penalty", 0.5, "--no-repeat-ngram-size", 3, "--num-beams", 5]
     assert summarize(text, *options).exit_code == 0
     assert seen == {
         **{"do_sample": False, "num_beams": 5, "max_new_tokens": 3, "min_new_tokens": 2, "length_penalty": 0.5},
@@ -120,7 +120,7 @@ def test_length_control_reaches_the_model(summarize, text, monkeypatch):
     ("options", "message"),
     [
         (["--min-new-tokens", 4], "--min-new-tokens: expected at most --max-new-tokens (3), got 4"),
-        (["--beams", 1, "--length-penalty", 2], "--length-penalty: expected --beams 2 or more"),
+        (["--num-beams", 1, "--length-penalty", 2], "--length-penalty: expected --num-beams 2 or more"),
         (["--encoding", "nonsense"], "--encoding: expected a text encoding of the WHATWG Encoding Standard, such as"),
         (["--overwrite"], "--overwrite: expected --output with it"),
         (["--json", "--output", "r.jsonl"], "--json, --output: expected one of them"),

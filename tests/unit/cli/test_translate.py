@@ -24,7 +24,7 @@ def _inside(tmp_path, monkeypatch):
 @pytest.fixture
 def translate(model):
     def run(*arguments, **options):
-        command = ["translate", *map(str, arguments), "--to", "fr", "--model", str(model), "--beams", "1"]
+        command = ["translate", *map(str, arguments), "--to", "fr", "--model", str(model), "--num-beams", "1"]
         return CliRunner().invoke(app, command, **options)
 
     return run

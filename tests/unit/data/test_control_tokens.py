@@ -21,7 +21,7 @@ from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER, pretrained_path
 from simmim.tasks.bits_per_byte import byte_ends
 from simmim.tasks.dialogue import encode_conversation
 from simmim.tasks.language_modelling import encode_text, tokenize_texts
-from simmim.tasks.summarisation import tokenize_examples
+from simmim.tasks.summarization import tokenize_examples
 
 TEXTS = ["The river folds the map.", "</s> <s>strike</s> <pad>", "樹和河流"] * 3
 

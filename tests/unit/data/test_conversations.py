@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from simmim.data import friends_transcripts, pip_packages, shakespeare_plays
+from lab.corpora import friends_transcripts, pip_packages, shakespeare_plays
+from lab.corpora.friends_transcripts import read_episodes
+from lab.corpora.pip_packages import fetched_pip_package
+from lab.corpora.shakespeare_plays import read_play
 from simmim.data.conversations import Conversation, Message, fit_conversations, from_turns, replies_by
 from simmim.data.corpora import CORPORA, load_corpus, load_manifest
 from simmim.data.examples import load_conversations, read_table
-from simmim.data.friends_transcripts import read_episodes
-from simmim.data.pip_packages import fetched_pip_package
 from simmim.data.redistribution import check_redistributable, data_notice, learnt_from, private_corpora
-from simmim.data.shakespeare_plays import read_play
 from simmim.data.splits import SPLITS, split_of
 from simmim.errors import ConfigError, DataError
 from simmim.models.pretrained import FOLDER

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import lab.corpora  # noqa: F401  (registers the project's corpora)
 from simmim.data import corpora
 from simmim.data.corpora import load_corpus, load_manifest, register_corpus
 from simmim.data.splits import Pair
@@ -115,9 +116,22 @@ def test_takes_the_corpus_that_another_process_built_meanwhile(tmp_path: Path, m
 
 def test_names_the_known_corpora(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"known corpora \['debian-descriptions', .*'man-pages', .*\], got 'debian-description'"
+        DataError, match=r"registered or built \(.*debian-descriptions, .*man-pages, .*\), got 'debian-description'; .*"
     ):
         load_corpus("debian-description", tmp_path)
+
+
+def test_a_built_corpus_is_found_without_its_builder(
+    builder: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_corpus("trees", tmp_path)
+    monkeypatch.setattr(corpora, "CORPORA", {})
+
+    assert len(load_corpus("trees", tmp_path)["train"]) == 2
+    assert load_manifest("trees", tmp_path)["licence"] == "none at all"
+    for name in ("examples", "../trees", str(tmp_path / "trees"), ""):
+        with pytest.raises(DataError, match="python -m lab.corpora build"):
+            load_corpus(name, tmp_path)
 
 
 def test_a_name_is_registered_once(builder: Builder) -> None:
@@ -126,7 +140,7 @@ def test_a_name_is_registered_once(builder: Builder) -> None:
 
 
 def test_says_which_package_the_debian_corpus_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("simmim.data.debian_descriptions", "simmim.data.apt"):
+    for module in ("lab.corpora.debian_descriptions", "lab.corpora.apt"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "debian.deb822", None)
 

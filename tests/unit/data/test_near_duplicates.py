@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from simmim.data.cleaning import fit_pairs, split_cleanly, without_summary
+from lab.corpora.cleaning import fit_pairs, split_cleanly, without_summary
 from simmim.data.near_duplicates import drop_near_duplicates, flag_near_duplicates, near_duplicates
 from simmim.data.splits import Pair, split_of
 from simmim.errors import DataError

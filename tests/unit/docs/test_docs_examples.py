@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,7 +15,7 @@ from typer.main import get_command
 
 import simmim
 from simmim import SimMIMConfig
-from simmim.cli.main import app
+from simmim.cli.main import load
 from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
 from simmim.train.run_config import load_recipe
 
@@ -78,19 +79,20 @@ def test_python_examples_run(
 def commands(page: str) -> list[str]:
     """Return the `simmim` commands of shell blocks, and those in the text that have arguments."""
     lines = "\n".join(blocks(page, "bash")).splitlines()
-    in_text = re.findall(r"`(simmim \w+ [^`…]+)`", FENCE.sub("", read(page)))
-    return [line[line.index("simmim ") :] for line in [*lines, *in_text] if re.match(r"(cat .*\| )?simmim ", line)]
+    in_text = re.findall(r"`((?:simmim|python -m lab\.\w+) \w+ [^`…]+)`", FENCE.sub("", read(page)))
+    found = (re.match(r"(?:cat .*\| )?((?:simmim|python -m lab\.\w+) .*)", line) for line in [*lines, *in_text])
+    return [match[1] for match in found if match]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_commands_parse(page: str) -> None:
-    group = get_command(app)
     for command in commands(page):
-        _, *arguments = shlex.split(command, comments=True)
-        if arguments == ["--version"]:
-            continue
-        name, *rest = arguments
-        assert group.commands[name].make_context(name, rest)
+        program, *arguments = shlex.split(command, comments=True)
+        if program == "python":
+            assert get_command(import_module(f"{arguments[1]}.__main__").app).make_context(program, arguments[2:])
+        elif arguments != ["--version"]:
+            name, *rest = arguments
+            assert load(name).make_context(name, rest)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -156,7 +158,8 @@ def test_every_option_is_described_and_its_default_is_bold(page: str) -> None:
 
 @pytest.mark.parametrize("page", ["docs/guide/errors.md", "docs/zh/guide/errors.md"])
 def test_quoted_messages_are_those_of_the_code(page: str) -> None:
-    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    files = [file for folder in ("src", "lab") for file in (ROOT / folder).rglob("*.py")]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
     code = re.sub(r'"\s*\n\s*f?"', "", code)
     quoted = re.findall(r"^\| `([^`]+)` \|", read(page), flags=re.MULTILINE)
     messages = [message for message in quoted if not message.endswith("Error")]

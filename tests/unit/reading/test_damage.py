@@ -14,14 +14,15 @@ import pytest
 from reading_folders import TEXT, files_of, make_reader
 from simmim.errors import CheckpointError, SimMIMError
 from simmim.reading.answering import answer
-from simmim.reading.folder import read_manifest
+from simmim.reading.folder import checksum
+from simmim.reading.manifest import read_manifest
 from simmim.reading.reader import Reader
 from simmim.tasks.reading import open_library, settings_of
 
 FILES = [
-    *(f"0000.{ending}" for ending in ("text", "tokens", "index", "keys", "vectors", "sentences")),
-    *(f"words-1/{name}.csc.index.npy" for name in ("data", "indices", "indptr")),
-    *("words-1/vocab.index.json", "words-1/params.index.json", "manifest.json"),
+    *(f"0000.{ending}" for ending in ("text", "tokens", "index", "keys", "vectors", "sentences", "owners")),
+    *(f"words/{name}.csc.index.npy" for name in ("data", "indices", "indptr")),
+    *("words/vocab.index.json", "words/params.index.json", "manifest.json"),
 ]
 
 
@@ -45,8 +46,9 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 def ask(reader: Reader, folder: Path) -> Any:
     """Open a folder as the command does, and ask."""
-    settings_of(folder)
-    library = open_library(folder, reader)
+    manifest = read_manifest(folder)
+    settings_of(folder, manifest)
+    library = open_library(folder, reader, manifest)
     messages = [{"role": "user", "content": "When was the mill built?"}]
     return answer(reader, library.opened, library.finder, messages, passages=40, max_new_tokens=1, do_sample=False)
 
@@ -86,6 +88,26 @@ def test_a_damaged_file(reader: Reader, folder: Path, name: str, damage: str) ->
     assert "\n" not in said
 
 
+def _flipped(path: Path, position: int, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit(reader: Reader, folder: Path, name: str) -> None:
+    """Anywhere, also where the numbers still make sense."""
+    path, rng = folder / name, random.Random(name)
+    whole = path.read_bytes()
+    for position in {0, len(whole) - 1, *(rng.randrange(len(whole)) for _ in range(6))}:
+        _flipped(path, position, rng.randrange(8))
+        with pytest.raises(CheckpointError) as caught:
+            ask(reader, folder)
+        assert name.split("/")[-1] in str(caught.value)
+        path.write_bytes(whole)
+
+
 def test_a_whole_folder(reader: Reader, folder: Path) -> None:
     assert ask(reader, folder).passages
 
@@ -94,13 +116,14 @@ def _edited(folder: Path, change) -> None:
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
     change(content, content["documents"][0])
-    path.write_text(json.dumps(content))
+    content.pop("check")
+    path.write_text(json.dumps({**content, "check": checksum(json.dumps(content, sort_keys=True).encode())}))
 
 
 MANIFESTS = {
     "another format": (
         lambda m, d: m.update(format="simmim-reading-9"),
-        "expected format simmim-reading-1, got 'simmim",
+        "expected format simmim-reading-2, got 'simmim",
     ),
     "no format": (lambda m, d: m.pop("format"), "'format' is missing"),
     "another model": (
@@ -122,8 +145,22 @@ MANIFESTS = {
     "settings of another type": (lambda m, d: m["settings"].update(segment="8"), "segment: expected a whole number"),
     "a negative segment": (lambda m, d: m["settings"].update(segment=-8), "segment: expected a whole number"),
     "an unknown precision": (lambda m, d: m["settings"].update(precision="int1"), "precision: expected one of"),
-    "incomplete": (lambda m, d: d.update(read=48), "a.txt was read to token 48 of 244; run simmim read again to go on"),
+    "incomplete": (
+        lambda m, d: d.update(read=48, embedded=False, indexed=False),
+        "a.txt was read to token 48 of 244; run simmim read again to go on",
+    ),
     "not indexed": (lambda m, d: d.update(indexed=False), "run simmim read again to go on"),
+    "not embedded": (lambda m, d: d.update(embedded=False), "it has an index, and was not read to its end"),
+    "embedded without its end": (lambda m, d: d.update(read=48, indexed=False), "it has an index, and was not read"),
+    "checksums are a number": (lambda m, d: d.update(checks=3), "expected the manifest of a reading"),
+    "a checksum is a text": (lambda m, d: d.update(checks={"index": "3"}), "are no numbers"),
+    "no checksums": (lambda m, d: d.update(checks={}), r"0000\.tokens: expected the content that was written"),
+    "another checksum": (
+        lambda m, d: d["checks"].update(index=3),
+        r"0000\.index: expected the content that was written",
+    ),
+    "no checksums of words": (lambda m, d: m.update(words={}), r"words/.*: expected the content that was written"),
+    "words are missing": (lambda m, d: m.pop("words"), "'words' is missing"),
     "more read than there is": (lambda m, d: d.update(read=245), "read 245 and prompt 5 of 244 tokens"),
     "a prompt alone": (lambda m, d: d.update(prompt=244), "read 244 and prompt 244 of 244 tokens"),
     "negative tokens": (lambda m, d: d.update(tokens=-1, read=-1), "tokens is -1"),
@@ -136,7 +173,7 @@ MANIFESTS = {
         lambda m, d: d.update(tokens=10**12, read=10**12),
         r"0000\.tokens: expected 8,000,000,000,000 bytes",
     ),
-    "many sentences": (lambda m, d: d.update(sentences=10**12), r"0000\.vectors: expected \d+,.* bytes, it has"),
+    "many sentences": (lambda m, d: d.update(sentences=10**12), r"0000\.sentences: expected \d+,.* bytes, it has"),
     "a text of another length": (lambda m, d: d.update(characters=500), r"0000\.text: expected the text that was read"),
     "a name that is none": (lambda m, d: d.update(name=None), "its name and its digest are no texts"),
     "indexed is a number": (lambda m, d: d.update(indexed=1), "indexed is 1"),
@@ -177,7 +214,7 @@ def test_the_encoder_is_not_installed(folder: Path) -> None:
 
 def test_words_of_another_folder(reader: Reader, folder: Path, tmp_path: Path) -> None:
     reader.read(tmp_path / "other", "Short. " * 9)
-    shutil.rmtree(folder / "words-1")
-    shutil.copytree(tmp_path / "other" / "words-1", folder / "words-1")
-    with pytest.raises(CheckpointError, match=r"words-1: cannot open the index of words: expected 31 segments, got"):
+    shutil.rmtree(folder / "words")
+    shutil.copytree(tmp_path / "other" / "words", folder / "words")
+    with pytest.raises(CheckpointError, match=r"words/.*: expected the content that was written"):
         ask(reader, folder)

@@ -19,6 +19,7 @@ from simmim.reading.finder import best_sentence, calibrated, fuse, with_neighbou
 from simmim.reading.heads import Head, load_heads, save_heads
 from simmim.reading.lexical import LexicalIndex, words
 from simmim.reading.opened import Segment
+from simmim.reading.quantized import Rows
 from simmim.reading.reader import Reader
 from simmim.reading.sentences import sentences
 from simmim.tasks.reading import Library, open_library
@@ -78,17 +79,25 @@ class TestCalibrated:
         assert abs(found["attention"].sum()) < 1e-4
 
 
+def _rows(*shape: int) -> np.ndarray:
+    """Return random keys as the index has them."""
+    rows = Rows(shape[-1])
+    drawn = np.random.default_rng(0).normal(size=shape).astype(np.float32).reshape(-1, shape[-1])
+    return np.frombuffer(rows.encode(drawn), rows.dtype).reshape(shape[:-1])
+
+
 class TestSegmentScores:
     def test_equals_the_definition(self) -> None:
-        queries, keys = torch.randn(3, 4, 6), np.random.default_rng(0).normal(size=(45, 2, 6)).astype(np.float16)
+        queries, keys = torch.randn(3, 4, 6), _rows(45, 2, 6)
         found = segment_scores(queries, keys, [1, 0, 1], 8)
-        every = torch.einsum("hqd,nhd->hqn", queries, torch.from_numpy(keys).float()[:, [1, 0, 1]]) / 6**0.5
+        exact = torch.from_numpy(keys["numbers"] * keys["scale"].astype(np.float32)[..., None])
+        every = torch.einsum("hqd,nhd->hqn", queries, exact[:, [1, 0, 1]]) / 6**0.5
         expected = torch.stack([part.amax(-1) for part in every.split(8, -1)], -1)
         torch.testing.assert_close(found, expected)
 
     @pytest.mark.parametrize("block", [8, 10, 24, 1000])
     def test_in_blocks(self, block: int) -> None:
-        queries, keys = torch.randn(2, 3, 4), np.random.default_rng(0).normal(size=(50, 1, 4)).astype(np.float16)
+        queries, keys = torch.randn(2, 3, 4), _rows(50, 1, 4)
         expected = segment_scores(queries, keys, [0, 0], 8)
         torch.testing.assert_close(segment_scores(queries, keys, [0, 0], 8, block), expected)
 
@@ -206,8 +215,7 @@ class TestWords:
 class TestLexicalIndex:
     def test_scores(self, tmp_path: Path) -> None:
         index = LexicalIndex.build(["the mill by the river", "", "the old bridge", "河上的橋"])
-        index.save(tmp_path)
-        loaded = LexicalIndex.load(tmp_path, 4)
+        loaded = LexicalIndex.load(tmp_path, 4, index.save(tmp_path))
         for question, best in (("MILL?", 0), ("a bridge", 2), ("橋", 3)):
             found = loaded.scores(question)
             assert found.dtype == np.float32
@@ -220,14 +228,14 @@ class TestLexicalIndex:
 
     @pytest.mark.parametrize("texts", [[""], ["…", "!"]])
     def test_no_words_at_all(self, texts: list[str], tmp_path: Path) -> None:
-        LexicalIndex.build(texts).save(tmp_path)
-        assert LexicalIndex.load(tmp_path, len(texts)).scores("mill").tolist() == [0] * len(texts)
+        checks = LexicalIndex.build(texts).save(tmp_path)
+        assert LexicalIndex.load(tmp_path, len(texts), checks).scores("mill").tolist() == [0] * len(texts)
 
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(
             CheckpointError, match="nothing: cannot open the index of words: .*read the documents again"
         ):
-            LexicalIndex.load(tmp_path / "nothing", 1)
+            LexicalIndex.load(tmp_path / "nothing", 1, {})
 
 
 def _spans(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from reading_folders import HEADS, TEXT, files_of, make_reader, make_tokenizer, tiny_llama
 from reading_models import CASES, CONFIGS, draw, own_attention, tiny
 from simmim.errors import ConfigError, DataError
-from simmim.reading.answering import answer, fitting, recall, recall_from
+from simmim.reading.answering import _Loop, answer, fitting, recall, rotated_cache
 from simmim.reading.cache import ReadingCache
 from simmim.reading.finder import Found
 from simmim.reading.interface import decoder_of
@@ -33,6 +34,13 @@ def _ask(library: Library, text: str = "When was the mill built?", **settings: A
     return answer(library.reader, library.opened, library.finder, _question(text), **more)
 
 
+def recall_from(cache: ReadingCache, decoder: Any, segments: Sequence[int]) -> Any:
+    """Return an ordinary cache of some segments of what a cache has read, in the given order, without a record."""
+    index = torch.cat([torch.arange(s * LENGTH, min((s + 1) * LENGTH, cache.get_seq_length())) for s in segments])
+    both = torch.stack([torch.stack([layer.keys[0][:, index], layer.values[0][:, index]]) for layer in cache.layers])
+    return rotated_cache(decoder, both)
+
+
 def _logits(model: Any, ids: Tensor, cache: Any = None) -> Tensor:
     with torch.no_grad():
         return model(ids, past_key_values=cache).logits
@@ -48,7 +56,7 @@ def test_exact_while_short(case: str) -> None:
     model, ids, after = tiny(case), draw(1, 52), draw(1, 9)
     cache = ReadingCache(model, segment=LENGTH, near=8)
     _logits(model, ids, cache)
-    recalled = recall_from(cache, decoder_of(model), range(7), LENGTH)
+    recalled = recall_from(cache, decoder_of(model), range(7))
     assert recalled.get_seq_length() == 52
     expected = _logits(own_attention(case), torch.cat([ids, after], 1))[:, 52:]
     torch.testing.assert_close(_logits(model, after, recalled), expected, rtol=1e-5, atol=1e-5)
@@ -59,7 +67,7 @@ def test_token_by_token(case: str) -> None:
     model, ids, after = tiny(case), draw(1, 60), draw(1, 9)
     cache = ReadingCache(model, segment=LENGTH, near=8)
     _logits(model, ids, cache)
-    recalled = recall_from(cache, decoder_of(model), range(8), LENGTH)
+    recalled = recall_from(cache, decoder_of(model), range(8))
     expected = _logits(own_attention(case), torch.cat([ids, after], 1))[:, 60:]
     found = torch.cat([_logits(model, token, recalled) for token in after.split(1, 1)], 1)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -81,6 +89,24 @@ def test_all_segments_of_a_folder(tmp_path: Path, case: str, keep: str, precisio
     found = _logits(reader.model, after, cache)
     limit = {"bfloat16": 0.03, "int8": 0.1}[precision] if keep == "keys" else 1e-5
     assert (found - expected).norm() <= limit * expected.norm()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_loop_ends_where_tokens_come_again(step: int) -> None:
+    """The answer ends before the first repetition of 4 tokens that do not overlap, however the tokens arrive."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(50):
+        ids = torch.randint(3, (1, 60), generator=generator)
+        loop, end = _Loop(5, 4), None
+        for length in range(5 + step, 61, step):
+            answer_ids = ids[0, 5:length].tolist()
+            starts = range(len(answer_ids) - 7)
+            if any(answer_ids[start : start + 4] == answer_ids[-4:] for start in starts):
+                end = len(answer_ids) - 4
+            assert bool(loop(ids[:, :length], None).all()) == (end is not None)
+            assert loop.end == end
+            if end is not None:
+                break
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +139,7 @@ def test_segments_stand_side_by_side(library: Library) -> None:
 def test_values_are_those_that_were_kept(library: Library) -> None:
     document, record = library.opened.documents[0], library.reader.record
     cache, _ = recall(library.reader, library.opened, [Segment(0, 5)])
-    kept = record.decode(document.keys(record)[5], torch.float32)
+    kept = document.kept(record, 5, torch.float32)
     for number, layer in enumerate(cache.layers):
         torch.testing.assert_close(layer.values[0][:, 8:], kept[number, 1])
 

@@ -1,5 +1,8 @@
 """TextRank picks central sentences, keeps to its budget and its bounds, and gets the budget that suits."""
 
+import math
+from collections import Counter
+
 import pytest
 from datasets import Dataset
 
@@ -36,17 +39,11 @@ def test_stems_and_stop_words_are_english_only() -> None:
     assert TextRank(4, "unicode")("小船在河上。大河里有小船。猫。") in ("小船在河", "大河里有")
 
 
-def test_a_long_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_document_is_bounded() -> None:
     document = " ".join(f"Sentence {place} speaks of boats." for place in range(500))
     assert len(ranked_sentences(document)) == extractive.MOST_SENTENCES
-    compared = []
-    monkeypatch.setattr(
-        extractive.TextRankSummarizer,
-        "rate_sentences",
-        lambda self, model: compared.extend(model.sentences) or dict.fromkeys(model.sentences, 1.0),
-    )
     ranked = ranked_sentences("word " * 5000 + ". Another one.")
-    assert [len(sentence.words) for sentence in compared] == [extractive.MOST_WORDS, 2]
+    assert extractive._compared("word " * 5000, "unicode").total() == extractive.MOST_WORDS
     assert [place for place, _ in ranked] == [0, 1]
     assert len(ranked[0][1].split()) == 5001  # compared by its beginning, but kept whole
 
@@ -62,3 +59,15 @@ def test_the_budget_is_chosen_on_validation(budget: int) -> None:
     assert best_textrank(Dataset.from_dict({"document": documents, "summary": summaries})).textrank == TextRank(budget)
     assert list(choice.rouge_l) == [TextRank(words) for words in range(4, 13)]
     assert choice.rouge_l[choice.textrank] == max(choice.rouge_l.values())
+
+
+def test_likeness_is_that_of_the_paper() -> None:
+    """Two words of three and two are the same: 2 / (log 3 + log 2); sentences of one word each have no logarithm."""
+    one, other = (
+        extractive._compared("Boats carried the stone.", "english"),
+        extractive._compared("boat stones", "english"),
+    )
+    assert one == {"boat": 1, "carri": 1, "stone": 1}
+    assert extractive._likeness(one, other) == pytest.approx(2 / math.log(6))
+    assert extractive._likeness(Counter(["a"]), Counter(["a"])) == 1
+    assert extractive._likeness(one, Counter()) == 0

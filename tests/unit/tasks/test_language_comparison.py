@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from lab.reports.language import render_language_report
 from simmim.errors import DataError
 from simmim.tasks.bits_per_byte import TokenCosts
 from simmim.tasks.language_comparison import compare_language_models, position_edges, xz_bits
-from simmim.tasks.language_report import render_language_report
 
 
 def costs(bits, sizes):

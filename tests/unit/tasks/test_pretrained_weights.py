@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from reading_folders import TEXT, make_tokenizer, save_encoder, save_model, tiny_llama
 from simmim.errors import CheckpointError, ConfigError
-from simmim.reading.folder import read_manifest
 from simmim.reading.heads import HEADS_FILE, Head, save_heads
+from simmim.reading.manifest import read_manifest
 from simmim.tasks import pretrained_weights, reading
 from simmim.tasks.checkpoints import load_model
 from simmim.tasks.pretrained_weights import cache_folder, convert_gguf, fast_dtype, find_weights, weights_fingerprint

@@ -14,7 +14,7 @@ from simmim.train.run_config import load_recipe
 from simmim.train.trainer import train
 
 TASKS = {
-    "summarisation": {"document": "body text", "summary": "title"},
+    "summarization": {"document": "body text", "summary": "title"},
     "language-modelling": {"text": "body"},
     "dialogue": {"messages": "chat"},
 }
@@ -22,7 +22,7 @@ TASKS = {
 
 def write_recipe(folder: Path, task: str, make_recipe, make_text_recipe) -> Path:
     """Write a recipe of a task, and its files, whose columns have other names."""
-    path = (make_recipe if task == "summarisation" else make_text_recipe)(folder)
+    path = (make_recipe if task == "summarization" else make_text_recipe)(folder)
     entries = yaml.safe_load(path.read_text())
     entries["task"] = task
     entries["training"] |= {"max_steps": 1, "save_strategy": "no", "eval_strategy": "no"}
@@ -55,8 +55,8 @@ def test_columns_of_other_names_go_all_the_way(tmp_path, make_recipe, make_text_
     assert run("data", "check", path).count("whole rows, 0 broken ones") == 3
     run("data", "check", recipe.data.test, *options)
     model = train(recipe)
-    language = task != "summarisation"
-    short = () if language else ("--max-new-tokens", "2", "--beams", "1")
+    language = task != "summarization"
+    short = () if language else ("--max-new-tokens", "2", "--num-beams", "1")
     run("evaluate", model, "--file", recipe.data.test, *options, *short, "--limit", 1)
     # the recipe of the model names them, where the command does not
     for file in (None, Path(recipe.data.test)):
@@ -67,13 +67,13 @@ def test_columns_of_other_names_go_all_the_way(tmp_path, make_recipe, make_text_
 @pytest.mark.parametrize(
     ("task", "columns", "message"),
     [
-        ("summarisation", {"text": "x"}, "data.text: task summarisation reads document, summary of a file; remove it"),
+        ("summarization", {"text": "x"}, "data.text: task summarization reads document, summary of a file; remove it"),
         ("language-modelling", {"summary": "x"}, "data.summary: task language-modelling reads text of a file"),
         ("dialogue", {"document": "x"}, "data.document: task dialogue reads messages of a file; remove it"),
-        ("summarisation", {"document": "x", "summary": "x"}, "document, summary: expected two columns, got 'x' for"),
-        ("summarisation", {"document": "summary"}, "document, summary: expected two columns, got 'summary' for both"),
-        ("summarisation", {"document": ""}, "data.document: string should have at least 1 character"),
-        ("summarisation", {"document": 3}, "data.document: .*valid string, got 3"),
+        ("summarization", {"document": "x", "summary": "x"}, "document, summary: expected two columns, got 'x' for"),
+        ("summarization", {"document": "summary"}, "document, summary: expected two columns, got 'summary' for both"),
+        ("summarization", {"document": ""}, "data.document: string should have at least 1 character"),
+        ("summarization", {"document": 3}, "data.document: .*valid string, got 3"),
     ],
 )
 def test_a_column_that_is_not_read_is_refused(tmp_path, make_recipe, make_text_recipe, task, columns, message):

@@ -98,14 +98,14 @@ def test_a_language_model_learns_on_from_a_language_model_only(recipe, tiny_lang
     [
         (["data.sequence_length=null"], "data.sequence_length: this key is required for task language-modelling"),
         (["data.max_source_tokens=8"], "data.max_source_tokens: task language-modelling takes sequence_length; remove"),
-        (["task=summarisation"], "data.sequence_length: task summarisation takes max_source_tokens, max_target_tokens"),
+        (["task=summarization"], "data.sequence_length: task summarization takes max_source_tokens, max_target_tokens"),
         (["pretraining={}"], "pretraining: task language-modelling has no phase on masked spans"),
         (["training.label_smoothing_factor=0.1"], "training.label_smoothing_factor: expected 0 for task"),
         (
             ["batching.max_tokens=63", "training={}"],
             r"batching.max_tokens: expected at least data.sequence_length \(64\), got 63",
         ),
-        (["task=nonsense"], "task: expected one of dialogue, language-modelling, summarisation; got 'nonsense'"),
+        (["task=nonsense"], "task: expected one of dialogue, language-modelling, summarization; got 'nonsense'"),
     ],
 )
 def test_what_the_task_has_no_use_for_is_refused(tmp_path, make_text_recipe, settings, message):
@@ -116,7 +116,7 @@ def test_what_the_task_has_no_use_for_is_refused(tmp_path, make_text_recipe, set
 def test_the_tokenizer_begins_a_prompt_and_that_of_summaries_ends_a_document(recipe, tiny_language_model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_language_model)
     assert tokenizer("x")["input_ids"] == [1, *tokenizer("x", add_special_tokens=False)["input_ids"]]
-    task = TASKS.find("summarisation")(recipe)
+    task = TASKS.find("summarization")(recipe)
     assert task.prepare(tokenizer)("x")["input_ids"][-1] == 2  # one of a language model, for another task
     task = TASKS.find("language-modelling")(recipe)
     assert task.prepare(tokenizer)("x")["input_ids"][-1] != 2

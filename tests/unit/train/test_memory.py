@@ -7,7 +7,7 @@ import psutil
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from simmim.train.memory import FreedMemory
+from simmim.train.callbacks import FreedMemory
 
 
 @pytest.mark.skipif(

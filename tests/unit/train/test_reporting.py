@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from transformers import TrainerControl, TrainerState
 
-from simmim.train.reporting import RunReporter
+from simmim.train.callbacks import RunReporter
 
 
 @pytest.fixture

@@ -228,3 +228,8 @@ def test_new_sections_arrive_and_are_written_out(write, tmp_path):
     again = tmp_path / "again.yaml"
     again.write_text(yaml.safe_dump(recipe.to_dict()), encoding="utf-8")
     assert load_recipe(again) == recipe
+
+
+def test_the_old_name_of_a_task_is_read(make_recipe, tmp_path):
+    recipe = make_recipe(tmp_path)
+    assert load_recipe(recipe, ["task=summarisation"]).task == load_recipe(recipe).task == "summarization"

@@ -61,7 +61,7 @@ def test_a_resumed_run_ends_where_the_whole_run_ends(recipe, tiny_run, tmp_path)
 
 @pytest.mark.parametrize("has", [True, False])
 def test_bf16_trains_where_the_processor_has_it_and_the_precision_is_announced(recipe, monkeypatch, caplog, has):
-    monkeypatch.setattr("simmim.train.precision._has_bfloat16", lambda: has)
+    monkeypatch.setattr("simmim.train.arguments._has_bfloat16", lambda: has)
     console = Console(file=io.StringIO(), width=300)
     training = {**recipe.training, "bf16": True, "max_steps": 1}
     del training["use_cpu"]  # found out, then

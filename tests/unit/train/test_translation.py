@@ -46,7 +46,7 @@ def test_a_recipe_becomes_a_model_that_evaluates_and_translates(recipe, tmp_path
     folder = train(load_recipe(recipe))
     data = ["--file", str(tmp_path / "validation.jsonl")]
     result = CliRunner().invoke(
-        app, ["evaluate", str(folder), *data, "--limit", "2", "--beams", "1", "--json", "r.json"]
+        app, ["evaluate", str(folder), *data, "--limit", "2", "--num-beams", "1", "-o", "r.json"]
     )
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "r.json").read_text())
@@ -69,7 +69,7 @@ def test_a_recipe_becomes_a_model_that_evaluates_and_translates(recipe, tmp_path
         ("data.directions=[enfr]", "expected directions such as en-fr"),
         ("data.directions=null", "this key is required for task translation"),
         ("data.sequence_length=64", "task translation takes"),
-        ("task=summarisation", "data.directions: task summarisation takes"),
+        ("task=summarization", "data.directions: task summarization takes"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(recipe, change, message):

@@ -29,13 +29,14 @@ _PARTS = ("*.json", "*.jinja", "*.safetensors", "*.spm", "*.model")
 
 
 def load_translation_model(
-    name: str | Path, device: torch.device | str | None = None
+    name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model and its tokenizer; no code in the folder is run, and weights are read from safetensors alone.
 
     Args:
         name: the folder of a saved model, or the name of one on the Hugging Face hub.
         device: where to compute; None takes the accelerator if there is one.
+        dtype: of the weights; None computes in float32 on a CPU and as saved on an accelerator.
 
     Raises:
         CheckpointError: the model is missing, incomplete or damaged, or cannot be fetched.
@@ -51,7 +52,7 @@ def load_translation_model(
         raise CheckpointError(f"{folder}: expected the folder of a saved model, cannot read it: {error}") from error
     auto_class: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if isinstance(config, SimMIMConfig):
-        model, tokenizer = load_checked(folder, device, auto_class)
+        model, tokenizer = load_checked(folder, device, auto_class, dtype)
         return lay_out_for_decoding(model), tokenizer
     target = find_device(device)
     try:
@@ -63,8 +64,8 @@ def load_translation_model(
         raise
     except Exception as error:
         raise CheckpointError(f"{folder}: cannot load the model or its tokenizer: {error}") from error
-    dtype = torch.float32 if target.type == "cpu" else model.dtype
-    return model.to(target, dtype).eval(), tokenizer
+    chosen = dtype or (torch.float32 if target.type == "cpu" else model.dtype)
+    return model.to(target, chosen).eval(), tokenizer
 
 
 def _fetched(name: str) -> Path:

@@ -1,0 +1,3 @@
+"""Reports of evaluations for people: HTML files made of what `simmim evaluate --output` writes."""
+
+__all__: list[str] = []
