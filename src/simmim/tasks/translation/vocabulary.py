@@ -56,25 +56,26 @@ def encode_blocks(tokenizer: PreTrainedTokenizerBase, blocks: Sequence[str], lan
     Raises:
         ConfigError: the tokenizer has no tag for the language.
     """
-    known = tokenizer.get_vocab()
     ids: list[int] = []
     if language is not None:
-        if language_tag(language) not in known:
+        tag = _token_id(tokenizer, language_tag(language))
+        if tag is None:
             found = ", ".join(languages_of(tokenizer)) or "none"
             raise ConfigError(f"language: expected one that the model translates into ({found}), got {language!r}")
-        ids.append(known[language_tag(language)])
+        ids.append(tag)
+    mark = _token_id(tokenizer, BLOCK_MARK)
+    assert mark is not None and tokenizer.eos_token_id is not None
     pieces = tokenizer(list(blocks), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
     for place, piece in enumerate(pieces):
         if place:
-            ids.append(known[BLOCK_MARK])
+            ids.append(mark)
         ids += piece
-    assert tokenizer.eos_token_id is not None
     return [*ids, tokenizer.eos_token_id]
 
 
 def decode_blocks(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """Return the texts between the marks of what a model wrote, up to its end token."""
-    mark = tokenizer.get_vocab()[BLOCK_MARK]
+    mark = _token_id(tokenizer, BLOCK_MARK)
     blocks: list[list[int]] = [[]]
     for place, token in enumerate(ids):
         if token == tokenizer.eos_token_id and place:
@@ -84,3 +85,9 @@ def decode_blocks(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> lis
         else:
             blocks[-1].append(token)
     return [str(tokenizer.decode(block, skip_special_tokens=True)).strip() for block in blocks]
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """Return the id of a token, None where there is none; `get_vocab` would copy the whole vocabulary."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    return found if isinstance(found, int) and found != tokenizer.unk_token_id else None
