@@ -14,6 +14,9 @@ from simmim.errors import SimMIMError, is_full
 
 __all__ = ["Group", "current_name", "errors_in_one_line"]
 
+_EXTRAS = dict.fromkeys(("bm25s", "gguf"), "read") | dict.fromkeys(
+    ("markdown_it", "polib", "py3langid", "sacrebleu", "sentencepiece"), "translate"
+)
 _OLD_NAMES = {"beams": "num-beams", "samples": "num-return-sequences"}  # of options; until the next version
 
 
@@ -43,7 +46,7 @@ def errors_in_one_line() -> Iterator[None]:
     except SimMIMError as error:
         problem: object = error
     except ModuleNotFoundError as error:
-        extra = "read" if error.name in ("bm25s", "gguf") else "train"
+        extra = _EXTRAS.get(error.name or "", "train")
         problem = f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"'
     except OSError as error:
         if error.filename is not None:
