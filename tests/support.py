@@ -21,6 +21,7 @@ from simmim import (
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
 from simmim.nn import SMIAttention
 from simmim.ops import reference
+from simmim.ops.options import AttentionOptions
 
 HIDDEN, HEADS, LENGTH = 8, 2, 6
 READS = ("none", "broadcast", "gated_broadcast", "attend")
@@ -106,7 +107,7 @@ def reference_output(layer: SMIAttention, text: Tensor, options: dict[str, Any])
     if not len(text):
         return text
     weights = dict(layer.named_parameters())
-    return reference.smi_attention(text, weights, num_heads=HEADS, segment_length=LENGTH, **options)
+    return reference.smi_attention(text, weights, AttentionOptions(HIDDEN, HEADS, LENGTH, **options))
 
 
 def with_large_weights(model: SimMIMForConditionalGeneration, seed: int = 0) -> SimMIMForConditionalGeneration:

@@ -16,7 +16,7 @@ from typing import Any
 from lab.reading.own_formats import questions, write_all
 from lab.reading.tasks.documents import default_cache, haystacks
 from lab.reading.tasks.scoring import normalise, score_reply
-from simmim.cli.batches import read_documents
+from simmim.cli.document_worker import read_documents
 from simmim.cli.documents import Extracted
 from simmim.errors import DataError
 from simmim.reading.answering import Passage, answer

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from simmim.ops.gathered import Piece, gathered_attention
+from simmim.ops.attention import Piece, gathered_attention
 
 SEGMENTS, LENGTH, HEADS, WIDTH, STATES = 9, 16, 2, 8, 5
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from simmim import ShapeError
-from simmim.nn import AGGREGATORS, HierarchicalEncoder, Pyramid, chunks
+from simmim.nn import AGGREGATORS, HierarchicalEncoder, Pyramid, tokenwise
 from simmim.ops import reference
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 from support import HIDDEN, LENGTH, documents
 
 LENGTHS = (1, LENGTH - 1, LENGTH, LENGTH + 1, 3 * LENGTH, 5 * LENGTH - 2, 8 * LENGTH, 0, 11 * LENGTH + 1)
@@ -145,7 +145,7 @@ def test_without_gradients_the_parts_of_a_level_make_the_whole(
     whole = encoder(*segments)
     sizes: list[int] = []
     encoder.aggregator.register_forward_pre_hook(lambda _, nodes: sizes.append(len(nodes[0])))
-    monkeypatch.setattr(chunks, "LIMIT", 4 * 3 * LENGTH * HIDDEN)
+    monkeypatch.setattr(tokenwise, "LIMIT", 4 * 3 * LENGTH * HIDDEN)
     with torch.no_grad():
         parts = encoder(*segments)
     assert max(sizes) == 3, "three pairs at a time"

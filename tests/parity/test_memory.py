@@ -148,7 +148,7 @@ def test_nothing_is_gathered_at_once_that_need_not_be(monkeypatch: pytest.Monkey
         return found
 
     limit = 2 * LENGTH * HIDDEN
-    monkeypatch.setattr("simmim.ops.gathered.GATHER_LIMIT", limit)
+    monkeypatch.setattr("simmim.ops.attention.GATHER_LIMIT", limit)
     monkeypatch.setattr(Tensor, "index_select", counted)
     with torch.no_grad():
         parts = reader(x, projected, mask)

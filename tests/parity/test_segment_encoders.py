@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from simmim.errors import ConfigError
 from simmim.nn import SEGMENT_ENCODERS, SegmentEncoder
 from simmim.ops import reference
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 from support import DOCUMENT_LENGTHS, HIDDEN, LENGTH, batch_of, documents
 
 WIDTH = 29

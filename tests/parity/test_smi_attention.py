@@ -233,7 +233,7 @@ def test_nothing_is_gathered_at_once_that_need_not_be(
     with sdpa_kernel(SDPBackend.MATH):  # which leaves everything to autograd
         whole = layer(hidden, mask)
         expected = torch.autograd.grad((whole * weight).sum(), inputs)
-    monkeypatch.setattr("simmim.ops.gathered.GATHER_LIMIT", 2 * HIDDEN * 3 * LENGTH)
+    monkeypatch.setattr("simmim.ops.attention.GATHER_LIMIT", 2 * HIDDEN * 3 * LENGTH)
     parts = layer(hidden, mask)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
     torch.testing.assert_close(torch.autograd.grad((parts * weight).sum(), inputs), expected, rtol=0, atol=1e-12)

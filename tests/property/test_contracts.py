@@ -14,10 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from simmim.nn import SMIAttention
-from simmim.ops.pyramid import StatePyramid
-from simmim.ops.reach import EverySegment, PyramidNodes, Reach
-from simmim.ops.segments import SegmentLayout
-from simmim.ops.smi import exchange_states, segment_attention
+from simmim.ops.exchange import exchange_states
+from simmim.ops.layout import EverySegment, Reach, SegmentLayout
+from simmim.ops.pyramid import PyramidNodes, StatePyramid
+from simmim.ops.smi import segment_attention
 from support import (
     DEFAULT,
     HEADS,

@@ -49,10 +49,18 @@ def check(
 ) -> None:
     """Count the rows of your own data, measure them, and name the broken ones; exit with 1 if there are any.
 
-    Of a recipe all files are checked, with the columns that it names.
+    Of a recipe all files are checked, with the columns that it names. Of translated pages (TMX, XLIFF, PO,
+    texts.{en,fr}, JSON lines with source and target) what is untranslated, misaligned or of another length is counted.
     """
     if text is not None and messages is not None:
         raise ConfigError("--text, --messages: expected one of them, got both")
+    from simmim.cli.translation_data import check_translations, translated_files
+
+    if pages := translated_files(file):
+        whole = [check_translations(path) for path in pages]  # all are shown, whatever the first says
+        if not all(whole):
+            raise typer.Exit(1)
+        return
     from simmim.data.columns import Column, ConversationColumn
 
     columns = {"document": Column(document), "summary": Column(summary)}

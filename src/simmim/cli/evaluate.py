@@ -63,6 +63,13 @@ def evaluate(
             min=1, metavar="N", help="Language: measure also with the context forgotten every N tokens; again for more."
         ),
     ] = None,
+    direction: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FROM-TO", help="Translation: such as en-fr; again for more.", show_default="the recipe's"
+        ),
+    ] = None,
+    group: Annotated[int, typer.Option(min=1, help="Translation: blocks that are read together.")] = 1,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Also write the result here, as JSON.")
     ] = None,
@@ -80,6 +87,9 @@ def evaluate(
 
     Language: bits per byte of whole documents, the context carried from beginning to end, over all and by position. Of
     conversations the replies are measured: in a corpus those of every speaker, in a file the assistant's.
+
+    Translation, with --direction or a model of that task: chrF, BLEU, and what is kept of marks, numbers and terms,
+    beside the translation of the nearest block that the model learnt from.
     """
     name = name or old_model
     if name is None:
@@ -90,6 +100,26 @@ def evaluate(
     from simmim.tasks.checkpoints import reads_source
 
     model, others = model_folder(name), [model_folder(one) for one in beside or []]
+    from simmim.cli.translation_evaluation import evaluate_translation, translates
+
+    if direction or translates(model):
+        refused = ("corpus", "document", "summary", "text", "messages", "without_near_duplicates", "beside", "context")
+        _refuse(command, *refused, "max_new_tokens", why="the model translates")
+        with _output(output) as stream:
+            evaluate_translation(
+                model,
+                file,
+                split,
+                direction,
+                limit=limit,
+                num_beams=num_beams,
+                batch_size=batch_size,
+                group=group,
+                stream=stream,
+                as_json=as_json,
+            )
+        return
+    _refuse(command, "group", why="the model does not translate")
     loading = {"device": device, "dtype": dtype_of(dtype)}
     columns = {"document": document, "summary": summary, "text": text, "messages": messages}
     if not reads_source(model):

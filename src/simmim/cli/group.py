@@ -15,6 +15,9 @@ from simmim.errors import SimMIMError, is_full
 
 __all__ = ["Group", "current_name", "errors_in_one_line"]
 
+_EXTRAS = dict.fromkeys(("bm25s", "gguf"), "read") | dict.fromkeys(
+    ("markdown_it", "polib", "py3langid", "sacrebleu", "sentencepiece"), "translate"
+)
 _OLD_NAMES = {"beams": "num-beams", "samples": "num-return-sequences"}  # of options; until the next version
 
 
@@ -55,7 +58,7 @@ def errors_in_one_line() -> Iterator[None]:
 def _explain(error: Exception) -> object:
     """Return what to tell the user of an error; None if it is not expected."""
     if isinstance(error, ModuleNotFoundError):
-        extra = "read" if error.name in ("bm25s", "gguf") else "train"
+        extra = _EXTRAS.get(error.name or "", "train")
         return f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"'
     if not isinstance(error, OSError):
         return error

@@ -46,7 +46,9 @@ class Content:
     sha256: str
 
 
-def find_documents(arguments: Sequence[str], leave_out: Path | None = None) -> Found:
+def find_documents(
+    arguments: Sequence[str], leave_out: Path | None = None, suffixes: Sequence[str] = SUFFIXES
+) -> Found:
     """Find the documents that arguments name.
 
     A file is taken whatever its name; a folder stands for the files in it and in its folders whose names end as those
@@ -56,6 +58,7 @@ def find_documents(arguments: Sequence[str], leave_out: Path | None = None) -> F
     Args:
         arguments: files, folders, patterns, and `-`.
         leave_out: a folder whose files are no documents, such as the one that results are written to.
+        suffixes: ends of the names of the files that are taken where a folder is named.
     """
     found = Found()
     for argument in arguments:
@@ -66,7 +69,7 @@ def find_documents(arguments: Sequence[str], leave_out: Path | None = None) -> F
                 found.errors.append(DataError(f"{argument}: expected a pattern that matches files, it matches none"))
         for path in paths:
             if path != STANDARD_INPUT and os.path.isdir(path):  # noqa: PTH112  (which raises nothing, whatever the name)
-                _search(path, leave_out, found)
+                _search(path, leave_out, suffixes, found)
             else:
                 found.names.append(path if path == STANDARD_INPUT else os.path.normpath(path))
     found.names = list(dict.fromkeys(found.names))
@@ -93,7 +96,7 @@ def _matches(pattern: str) -> Iterator[str]:
                 yield from (f"{parent}/{name}" for name in files if not name.startswith("."))
 
 
-def _search(folder: str, leave_out: Path | None, found: Found) -> None:
+def _search(folder: str, leave_out: Path | None, suffixes: Sequence[str], found: Found) -> None:
     """Add the documents of a folder, in the order of their names."""
     before, others = len(found.names), Counter[str]()
 
@@ -106,7 +109,7 @@ def _search(folder: str, leave_out: Path | None, found: Found) -> None:
         folders[:] = sorted(name for name in kept if leave_out is None or not _same(Path(parent, name), leave_out))
         for name in sorted(name for name in files if not name.startswith(".")):
             suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES:
+            if suffix in suffixes:
                 found.names.append(os.path.normpath(Path(parent, name)))
             elif leave_out is None or not _same(Path(parent, name), leave_out):
                 others[suffix or "no suffix"] += 1
@@ -117,7 +120,7 @@ def _search(folder: str, leave_out: Path | None, found: Found) -> None:
             f"{folder}: left out what is no document by its name: {kinds}{more}; name files to read them"
         )
     if len(found.names) == before and len(found.errors) == errors:
-        kinds = " ".join(SUFFIXES)
+        kinds = " ".join(suffixes)
         found.errors.append(DataError(f"{folder}: expected a folder with documents ({kinds}), it holds none"))
 
 

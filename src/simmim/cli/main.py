@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a model and save it under the recipe's output_dir.",
     "evaluate": "Measure a model that writes summaries, or one that models language, with 95 % intervals.",
     "summarize": "Summarize documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.",
+    "translate": "Translate documents: text, Markdown, HTML, Word, EPUB, PO, XLIFF, SRT, WebVTT and manual pages.",
     "generate": "Continue a text of any length; all of it is read, in bounded memory.",
     "chat": "Talk with a model; /help lists what can be typed.",
     "serve": "Serve a model to OpenAI clients at http://127.0.0.1:8000/v1.",

@@ -18,12 +18,15 @@ from transformers import PreTrainedModel
 from simmim.atomic import replaced_path
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.nn.segment_cache import SegmentCache
+from simmim.nn.cache import SegmentCache
 from simmim.ops.ngrams import NgramTable
 
 __all__ = ["read_pasts", "write_pasts"]
 
 FORMAT, _TABLE = "simmim-cache-3", "continuations."
+STORED = {"capacity": "room"}
+"""Fields of a cache that a file of this format has under another name."""
+FIELD = {stored: field for field, stored in STORED.items()}
 WITHOUT_EFFECT = {
     *("dropout", "initializer_range", "use_cache", "is_encoder_decoder", "tie_word_embeddings"),
     *("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
@@ -55,7 +58,7 @@ def write_pasts(
             if isinstance(value, Tensor):
                 # Layers share positions, but a safetensors file has no shared tensors.
                 tensors[f"layers.{number}.{name}"] = value.contiguous() if value.is_floating_point() else value.clone()
-        numbers.append({name: value for name, value in fields.items() if isinstance(value, int)})
+        numbers.append({STORED.get(name, name): value for name, value in fields.items() if isinstance(value, int)})
     if continuations is not None:
         tensors |= {f"{_TABLE}{name}": torch.from_numpy(value) for name, value in vars(continuations).items()}
     metadata = {"format": FORMAT, "model": _fingerprint(model), "layers": json.dumps(numbers)}
@@ -101,7 +104,8 @@ def read_pasts(path: Path, model: PreTrainedModel, made_from: Any) -> tuple[list
     table = _copies(tensors, _TABLE, torch.device("cpu"))
     try:
         for number, numbers in enumerate(json.loads(metadata["layers"])):
-            pasts.append(SegmentCache(**{**numbers, **_copies(tensors, f"layers.{number}.", device)}))
+            fields = {**numbers, **_copies(tensors, f"layers.{number}.", device)}
+            pasts.append(SegmentCache(**{FIELD.get(name, name): value for name, value in fields.items()}))
         continuations = NgramTable(**{name: value.numpy() for name, value in table.items()}) if table else None
     except (ValueError, TypeError, RecursionError) as error:  # a hand-made file
         _damaged(path, str(error), error)

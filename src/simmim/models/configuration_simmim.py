@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import shutil
+from dataclasses import fields
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
@@ -14,7 +16,7 @@ from transformers import PreTrainedConfig
 
 from simmim.errors import ConfigError
 from simmim.nn import AGGREGATORS, MEMORIES, SEGMENT_ENCODERS, STATE_POOLINGS, STATE_REACHES, STATE_READS
-from simmim.nn.smi_attention import STATE_WEIGHTS
+from simmim.ops.options import STATE_WEIGHTS, AttentionOptions
 
 __all__ = ["LITERAL", "SimMIMConfig"]
 
@@ -106,21 +108,21 @@ class SimMIMConfig(PreTrainedConfig):
     num_decoder_layers: int = 2
     num_attention_heads: int = 4
     segment_length: int = 64
-    state_pooling: str = "mean"
-    state_read: str = "attend"
-    state_null: bool = False
-    state_weight: str = "each"
+    state_pooling: str = AttentionOptions.state_pooling
+    state_read: str = AttentionOptions.state_read
+    state_null: bool = AttentionOptions.state_null
+    state_weight: str = AttentionOptions.state_weight
     training_length: int | None = None
-    tie_state_projections: bool = True
-    neighbours: int = 1
-    segment_shift: int = 0
-    state_reach: str = "all"
+    tie_state_projections: bool = AttentionOptions.tie_state_projections
+    neighbours: int = AttentionOptions.neighbours
+    segment_shift: int = AttentionOptions.segment_shift
+    state_reach: str = AttentionOptions.state_reach
     segment_encoder: str = "smi"
     scale_embedding: bool = True
-    rotary: bool = True
-    rope_theta: float | int = 10_000.0
-    partial_rotary_factor: float | int = 0.5
-    aggregator: str = "concat"
+    rotary: bool = AttentionOptions.rotary
+    rope_theta: float | int = AttentionOptions.rope_theta
+    partial_rotary_factor: float | int = AttentionOptions.partial_rotary_factor
+    aggregator: str = AttentionOptions.aggregator
     memory: str = "tokens"
     memory_top_k: int = 8
     copy_head: bool | None = None
@@ -185,6 +187,26 @@ class SimMIMConfig(PreTrainedConfig):
             # the small initialisation of Nguyen and Salazar (arXiv 1910.05895, §2.2): 0.02 at a width of 1,000
             self.initializer_range = (2 / (5 * self.hidden_size)) ** 0.5
         self.check()
+
+    @property
+    def trained_states(self) -> int | None:
+        """How many states, its own segment's not counted, a text of ``training_length`` tokens has."""
+        if self.training_length is None:
+            return None
+        return max(1, math.ceil(self.training_length / self.segment_length) - 1)
+
+    def attention_options(self, layer: int, *, causal: bool) -> AttentionOptions:
+        """Return the options of one layer's attention; every other layer has shifted borders if there is a shift."""
+        names = (field.name for field in fields(AttentionOptions) if field.init)
+        same = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        changed = {
+            "num_heads": self.num_attention_heads,
+            "causal": causal,
+            "state_pooling": "last" if causal and self.state_pooling == "first" else self.state_pooling,
+            "segment_shift": self.segment_shift if layer % 2 else 0,
+            "rope_theta": float(self.rope_theta),
+        }
+        return AttentionOptions(**same | changed)
 
     def check(self) -> None:
         """Refuse what no model can be built from.

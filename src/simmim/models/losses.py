@@ -87,17 +87,17 @@ class _HeadLoss(torch.autograd.Function):
                 chosen = logits.gather(1, wanted)
                 shares = logits.exp_()
                 norm = shares.sum(1, keepdim=True)
-                said, written = chosen - norm.log(), torch.ones_like(norm)
+                log_probability, posterior = chosen - norm.log(), torch.ones_like(norm)
                 if copied is not None and grad_copied is not None:
-                    other = copied[rows, None].to(said.dtype)
-                    written = torch.sigmoid(said - other)  # its part of the whole probability
-                    said = torch.logaddexp(said, other)
-                    grad_copied[rows] = (written - 1)[:, 0].to(copied.dtype)
-                summed -= said.sum()
+                    other = copied[rows, None].to(log_probability.dtype)
+                    posterior = torch.sigmoid(log_probability - other)  # its part of the whole probability
+                    log_probability = torch.logaddexp(log_probability, other)
+                    grad_copied[rows] = (posterior - 1)[:, 0].to(copied.dtype)
+                summed -= log_probability.sum()
                 if grad_hidden is None and grad_weight is None:
                     continue
-                shares *= written / norm
-                shares.scatter_add_(1, wanted, -written)  # now the gradient of the logits
+                shares *= posterior / norm
+                shares.scatter_add_(1, wanted, -posterior)  # now the gradient of the logits
                 shares = shares.to(dtype)
                 if grad_hidden is not None:
                     grad_hidden[rows] = (shares @ head).to(hidden.dtype)
@@ -131,10 +131,10 @@ def copying_loss(
 
     Args:
         copy_head: what mixes in tokens of the source, or of the past.
-        hidden: ``[R, M, E]``, what both heads read.
+        hidden: ``[R, T, E]``, what both heads read.
         weight: ``[V, E]``, of the head over the vocabulary.
         source: what can be copied.
-        labels: ``[R, M]`` as of ``token_loss``.
+        labels: ``[R, T]`` as of ``token_loss``.
         num_items: as of ``token_loss``.
 
     Raises:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GenerationConfig, GenerationMixin
+from transformers import GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -18,18 +18,15 @@ from simmim.models.cache_simmim import SimMIMCache
 from simmim.models.checkpoint_stacks import CAUSAL_DECODER
 from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
-from simmim.models.modeling_simmim import SimMIMPreTrainedModel, one_of
+from simmim.models.modeling_base import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
 from simmim.models.packed_documents import PackedDocuments
-from simmim.models.prompts import checked_prompt
+from simmim.models.transformers_hooks import CausalGenerationHooks
 from simmim.nn.past_copy_head import Continuations, PastCopyHead
 from simmim.ops.ngrams import NgramTable, find_continuations, step_continuations
 from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
-
-PREFILL_CHUNK = 1 << 14
-"""Tokens of a prompt that ``generate`` reads at once, unless ``prefill_chunk_size`` says otherwise."""
 
 
 @dataclass
@@ -46,7 +43,7 @@ class SimMIMCausalLMOutput(CausalLMOutputWithPast):
     state_attentions: tuple[Tensor | None, ...] | None = None
 
 
-class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
+class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, GenerationMixin):
     """``num_hidden_layers`` causal SMI layers with a language-model head: text continued, dialogue.
 
     Embedding and head share their weights unless ``tie_word_embeddings=False``. The decoding cache holds the segments
@@ -65,7 +62,6 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
     _no_split_modules = ["SimMIMDecoderLayer"]
     _stacks = frozenset({CAUSAL_DECODER})
     _tied_weights_keys = {"lm_head.weight": "decoder.embed_tokens.weight"}
-    _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
 
     def __init__(self, config: SimMIMConfig) -> None:
         config = copy.deepcopy(config)  # it may be that of another model, too
@@ -75,67 +71,6 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.copy_head = None if config.copy_head is False else PastCopyHead(config.hidden_size)
         self.post_init()
-
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
-
-    def _prepare_model_inputs(
-        self, inputs: Tensor | None = None, bos_token_id: Tensor | None = None, model_kwargs: Any = None
-    ) -> Any:
-        """Find the prompt, and refuse an empty one before it is looked into."""
-        found = cast(Any, GenerationMixin._prepare_model_inputs)(self, inputs, bos_token_id, model_kwargs)
-        if found[0].shape[1] == 0:
-            raise ShapeError(
-                f"{found[1]}: expected a prompt of one token or more, got {list(found[0].shape)}; begin it with bos"
-            )
-        return found
-
-    def _prepare_cache_for_generation(
-        self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        """Give generation our cache."""
-        # transformers types self as a protocol that no model is.
-        found = cast(Any, GenerationMixin._prepare_cache_for_generation)(
-            self, generation_config, model_kwargs, *args, **kwargs
-        )
-        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
-            model_kwargs["past_key_values"] = SimMIMCache(len(self.decoder.layers))
-        return found
-
-    def _prefill(
-        self,
-        input_ids: Tensor,
-        generation_config: GenerationConfig,
-        model_kwargs: dict[str, Any],
-        is_first_iteration: bool = True,
-    ) -> Any:
-        """Check the prompt, and have a long one read part by part, so that its memory is bounded."""
-        cached, mask = generation_config.use_cache, model_kwargs.get("attention_mask")
-        prompt, prefill = dict(model_kwargs), cast(Any, GenerationMixin._prefill)
-        if model_kwargs.get("inputs_embeds") is None:
-            if cached and not (generation_config.output_attentions or generation_config.output_hidden_states):
-                # Else what is returned of every token has to come from one pass.
-                generation_config.prefill_chunk_size = generation_config.prefill_chunk_size or PREFILL_CHUNK
-            # transformers leaves out a mask without padding.
-            covered = getattr(generation_config, "_mask_length", -1) if mask is None else mask.shape[1]
-            in_parts = cached and generation_config.prefill_chunk_size is not None
-            input_ids = checked_prompt(input_ids, prompt, covered, align=in_parts)
-        output = prefill(self, input_ids, generation_config, prompt, is_first_iteration)
-        if cached:
-            # What is generated is no padding, and the cache knows where that of the prompt was.
-            model_kwargs["attention_mask"] = None
-        return output
-
-    def _expand_inputs_for_generation(
-        self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
-    ) -> Any:
-        """Repeat, for beams and samples, the documents of a cache, too."""
-        cache = kwargs.get("past_key_values")
-        if expand_size > 1 and isinstance(cache, SimMIMCache):
-            cache.batch_repeat_interleave(expand_size)
-        expand = cast(Any, GenerationMixin._expand_inputs_for_generation)
-        return expand(self, expand_size, is_encoder_decoder, input_ids, **kwargs)
 
     def forward(
         self,
@@ -212,20 +147,7 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
         if self.copy_head is not None:
             found = self._continuations(input_ids, hidden, attention_mask, documents, decoded.past_key_values)
         labels = _next_labels(labels, moved, documents, (*hidden.shape[:2], config.vocab_size))
-        if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
-            last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
-            hidden, begun = _at_tokens(hidden, last), last >= 0
-            found = None if found is None else _at_tokens(found, last)
-            labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        loss, logits = predict_tokens(
-            self.lm_head,
-            hidden[:, kept],
-            None if labels is None else labels[:, kept],
-            kwargs,
-            self.copy_head,
-            None if found is None else Continuations(found[:, kept]),
-        )
+        loss, logits = self._predict(hidden, found, labels, attention_mask, logits_to_keep, kwargs)
         output = SimMIMCausalLMOutput(
             loss=loss,
             logits=logits,
@@ -235,6 +157,31 @@ class SimMIMForCausalLM(SimMIMPreTrainedModel, GenerationMixin):
             state_attentions=decoded.state_attentions,
         )
         return output if wants_dict else output.to_tuple()
+
+    def _predict(
+        self,
+        hidden: Tensor,
+        found: Tensor | None,
+        labels: Tensor | None,
+        attention_mask: Tensor | None,
+        logits_to_keep: int | Tensor,
+        options: dict[str, Any],
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return loss and logits of the tokens that are kept; at padding, those of the token before it."""
+        if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
+            last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
+            hidden, begun = _at_tokens(hidden, last), last >= 0
+            found = None if found is None else _at_tokens(found, last)
+            labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return predict_tokens(
+            self.lm_head,
+            hidden[:, kept],
+            None if labels is None else labels[:, kept],
+            options,
+            self.copy_head,
+            None if found is None else Continuations(found[:, kept]),
+        )
 
     def _continuations(
         self,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from simmim.errors import ShapeError
-from simmim.models.checkpoint_stacks import ENCODER
 from simmim.models.configuration_simmim import SimMIMConfig
+from simmim.models.encoder_head import SimMIMEncoderHead
 from simmim.models.losses import IGNORED, check_labels, token_loss
-from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
+from simmim.models.modeling_simmim import SimMIMModel, SimMIMModelOutput
 
 __all__ = [
     "SimMIMForSequenceClassification",
@@ -47,11 +47,8 @@ class SimMIMTokenClassifierOutput(TokenClassifierOutput):
     state_attentions: tuple[Tensor | None, ...] | None = None
 
 
-class _SimMIMClassifier(SimMIMPreTrainedModel):
+class _SimMIMClassifier(SimMIMEncoderHead):
     """An encoder and a linear classifier behind dropout."""
-
-    _no_split_modules = ["SimMIMEncoderLayer"]
-    _stacks = frozenset({ENCODER})
 
     def __init__(self, config: SimMIMConfig, add_pooling_layer: bool) -> None:
         super().__init__(config)
@@ -62,14 +59,6 @@ class _SimMIMClassifier(SimMIMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the token embedding."""
-        return self.encoder.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embedding."""
-        self.encoder.set_input_embeddings(value)
-
 
 class SimMIMForSequenceClassification(_SimMIMClassifier):
     """Classifies documents, or predicts numbers of them, from their global representation.
@@ -78,61 +67,22 @@ class SimMIMForSequenceClassification(_SimMIMClassifier):
     ``problem_type`` is None, the first labels settle it: ``regression`` for one label, else
     ``single_label_classification`` for whole numbers and ``multi_label_classification`` for floats.
 
+    ``labels`` are, of one class, ``[B]`` int64, -100 where no loss is wanted; of several classes ``[B, num_labels]``
+    floats from 0 to 1; for regression ``[B, num_labels]`` floats, or ``[B]`` for one number. ``logits`` are
+    ``[B, num_labels]``.
+
     Args:
         config: its configuration; ``dropout`` is also that of the classifier.
     """
 
+    _output = SimMIMSequenceClassifierOutput
+
     def __init__(self, config: SimMIMConfig) -> None:
         super().__init__(config, add_pooling_layer=True)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        **kwargs: Any,
-    ) -> SimMIMSequenceClassifierOutput | tuple[Any, ...]:
-        """Classify a batch of documents.
-
-        Args:
-            input_ids: ``[B, N]`` int64.
-            attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
-            inputs_embeds: ``[B, N, E]`` instead of ids.
-            labels: one class: ``[B]`` int64, -100 where no loss is wanted; several classes: ``[B, num_labels]`` floats
-                from 0 to 1; regression: ``[B, num_labels]`` floats, or ``[B]`` for one number.
-            output_hidden_states: also return the output of every layer.
-            output_attentions: also return the encoder's attention maps.
-            return_dict: False for a plain tuple.
-            **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
-
-        Returns:
-            ``loss`` (mean over the labels, float32), ``logits [B, num_labels]``, and what was asked for.
-
-        Raises:
-            ShapeError: a shape or a label is not as above.
-        """
-        outputs = self.encoder(
-            input_ids,
-            attention_mask,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
-            return_dict=True,
-        )
-        logits = self.classifier(self.dropout(outputs.pooler_output))
-        output = SimMIMSequenceClassifierOutput(
-            loss=None if labels is None else self._loss(logits, labels, kwargs.get("num_items_in_batch")),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            state_attentions=outputs.state_attentions,
-        )
-        wants_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if wants_dict else output.to_tuple()
+    def _logits(self, outputs: SimMIMModelOutput) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(outputs.pooler_output))
+        return logits
 
     def _loss(self, logits: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:
         """Return transformers' loss for the problem type, in float32, divided by the labels or by ``num_items``."""
@@ -156,60 +106,23 @@ class SimMIMForSequenceClassification(_SimMIMClassifier):
 class SimMIMForTokenClassification(_SimMIMClassifier):
     """Classifies every token from the encoder's output, without the pyramid.
 
+    ``labels`` are ``[B, N]`` int64 classes, -100 where no loss is wanted; ``logits`` are ``[B, N, num_labels]``.
+
     Args:
         config: its configuration, with ``num_labels``; ``dropout`` is also that of the classifier.
     """
 
+    _output = SimMIMTokenClassifierOutput
+
     def __init__(self, config: SimMIMConfig) -> None:
         super().__init__(config, add_pooling_layer=False)
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-        **kwargs: Any,
-    ) -> SimMIMTokenClassifierOutput | tuple[Any, ...]:
-        """Classify every token of a batch of documents.
+    def _logits(self, outputs: SimMIMModelOutput) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(outputs.last_hidden_state))
+        return logits
 
-        Args:
-            input_ids: ``[B, N]`` int64.
-            attention_mask: ``[B, N]``, 1 for tokens and 0 for padding, wherever it stands; None if all are tokens.
-            inputs_embeds: ``[B, N, E]`` instead of ids.
-            labels: ``[B, N]`` int64 classes, -100 where no loss is wanted.
-            output_hidden_states: also return the output of every layer.
-            output_attentions: also return the encoder's attention maps.
-            return_dict: False for a plain tuple.
-            **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; others are ignored.
-
-        Returns:
-            ``loss`` (mean over the labels, float32), ``logits [B, N, num_labels]``, and what was asked for.
-
-        Raises:
-            ShapeError: a shape or a label is not as above.
-        """
-        outputs = self.encoder(
-            input_ids,
-            attention_mask,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
-            return_dict=True,
-        )
-        logits = self.classifier(self.dropout(outputs.last_hidden_state))
-        output = SimMIMTokenClassifierOutput(
-            loss=None if labels is None else token_loss(logits, labels, kwargs.get("num_items_in_batch")),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            state_attentions=outputs.state_attentions,
-        )
-        wants_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if wants_dict else output.to_tuple()
+    def _loss(self, logits: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:
+        return token_loss(logits, labels, num_items)
 
 
 def _problem_type(num_labels: int, labels: Tensor) -> ProblemType:

@@ -13,8 +13,8 @@ from transformers.utils.generic import ModelOutput
 from simmim.errors import ConfigError, ShapeError
 from simmim.models.cache_simmim import SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.configuration_simmim import SimMIMConfig
-from simmim.models.layers_simmim import SimMIMDecoderLayer, called_once
-from simmim.models.modeling_simmim import (
+from simmim.models.layers_simmim import SimMIMDecoderLayer
+from simmim.models.modeling_base import (
     SimMIMPreTrainedModel,
     layer_attention,
     layouts_in_turn,
@@ -22,11 +22,13 @@ from simmim.models.modeling_simmim import (
     token_embedding,
 )
 from simmim.models.packed_documents import PackedDocuments
+from simmim.models.transformers_hooks import called_once
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.cross_attention import CrossAttention
 from simmim.nn.memory import MEMORIES
-from simmim.nn.norm import RMSNorm
-from simmim.ops.segments import SegmentLayout, check_attention_mask
+from simmim.nn.tokenwise import RMSNorm
+from simmim.ops.layout import SegmentLayout
+from simmim.ops.segments import check_attention_mask
 from simmim.ops.steps import StepLayout
 
 __all__ = ["SimMIMDecoder", "SimMIMDecoderOutput"]

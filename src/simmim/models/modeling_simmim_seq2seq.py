@@ -19,14 +19,12 @@ from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_simmim import SimMIMModel, SimMIMPreTrainedModel
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder, SimMIMDecoderOutput
+from simmim.models.transformers_hooks import Seq2SeqGenerationHooks
 from simmim.nn.copy_head import CopyHead, Source
 from simmim.nn.memory import readable
 from simmim.ops.segments import check_attention_mask
 
 __all__ = ["SimMIMForConditionalGeneration", "SimMIMSeq2SeqLMOutput"]
-
-_OF_DOCUMENTS = ("attention_mask", "encoder_outputs", "inputs_embeds")
-"""Arguments of ``forward`` that hold documents while their targets are decoded."""
 
 
 @dataclass
@@ -46,7 +44,7 @@ class SimMIMSeq2SeqLMOutput(Seq2SeqLMOutput):
     decoder_state_attentions: tuple[Tensor | None, ...] | None = None
 
 
-class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
+class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedModel, GenerationMixin):
     """Encoder and decoder with a language-model head: summarisation and translation.
 
     The decoder sees of the encoder what ``config.memory`` names: all tokens, the nodes of a pyramid over them, or for
@@ -67,8 +65,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         "lm_head.weight": "encoder.embed_tokens.weight",
     }
 
-    _is_stateful = True  # what a window overwrote is gone, so drafts of assisted generation cannot be taken back
-
     def __init__(self, config: SimMIMConfig) -> None:
         config = copy.deepcopy(config)  # it may be that of another model, too
         config.is_encoder_decoder = True
@@ -79,10 +75,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         self.copy_head = CopyHead(config.hidden_size) if config.copy_head else None
         self.post_init()
 
-    @classmethod
-    def _supports_default_dynamic_cache(cls) -> bool:
-        return False
-
     def get_input_embeddings(self) -> nn.Module:
         """Return the encoder's token embedding."""
         return self.encoder.embed_tokens
@@ -92,15 +84,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         assert isinstance(value, nn.Embedding)
         self.encoder.set_input_embeddings(value)
         self.decoder.embed_tokens = value
-
-    def _resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
-        own = None
-        if not self.config.tie_word_embeddings:  # the decoder's rows are its own, not the encoder's
-            own = self._get_resized_embeddings(self.decoder.embed_tokens, *args, **kwargs)
-        resized = super()._resize_token_embeddings(*args, **kwargs)
-        if own is not None:
-            self.decoder.embed_tokens = own
-        return resized
 
     def forward(
         self,
@@ -124,14 +107,14 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
         Args:
             input_ids: ``[B, N]`` int64 source tokens.
             attention_mask: ``[B, N]``, 1 for tokens and 0 for padding; None if all are tokens.
-            decoder_input_ids: ``[R, M]`` target tokens so far; without them, ``labels`` moved right by one. R is B, or
+            decoder_input_ids: ``[R, T]`` target tokens so far; without them, ``labels`` moved right by one. R is B, or
                 the same number for each document: its targets stand side by side and share its memory.
-            decoder_attention_mask: ``[R, M]``.
+            decoder_attention_mask: ``[R, T]``.
             encoder_outputs: what the encoder returned, instead of ``input_ids``.
             past_key_values: the cache of an earlier call, which is filled further in place.
             inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
-            decoder_inputs_embeds: ``[R, M, E]`` instead of ``decoder_input_ids``.
-            labels: ``[R, M]`` int64 targets, -100 where no loss is wanted.
+            decoder_inputs_embeds: ``[R, T, E]`` instead of ``decoder_input_ids``.
+            labels: ``[R, T]`` int64 targets, -100 where no loss is wanted.
             use_cache: return a cache; by default as configured, and not while training.
             output_hidden_states: also return the output of every layer.
             output_attentions: also return the attention maps of every layer; of the decoder's self-attention after a
@@ -141,7 +124,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
                 where only the loss is wanted: logits are never held, which saves memory and time. Others are ignored.
 
         Returns:
-            ``loss`` (mean over the labels), ``logits [R, M, vocab_size]`` (with a copy head: logarithms of
+            ``loss`` (mean over the labels), ``logits [R, T, vocab_size]`` (with a copy head: logarithms of
             probabilities, float32), the cache, and what was asked for.
         """
         config = self.config
@@ -180,19 +163,7 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             source = self._source(decoded, encoder_outputs[0], attention_mask, source_ids)
         hidden = decoded.last_hidden_state
         loss, logits = predict_tokens(self.lm_head, hidden, labels, kwargs, self.copy_head, source)
-        output = SimMIMSeq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            past_key_values=decoded.past_key_values if cached else None,
-            decoder_hidden_states=decoded.hidden_states,
-            decoder_attentions=decoded.attentions,
-            cross_attentions=decoded.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs[0],
-            encoder_hidden_states=getattr(encoder_outputs, "hidden_states", None),
-            encoder_attentions=getattr(encoder_outputs, "attentions", None),
-            encoder_state_attentions=getattr(encoder_outputs, "state_attentions", None),
-            decoder_state_attentions=decoded.state_attentions,
-        )
+        output = _output(loss, logits, decoded, encoder_outputs, cached)
         return output if wants_dict else output.to_tuple()
 
     def _source(
@@ -218,13 +189,6 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             (keys, ids), mask = project()
         return Source(keys, ids, mask)
 
-    def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
-        """Repeat what is decoded, but not the documents: the beams and samples of one share its memory."""
-        documents = {name: kwargs.pop(name) for name in _OF_DOCUMENTS if name in kwargs}
-        expand: Any = GenerationMixin._expand_inputs_for_generation  # declared for models of another type
-        decoder_input_ids, decoding = expand(self, *args, **kwargs | {"is_encoder_decoder": False})
-        return decoder_input_ids, decoding | documents
-
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Move labels right by one, behind the start token; -100 becomes padding."""
         start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
@@ -235,3 +199,26 @@ class SimMIMForConditionalGeneration(SimMIMPreTrainedModel, GenerationMixin):
             )
         first = labels.new_full((labels.shape[0], 1), start)
         return torch.cat((first, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)), dim=1)
+
+
+def _output(
+    loss: Tensor | None,
+    logits: Tensor | None,
+    decoded: Any,
+    encoder_outputs: BaseModelOutput | tuple[Any, ...],
+    cached: bool,
+) -> SimMIMSeq2SeqLMOutput:
+    """Put together what ``forward`` returns; ``decoded`` is a ``SimMIMDecoderOutput``."""
+    return SimMIMSeq2SeqLMOutput(
+        loss=loss,
+        logits=logits,
+        past_key_values=decoded.past_key_values if cached else None,
+        decoder_hidden_states=decoded.hidden_states,
+        decoder_attentions=decoded.attentions,
+        cross_attentions=decoded.cross_attentions,
+        encoder_last_hidden_state=encoder_outputs[0],
+        encoder_hidden_states=getattr(encoder_outputs, "hidden_states", None),
+        encoder_attentions=getattr(encoder_outputs, "attentions", None),
+        encoder_state_attentions=getattr(encoder_outputs, "state_attentions", None),
+        decoder_state_attentions=decoded.state_attentions,
+    )

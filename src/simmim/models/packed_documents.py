@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from simmim.errors import ShapeError
+from simmim.ops.segments import check_attention_mask
 
-__all__ = ["PackedDocuments", "pack_tokens", "spread_tokens"]
+__all__ = ["PackedDocuments", "Packing", "pack_tokens", "spread_tokens"]
 
 
 def pack_tokens(tokens: Tensor, place: Tensor) -> Tensor:
@@ -21,6 +22,50 @@ def spread_tokens(packed: Tensor, place: Tensor, like: Tensor) -> Tensor:
     """Put packed tokens back to their places in a batch that is ``[B, N]`` as ``like`` is: zero everywhere else."""
     out = packed.new_zeros(like.numel(), *packed.shape[2:])
     return out.index_copy(0, place, packed[0]).view(*like.shape, *packed.shape[2:])
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Puts the documents of a batch one after the other, without their padding, and back.
+
+    Attributes:
+        mask: ``[B, N]`` which tokens exist; None if all do.
+        packs: the documents are packed; under ``torch.compile``, where no shape may depend on the mask, padding stays.
+        place: ``[T]`` where the packed tokens stand in the batch; None if nothing moves.
+    """
+
+    mask: Tensor | None
+    packs: bool
+    place: Tensor | None = None
+
+    @classmethod
+    def of(cls, attention_mask: Tensor | None, batch: int, tokens: int) -> Packing:
+        """Look at a batch's mask."""
+        mask = None if attention_mask is None else check_attention_mask(attention_mask, batch, tokens)
+        if torch.compiler.is_compiling():
+            return cls(mask, packs=False)
+        if mask is None or bool(mask.all()):
+            return cls(None, packs=True)
+        return cls(mask, packs=True, place=mask.flatten().nonzero()[:, 0])
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Tokens of each document ``[B]``, if they are packed."""
+        return self.mask.sum(1) if self.packs and self.mask is not None else None
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """``[B, N, ...] -> [1, T, ...]``, or the same with zeros at padding."""
+        if self.mask is None:
+            return tokens
+        if self.place is not None:
+            return pack_tokens(tokens, self.place)
+        return tokens.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (tokens.dim() - 2)), 0)
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """Undo ``pack``: zero at padding."""
+        if self.mask is None or self.place is None:
+            return self.pack(packed)
+        return spread_tokens(packed, self.place, self.mask)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from simmim.nn.registry import Registry
-from simmim.nn.rotary import rotary_turn, rotate
-from simmim.ops.kernels import scaled_dot_product_attention
+from simmim.nn.rotary import rotary_embedding, rotate
+from simmim.ops.attention import scaled_dot_product_attention
 
 __all__ = ["AGGREGATORS", "Aggregator", "Attention", "Concat", "WeightedSum"]
 
@@ -122,7 +122,7 @@ class Attention(Aggregator):
         q, k, v = (x.unflatten(-1, (-1, self.head_dim)) for x in (self.q_proj(mean), keys, values))
         if self.head_dim % 2 == 0:
             places = torch.arange(length, device=left.device)
-            cos, sin = rotary_turn(places.repeat(2), self.head_dim, 10_000.0, q.dtype)
+            cos, sin = rotary_embedding(places.repeat(2), self.head_dim, 10_000.0, q.dtype)
             cos, sin = cos.expand(left.shape[0], -1, -1), sin.expand(left.shape[0], -1, -1)
             q, k = rotate(q, (cos[:, :length], sin[:, :length])), rotate(k, (cos, sin))
         mask = torch.cat((torch.ones_like(both), both), dim=1)[:, None, None]

@@ -6,31 +6,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.nn.chunks import by_tokens
+from simmim.nn.cache import SegmentCache
 from simmim.nn.cross_attention import CrossAttention
-from simmim.nn.norm import RMSNorm
-from simmim.nn.segment_cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
-from simmim.ops.segments import SegmentLayout
+from simmim.nn.tokenwise import GatedFFN, RMSNorm, chunked_tokens
+from simmim.ops.layout import SegmentLayout
 from simmim.ops.steps import StepLayout
 
-__all__ = ["DecoderBlock", "EncoderBlock", "GatedFFN"]
-
-
-class GatedFFN(nn.Module):
-    """SwiGLU: down(silu(gate x) * up x) (GLU variants, arXiv 2002.05202)."""
-
-    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
-
-    def forward(self, hidden_states: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
-        """Map every token."""
-        gated = nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
-        out: Tensor = self.down_proj(gated)
-        return out
+__all__ = ["DecoderBlock", "EncoderBlock"]
 
 
 class EncoderBlock(nn.Module):
@@ -59,10 +42,10 @@ class EncoderBlock(nn.Module):
     ) -> Float[Tensor, "B N E"]:
         """Apply the block to the tokens that the layout maps; ``maps`` gets the attention's weights."""
         wanted = {} if maps is None else {"maps": maps}
-        normed = by_tokens(self.attention_norm, hidden_states)
+        normed = chunked_tokens(hidden_states, self.attention_norm)
         hidden_states = hidden_states + self.dropout(self.attention(normed, layout=layout, **wanted))
         del normed  # a long document's tokens are not held twice
-        return hidden_states + self.dropout(by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states))
+        return hidden_states + self.dropout(chunked_tokens(hidden_states, self.ffn_norm, self.ffn))
 
 
 class DecoderBlock(nn.Module):
@@ -97,7 +80,7 @@ class DecoderBlock(nn.Module):
     def forward(
         self,
         hidden_states: Float[Tensor, "R N E"],
-        memory: tuple[Tensor, ...] = (),
+        *memory: Tensor,
         memory_mask: Bool[Tensor, "B M"] | None = None,
         attention_mask: Bool[Tensor, "R N"] | None = None,
         layout: SegmentLayout | StepLayout | None = None,
@@ -109,8 +92,9 @@ class DecoderBlock(nn.Module):
 
         Args:
             hidden_states: ``[R, N, E]``: R texts.
-            memory: what ``cross_attention.project_memory`` made of the memory of B documents, each of which R/B texts
-                side by side read; read only where there is one.
+            *memory: what ``cross_attention.project_memory`` made of the memory of B documents, each of which R/B texts
+                side by side read; read only where there is one. Each tensor comes by itself: it gets a gradient, and
+                reentrant checkpointing does not look into tuples.
             memory_mask: ``[B, M]`` which memory vectors exist.
             attention_mask: ``[R, N]`` which tokens exist.
             layout: of whole texts, or what ``past.layout`` returned.
@@ -118,19 +102,18 @@ class DecoderBlock(nn.Module):
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.
         """
-        drop = self.dropout if self.training else _same
-        normed = by_tokens(self.attention_norm, hidden_states)
+        normed = chunked_tokens(hidden_states, self.attention_norm)
         if use_cache or past is not None:
             # Called, not only its ``extend``: what loads a layer's parameters late (accelerate) hooks into the call.
             attended, past = self.attention(normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps)
         else:
             attended = self.attention(normed, layout=layout, maps=maps)
-        hidden_states = hidden_states + drop(attended)
+        hidden_states = self._add(hidden_states, attended)
         if self.cross_attention is not None:
             read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
-            hidden_states = hidden_states + drop(read)
-        return hidden_states + drop(by_tokens(lambda tokens: self.ffn(self.ffn_norm(tokens)), hidden_states)), past
+            hidden_states = self._add(hidden_states, read)
+        return self._add(hidden_states, chunked_tokens(hidden_states, self.ffn_norm, self.ffn)), past
 
-
-def _same(x: Tensor) -> Tensor:
-    return x
+    def _add(self, hidden_states: Tensor, found: Tensor) -> Tensor:
+        # Dropout is not even called while decoding, where every call counts.
+        return hidden_states + (self.dropout(found) if self.training else found)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from simmim.nn.chunks import by_rows
+from simmim.nn.tokenwise import chunked
 
 __all__ = ["CopyHead", "Source"]
 
@@ -54,30 +54,31 @@ class CopyHead(nn.Module):
     ) -> Float[Tensor, "B N E"]:
         """Return the keys of the source tokens, which are the same for every decoded token."""
         tokens = memory.flatten(0, 1)
-        places = torch.arange(tokens.shape[0], device=memory.device).view(memory.shape[:2])
-        held = places if mask is None else places.masked_fill(~mask, -1).cummax(1).values
-        before = F.pad(held, (1, -1), value=-1).flatten()
+        position = torch.arange(tokens.shape[0], device=memory.device).view(memory.shape[:2])
+        # The newest token up to each, so that padding is passed over; moved right by one, the one before each.
+        newest = position if mask is None else position.masked_fill(~mask, -1).cummax(1).values
+        previous = F.pad(newest, (1, -1), value=-1).flatten()
 
-        def keys(own: Tensor, place: Tensor) -> Tensor:
-            previous = tokens[place.clamp(min=0)].masked_fill((place < 0)[:, None], 0)
-            made: Tensor = self.k_proj(own) + self.previous_k_proj(previous)
+        def keys(own: Tensor, index: Tensor) -> Tensor:
+            one_before = tokens[index.clamp(min=0)].masked_fill((index < 0)[:, None], 0)
+            made: Tensor = self.k_proj(own) + self.previous_k_proj(one_before)
             return made
 
-        return by_rows(keys, tokens, before, width=4 * memory.shape[-1]).view_as(memory)
+        return chunked(keys, tokens, previous, width=4 * memory.shape[-1]).view_as(memory)
 
     def forward(
         self,
-        hidden_states: Float[Tensor, "R M E"],
-        logits: Float[Tensor, "R M V"],
+        hidden_states: Float[Tensor, "R T E"],
+        logits: Float[Tensor, "R T V"],
         keys: Float[Tensor, "B N E"],
         source_ids: Int[Tensor, "B N"],
         mask: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "R M V"]:
+    ) -> Float[Tensor, "R T V"]:
         """Return the logarithm (float32 or better) of the mixed probabilities.
 
         Args:
-            hidden_states: ``[R, M, E]`` the decoder's output for R targets: as many of each document, side by side.
-            logits: ``[R, M, V]`` scores of the vocabulary.
+            hidden_states: ``[R, T, E]`` the decoder's output for R targets: as many of each document, side by side.
+            logits: ``[R, T, V]`` scores of the vocabulary.
             keys: ``[B, N, E]`` by ``project_memory``.
             source_ids: ``[B, N]`` int64 the source's tokens.
             mask: ``[B, N]`` which of them exist; None if all do.
@@ -85,17 +86,18 @@ class CopyHead(nn.Module):
         weights = self._weights(hidden_states, keys, mask)
         copied = weights.new_zeros(*weights.shape[:2], logits.shape[-1])
         copied = copied.scatter_add(2, source_ids[:, None].expand_as(weights), weights).view_as(logits)
-        gate, written = self.gate(hidden_states).to(weights.dtype), torch.log_softmax(logits.to(weights.dtype), dim=-1)
-        return torch.logaddexp(F.logsigmoid(-gate) + written, F.logsigmoid(gate) + copied.clamp(min=TINY).log())
+        gate = self.gate(hidden_states).to(weights.dtype)
+        log_probability = torch.log_softmax(logits.to(weights.dtype), dim=-1)
+        return torch.logaddexp(F.logsigmoid(-gate) + log_probability, F.logsigmoid(gate) + copied.clamp(min=TINY).log())
 
     def weigh(
         self,
-        hidden_states: Float[Tensor, "R M E"],
-        targets: Int[Tensor, "R M"],
+        hidden_states: Float[Tensor, "R T E"],
+        targets: Int[Tensor, "R T"],
         keys: Float[Tensor, "B N E"],
         source_ids: Int[Tensor, "B N"],
         mask: Bool[Tensor, "B N"] | None = None,
-    ) -> tuple[Float[Tensor, "R M"], Float[Tensor, "R M"]]:
+    ) -> tuple[Float[Tensor, "R T"], Float[Tensor, "R T"]]:
         """Return what ``forward`` makes of one token each, without the distributions: less memory and time by V.
 
         They are the logarithms of the weights that copies of the target have, and that all have together, where the
@@ -103,7 +105,7 @@ class CopyHead(nn.Module):
 
         Args:
             hidden_states: as of ``forward``.
-            targets: ``[R, M]`` int64 the tokens that are asked for.
+            targets: ``[R, T]`` int64 the tokens that are asked for.
             keys: as of ``forward``.
             source_ids: as of ``forward``.
             mask: as of ``forward``.
@@ -115,8 +117,8 @@ class CopyHead(nn.Module):
         return gate + copied.clamp(min=TINY).log(), F.softplus(gate)
 
     def _weights(
-        self, hidden_states: Float[Tensor, "R M E"], keys: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None
-    ) -> Float[Tensor, "B T N"]:
+        self, hidden_states: Float[Tensor, "R T E"], keys: Float[Tensor, "B N E"], mask: Bool[Tensor, "B N"] | None
+    ) -> Float[Tensor, "B Q N"]:
         """Return how likely each source token is the one that is copied."""
         asking = hidden_states
         if keys.shape[0] != hidden_states.shape[0]:

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from simmim.errors import ConfigError
 from simmim.nn.attention_maps import AttentionMaps
-from simmim.ops.gathered import parts
-from simmim.ops.kernels import scaled_dot_product_attention
+from simmim.ops.attention import chunks, scaled_dot_product_attention
 
 __all__ = ["CrossAttention", "TwoLevelCrossAttention"]
 
-See = Callable[[Tensor], Tensor]
-"""Is shown the weights ``[B, H, N, M]`` and returns those to go on with."""
+OnWeights = Callable[[Tensor], Tensor]
+"""A hook that gets the weights ``[B, H, N, M]`` and returns those to go on with."""
 
 
 class CrossAttention(nn.Module):
@@ -71,19 +70,19 @@ class CrossAttention(nn.Module):
         """
         targets = hidden_states.shape[0] // projected[0].shape[0]
         asking = hidden_states if targets == 1 else hidden_states.unflatten(0, (-1, targets)).flatten(1, 2)
-        see = None if maps is None else _of_targets(maps, targets)
-        out = self._read(self._split(self.q_proj(asking)), projected, memory_mask, see)
+        on_weights = None if maps is None else _of_targets(maps, targets)
+        out = self._read(self._split(self.q_proj(asking)), projected, memory_mask, on_weights)
         merged: Tensor = self.o_proj(out.transpose(1, 2).flatten(-2))
         return merged.view_as(hidden_states)
 
     def _read(
-        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, see: See | None
+        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, on_weights: OnWeights | None
     ) -> Float[Tensor, "B H N D"]:
         keys, values = projected
         mask = None if memory_mask is None else memory_mask[:, None, None].expand(-1, -1, q.shape[2], -1)
-        if see is None:
+        if on_weights is None:
             return scaled_dot_product_attention(q, keys, values, attn_mask=mask)
-        return see(_softmax(_scores(q, keys), mask)) @ values
+        return on_weights(_softmax(_scores(q, keys), mask)) @ values
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
@@ -99,7 +98,7 @@ class TwoLevelCrossAttention(CrossAttention):
     Cost: N·(S + K·L), where the chosen segments are gathered, which moves 2·K·L·D numbers for each query of a head.
     Fewer segments than pay for that are all scored and the others' weights left at zero, which costs N·M: where
     gradients are wanted (all that is gathered must be kept for them) up to 2·D·K segments, else up to 8·K (measured).
-    Without gradients, gathered numbers are bounded by ``simmim.ops.gathered.GATHER_LIMIT``.
+    Without gradients, gathered numbers are bounded by ``simmim.ops.attention.GATHER_LIMIT``.
 
     Args:
         hidden_size: E.
@@ -127,14 +126,14 @@ class TwoLevelCrossAttention(CrossAttention):
         if memory_mask is None:
             states = segments.mean(2)
         else:
-            held = memory_mask.unflatten(1, cut)[..., None]
-            states = segments.masked_fill(~held, 0).sum(2) / held.sum(2).clamp(min=1)
+            valid = memory_mask.unflatten(1, cut)[..., None]
+            states = segments.masked_fill(~valid, 0).sum(2) / valid.sum(2).clamp(min=1)
         # Segments are gathered again for every token: side by side in memory once and for all.
         keys, values = (projected.contiguous() for projected in super().project_memory(memory, memory_mask))
         return keys, values, self._split(self.state_k_proj(states))
 
     def _read(
-        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, see: See | None
+        self, q: Tensor, projected: tuple[Tensor, ...], memory_mask: Tensor | None, on_weights: OnWeights | None
     ) -> Float[Tensor, "B H N D"]:
         keys, values, state_keys = projected
         mask = None if memory_mask is None else memory_mask.unflatten(1, self._cut(keys.shape[2]))
@@ -151,25 +150,25 @@ class TwoLevelCrossAttention(CrossAttention):
         shares = torch.softmax(best.values, dim=-1)
         pays = not exported and segments > self.top_k * (2 * head_width if torch.is_grad_enabled() else 8)
         cut = self._cut(keys.shape[2])
-        if see is None and pays:
+        if on_weights is None and pays:
             return _read_chosen(q, keys.unflatten(2, cut), values.unflatten(2, cut), mask, best.indices, shares)
         shares = torch.zeros_like(scores).scatter(-1, best.indices, shares)[..., :segments]
         within = _softmax(_scores(q, keys).unflatten(-1, cut), None if mask is None else mask[:, None, None])
         weights = (shares[..., None] * within).flatten(-2)
-        return (weights if see is None else see(weights)) @ values
+        return (weights if on_weights is None else on_weights(weights)) @ values
 
     def _cut(self, tokens: int) -> tuple[int, int]:
         return -1, self.segment_length if torch.compiler.is_exporting() else min(self.segment_length, tokens)
 
 
-def _of_targets(maps: AttentionMaps, targets: int) -> See:
+def _of_targets(maps: AttentionMaps, targets: int) -> OnWeights:
     """Return what keeps the weights of so many targets of each document as ``cross [R, H, N, M]``."""
 
-    def see(weights: Tensor) -> Tensor:
+    def on_weights(weights: Tensor) -> Tensor:
         kept = maps.keep("cross", weights.unflatten(2, (targets, -1)).transpose(1, 2).flatten(0, 1))
         return kept.unflatten(0, (-1, targets)).transpose(1, 2).flatten(2, 3)
 
-    return see
+    return on_weights
 
 
 def _read_chosen(
@@ -184,18 +183,19 @@ def _read_chosen(
     batch, heads, segments, length, width = keys.shape
     document = torch.arange(batch, device=q.device)[:, None, None, None] * segments
     head = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1) * segments
-    held = (document + chosen).flatten(0, 2)
-    found = (head + chosen).flatten(0, 2)
+    mask_row = (document + chosen).flatten(0, 2)
+    # Rows of the tables below: masks are of documents, keys and values of their heads.
+    key_row = (head + chosen).flatten(0, 2)
     read = []
-    for part in parts(found.shape[0], 2 * chosen.shape[-1] * length * width):
+    for part in chunks(key_row.shape[0], 2 * chosen.shape[-1] * length * width):
 
         def gather(tokens: Tensor, rows: Tensor) -> Tensor:
             return tokens.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
-        scores = torch.einsum("rd,rkld->rkl", q.flatten(0, 2)[part], gather(keys.flatten(0, 2), found[part]))
-        weights = _softmax(scores * width**-0.5, None if mask is None else gather(mask.flatten(0, 1), held[part]))
+        scores = torch.einsum("rd,rkld->rkl", q.flatten(0, 2)[part], gather(keys.flatten(0, 2), key_row[part]))
+        weights = _softmax(scores * width**-0.5, None if mask is None else gather(mask.flatten(0, 1), mask_row[part]))
         weights = weights * shares.flatten(0, 2)[part, :, None]
-        read.append(torch.einsum("rkl,rkld->rd", weights, gather(values.flatten(0, 2), found[part])))
+        read.append(torch.einsum("rkl,rkld->rd", weights, gather(values.flatten(0, 2), key_row[part])))
     return torch.cat(read).unflatten(0, (batch, heads, -1))
 
 

@@ -32,22 +32,22 @@ def lay_out_for_decoding(model: Module) -> Module:
     model.requires_grad_(False)
     for weight in _weights(model):
         if weight.shape[0] > weight.shape[1] and weight.is_contiguous():
-            _turn(weight)
+            _lay_out(weight)
     return model
 
 
 @contextmanager
 def as_trained(model: nn.Module) -> Iterator[None]:
     """Let weights lie row by row for a while, as those who save them expect it."""
-    turned = [weight for weight in _weights(model) if not weight.is_contiguous() and weight.t().is_contiguous()]
+    laid_out = [weight for weight in _weights(model) if not weight.is_contiguous() and weight.t().is_contiguous()]
     with torch.inference_mode(False):
-        for weight in turned:
+        for weight in laid_out:
             weight.data = weight.data.contiguous()
     try:
         yield
     finally:
-        for weight in turned:
-            _turn(weight)
+        for weight in laid_out:
+            _lay_out(weight)
 
 
 def _weights(model: nn.Module) -> Iterator[Tensor]:
@@ -58,7 +58,7 @@ def _weights(model: nn.Module) -> Iterator[Tensor]:
             yield weight
 
 
-def _turn(weight: Tensor) -> None:
+def _lay_out(weight: Tensor) -> None:
     """Let a weight lie column by column."""
     with torch.inference_mode(False):
         weight.data = weight.data.t().contiguous().t()

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from simmim.errors import ShapeError
 from simmim.nn.aggregators import AGGREGATORS
-from simmim.nn.chunks import by_rows
+from simmim.nn.tokenwise import chunked
 from simmim.ops.pyramid import pair_up, pyramid_height
 from simmim.ops.segments import first_rows
 
@@ -139,9 +139,9 @@ class HierarchicalEncoder(nn.Module):
             levels.append(level)
         # A document without tokens has no top: an empty one stands in.
         nodes = torch.cat((level.nodes, segments.new_zeros(1, *segments.shape[1:])))
-        held = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
+        valid = torch.cat((level.mask, mask.new_zeros(1, mask.shape[1])))
         first = first_rows(level.counts, level.rows).masked_fill(level.counts == 0, level.nodes.shape[0])
-        top, top_mask = nodes.index_select(0, first), held.index_select(0, first)
+        top, top_mask = nodes.index_select(0, first), valid.index_select(0, first)
         size = top_mask.sum(1).clamp(min=1).to(top.dtype)
         return Pyramid(tuple(levels), top, top_mask, top.sum(1) / size[:, None])
 
@@ -149,7 +149,7 @@ class HierarchicalEncoder(nn.Module):
         pairs = pair_up(below.counts, below.rows)
         mask = below.mask.index_select(0, pairs.left)
         both = below.mask.index_select(0, pairs.right) & pairs.paired[:, None]
-        merged = by_rows(
+        merged = chunked(
             lambda *rows: self._merge_pairs(below.nodes, *rows),
             *(pairs.left, pairs.right, both),
             width=4 * below.nodes.shape[1:].numel(),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from simmim.nn.cross_attention import CrossAttention, TwoLevelCrossAttention
 from simmim.nn.hierarchy import HierarchicalEncoder
 from simmim.nn.registry import Registry
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 
 __all__ = ["MEMORIES", "Memory", "PyramidMemory", "TokenMemory", "TwoLevelMemory", "readable"]
 
@@ -84,21 +84,21 @@ class PyramidMemory(Memory):
         levels = self.hierarchy(layout.to_segments(tokens), layout.mask, layout.counts, layout.rows).levels
         size = max(1, 2 * layout.max_segments - 1)
         documents = torch.arange(batch, device=tokens.device)
-        places, means, before = [], [], torch.zeros_like(layout.counts)
+        slots, means, offset = [], [], torch.zeros_like(layout.counts)
         # Of the nodes that a level has of a document, those made of two are new, and they come first.
         new_counts = [layout.counts, *(below.counts // 2 for below in levels[:-1])]
         for level, new in zip(levels, new_counts, strict=True):
             rows = level.counts if level.rows is None else torch.full_like(level.counts, level.rows)
             document = documents.repeat_interleave(rows, output_size=level.nodes.shape[0])
             number = torch.arange(document.shape[0], device=tokens.device) - (rows.cumsum(0) - rows)[document]
-            place = document * size + before[document] + number
+            slot = document * size + offset[document] + number
             # What is not new goes to a row behind all others, which is cut off.
-            places.append(torch.where(number < new[document], place, batch * size))
+            slots.append(torch.where(number < new[document], slot, batch * size))
             means.append(level.nodes.sum(1) / level.mask.sum(1, keepdim=True).clamp(min=1))
-            before = before + new
-        nodes = tokens.new_zeros(batch * size + 1, width).index_copy(0, torch.cat(places), torch.cat(means))
-        held = torch.arange(size, device=tokens.device) < before[:, None]
-        return nodes[:-1].view(batch, size, width), None if mask is None else readable(held)
+            offset = offset + new
+        nodes = tokens.new_zeros(batch * size + 1, width).index_copy(0, torch.cat(slots), torch.cat(means))
+        valid = torch.arange(size, device=tokens.device) < offset[:, None]
+        return nodes[:-1].view(batch, size, width), None if mask is None else readable(valid)
 
 
 @MEMORIES.register("two_level")
@@ -125,9 +125,9 @@ class TwoLevelMemory(Memory):
         size = (max(1, (longest + unit - 1) // unit) + exported) * unit  # torch must not see a single segment
         if mask is None and not exported and size == longest:
             return tokens, None
-        held = torch.arange(size, device=tokens.device) < lengths[:, None]
-        tokens = F.pad(tokens, (0, 0, 0, size - longest)).masked_fill(~held[..., None], 0)
-        return tokens, readable(held)
+        valid = torch.arange(size, device=tokens.device) < lengths[:, None]
+        tokens = F.pad(tokens, (0, 0, 0, size - longest)).masked_fill(~valid[..., None], 0)
+        return tokens, readable(valid)
 
 
 def readable(mask: Bool[Tensor, "B M"]) -> Bool[Tensor, "B M"]:

@@ -1,6 +1,6 @@
 """What followed the last few tokens when they stood in a document before: of all tokens at once, or step by step.
 
-Letters: B documents (or rows of several), N tokens, O lengths of n-grams (1 to O tokens), M buckets of each (one of
+Letters: B documents (or rows of several), N tokens, O lengths of n-grams (1 to O tokens), G buckets of each (one of
 them for what belongs nowhere), K continuations that a bucket keeps, C = O*K that a token is shown, T = B*N.
 
 Of every n-gram the tokens that came after it are kept in the bucket that its hash names, the newest first, of which the
@@ -28,7 +28,7 @@ LONGEST = 4
 KEPT = 4
 """K: continuations that a bucket keeps."""
 BUCKETS = 1 << 14
-"""M - 1: buckets of each length that are looked into."""
+"""G - 1: buckets of each length that are looked into."""
 NONE, UNKNOWN = -1, -2
 """Stand for a token that is not there, and for one that has no id."""
 _FACTORS = (0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
@@ -42,7 +42,7 @@ class NgramTable:
 
     Attributes:
         recent: ``[B, O]`` int64 the last tokens, the newest first; -1 where there is none, -2 for one without an id.
-        rows: ``[B, O, M, K]`` int64: of every bucket the continuations, the newest first: the upper half tells the
+        rows: ``[B, O, G, K]`` int64: of every bucket the continuations, the newest first: the upper half tells the
             n-gram from others of its bucket, the lower one is the token that came; -1 where nothing is. The bucket
             after the last takes what belongs nowhere.
     """
@@ -85,20 +85,20 @@ def find_continuations(
     if table is not None:
         ids, real = ids.cpu(), None if real is None else real.cpu()
     ids = torch.where(ids < 0, UNKNOWN, ids)
-    held = torch.ones_like(ids, dtype=torch.bool) if real is None else real
+    valid = torch.ones_like(ids, dtype=torch.bool) if real is None else real
     if table is not None:
         # What came before stands before the new tokens; only the last of it still waits for what follows it.
         ahead, before = LONGEST, torch.from_numpy(table.recent).flip(1)
-        ids, held = torch.cat((before, ids), 1), torch.cat((before != NONE, held), 1)
+        ids, valid = torch.cat((before, ids), 1), torch.cat((before != NONE, valid), 1)
     width = ids.shape[1]
-    flat, previous = ids.flatten(), _previous(held, begins).flatten()
+    flat, previous = ids.flatten(), _previous(valid, begins).flatten()
     grams, place = [flat], previous
     for _ in range(LONGEST - 1):
         grams.append(_at(flat, place))
         place = _at(previous, place)
     recent = torch.stack(grams, 1)
     following = _put(torch.full_like(flat, NONE), previous, flat)
-    waiting = held.clone()
+    waiting = valid.clone()
     waiting[:, : max(ahead - 1, 0)] = False
     bucket, check = _hashes(recent, waiting.view(-1, 1))
     if begins is None:
@@ -107,7 +107,7 @@ def find_continuations(
         document = begins.flatten().cumsum(0)
     found = [_of_one_length(n, document, bucket[:, n], check[:, n], following, table) for n in range(LONGEST)]
     if table is not None:
-        last = torch.arange(width, device=ids.device).masked_fill(~held, NONE).amax(1, keepdim=True)
+        last = torch.arange(width, device=ids.device).masked_fill(~valid, NONE).amax(1, keepdim=True)
         ends = recent.view(batch, width, -1).gather(1, last.clamp(min=0)[..., None].expand(-1, -1, LONGEST))
         table.recent = ends[:, 0].masked_fill(last < 0, NONE).numpy()
     return torch.cat(found, 1).view(batch, width, -1)[:, ahead:].to(device)
@@ -127,8 +127,8 @@ def step_continuations(
     rows, recent = table.rows, table.recent
     found = np.full((len(ids), LONGEST * KEPT), NONE, dtype=np.int64)
     flags = [True] * len(ids) if real is None else real.tolist()
-    for document, (token, held) in enumerate(zip(ids.tolist(), flags, strict=True)):
-        if not held:
+    for document, (token, valid) in enumerate(zip(ids.tolist(), flags, strict=True)):
+        if not valid:
             continue
         before = recent[document].tolist()
         now = [token if token >= 0 else UNKNOWN, *before[:-1]]
@@ -174,7 +174,7 @@ def _of_one_length(
         alike.append(same)
     before = torch.stack(kept, 1)
     if table is not None:
-        # Behind what came with these tokens stands what the table held.
+        # Behind what came with these tokens stands what the table valid.
         table_rows = torch.from_numpy(table.rows)
         rows = table_rows[document[order], n, bucket]
         count, slots = torch.stack(alike).sum(0)[:, None], torch.arange(KEPT, device=group.device)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from simmim.ops.segments import SegmentLayout, first_rows
+from simmim.ops.layout import Reach, SegmentLayout
+from simmim.ops.segments import first_rows
 
-__all__ = ["CarriedPyramid", "Carrying", "Pairing", "StatePyramid", "pair_up", "pyramid_height"]
+__all__ = ["CarriedPyramid", "Carrying", "Pairing", "PyramidNodes", "StatePyramid", "pair_up", "pyramid_height"]
 
 MOST = 1 << 16
 """How many segments an exported program allows for where nobody says a maximum; more of them are refused as it runs."""
@@ -128,6 +129,7 @@ class StatePyramid:
     def prefix(self, number: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:
         """Return for every document and level the node that is part of the cover of its first ``number`` segments."""
         levels = torch.arange(len(self.counts), device=number.device)
+        # The cover is the binary form of the number: where bit h is set, the last whole block of 2^h segments.
         after = number[:, None] >> levels
         exists = after % 2 == 1
         nodes = self.starts.T + after - 1
@@ -178,22 +180,24 @@ class CarriedPyramid:
         first, starts, all_counts, total, made = [], [], [], 0, counts
         while not levels or bool((made > 0).any()) or bool((number > 0).any()):
             carried = number % 2
-            held = carried + made
-            start, made_start = held.cumsum(0) - held, made.cumsum(0) - made
-            document = documents.repeat_interleave(held)
-            place = torch.arange(document.shape[0], device=number.device) - start[document]
-            new = len(number) + (made_start - carried)[document] + place
-            nodes = torch.where(place < carried[document], document, new)
+            present = carried + made
+            start, made_start = present.cumsum(0) - present, made.cumsum(0) - made
+            document = documents.repeat_interleave(present)
+            # Of each document first the carried node, if there is one, then the new ones. Their rows: one a document
+            # for carried nodes, then those of all new ones.
+            slot = torch.arange(document.shape[0], device=number.device) - start[document]
+            new = len(number) + (made_start - carried)[document] + slot
+            nodes = torch.where(slot < carried[document], document, new)
             first.append(number - carried)
             starts.append(start + total)
-            all_counts.append(held)
+            all_counts.append(present)
             total += document.shape[0]
-            made = held // 2
+            made = present // 2
             parent = documents.repeat_interleave(made)
             left = start[parent] + 2 * (
                 torch.arange(len(parent), device=number.device) - (made.cumsum(0) - made)[parent]
             )
-            levels.append(Carrying(nodes, first[-1][document] + place, left, left + 1))
+            levels.append(Carrying(nodes, first[-1][document] + slot, left, left + 1))
             number = number // 2
         return cls(tuple(levels), torch.stack(first), torch.stack(starts), torch.stack(all_counts))
 
@@ -208,7 +212,36 @@ class CarriedPyramid:
 
     def _before(self, number: Int[Tensor, " R"], document: Int[Tensor, " R"]) -> tuple[Tensor, Tensor]:
         ancestor = number[:, None] >> torch.arange(len(self.levels), device=number.device)
-        place = ancestor - 1 - self.first.T[document]
-        exists = (ancestor % 2 == 1) & (place >= 0) & (place < self.counts.T[document])
-        nodes = self.starts.T[document] + place
+        # The left sibling of an ancestor with an odd number, counted from the block that the level begins with.
+        slot = ancestor - 1 - self.first.T[document]
+        exists = (ancestor % 2 == 1) & (slot >= 0) & (slot < self.counts.T[document])
+        nodes = self.starts.T[document] + slot
         return torch.where(exists, nodes, torch.zeros_like(nodes)), exists
+
+
+class PyramidNodes(Reach):
+    """The nodes that cover the rest of the document (causal: what is before).
+
+    C = ceil(log2 S_max), and column h is of level h.
+
+    Args:
+        layout: the segments.
+        causal: cover only what is before each segment.
+        pyramid: over the layout's segments.
+    """
+
+    def __init__(self, layout: SegmentLayout, causal: bool, pyramid: StatePyramid | CarriedPyramid) -> None:
+        self.pyramid = pyramid
+        self.row, self.mask = pyramid.cover(layout, causal)
+
+    def arrange(self, states: Float[Tensor, "Z H D"]) -> Float[Tensor, "Z 1 H D"]:
+        """Put each node into a row of its own."""
+        return states[:, None]
+
+    def scores(self, q: Float[Tensor, "S H D"], k: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H C"]:
+        """Multiply with the gathered keys."""
+        return torch.einsum("shd,schd->shc", q, k[self.row])
+
+    def mix(self, weights: Float[Tensor, "S H C"], v: Float[Tensor, "Z H D"]) -> Float[Tensor, "S H D"]:
+        """Sum the gathered values."""
+        return torch.einsum("shc,schd->shd", weights, v[self.row])

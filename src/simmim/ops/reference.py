@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from simmim.ops.options import AttentionOptions
 
 __all__ = [
     "attention",
@@ -58,36 +59,18 @@ def smi_attention_literal(
     return torch.cat([segment + _ffn(s_tilde[i], w) for i, segment in enumerate(x_hat)])
 
 
-def smi_attention(
-    x: Float[Tensor, "N E"],
-    w: Weights,
-    *,
-    num_heads: int,
-    segment_length: int,
-    causal: bool = False,
-    state_pooling: Literal["first", "last", "mean", "attention"] = "first",
-    state_read: Literal["none", "broadcast", "gated_broadcast", "attend"] = "broadcast",
-    state_null: bool = False,
-    neighbours: int = 0,
-    segment_shift: int = 0,
-    state_reach: Literal["all", "pyramid"] = "all",
-    aggregator: str = "concat",
-    state_weight: Literal["each", "shared"] = "each",
-    trained_states: int | None = None,
-    tie_state_projections: bool = True,
-    rotary: bool = True,
-    rope_theta: float = 10_000.0,
-    partial_rotary_factor: float = 0.5,
-) -> Float[Tensor, "N E"]:
+def smi_attention(x: Float[Tensor, "N E"], w: Weights, options: AttentionOptions) -> Float[Tensor, "N E"]:
     """Apply SMI attention with every option to one document: the same weights and options as ``nn.SMIAttention``."""
+    num_heads, segment_length, causal = options.num_heads, options.segment_length, options.causal
+    state_read, neighbours = options.state_read, options.neighbours
     shifted = causal or len(x) > segment_length
-    pieces = cut(len(x), segment_length, segment_shift if shifted else 0)
-    theta = rope_theta if rotary else None
+    pieces = cut(len(x), segment_length, options.segment_shift if shifted else 0)
+    theta = options.rope_theta if options.rotary else None
     half = x.shape[-1] // num_heads // 2
-    turned = math.ceil(half * partial_rotary_factor) if rotary else 0
+    rotated = math.ceil(half * options.partial_rotary_factor) if options.rotary else 0
     position = torch.arange(len(x), dtype=torch.float64)
     q, k, v = (_split(x @ w[f"{n}_proj.weight"].T, num_heads) for n in "qkv")
-    q, k = _rotate(q, position, theta, turned), _rotate(k, position, theta, turned)
+    q, k = _rotate(q, position, theta, rotated), _rotate(k, position, theta, rotated)
 
     def window(i: int) -> tuple[Tensor, int]:
         last = i if causal else min(i + neighbours, len(pieces) - 1)
@@ -102,52 +85,53 @@ def smi_attention(
 
     def read(i: int, states: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values of the states that segment i reads, which stand at these places."""
-        if state_reach == "all":
+        if options.state_reach == "all":
             vectors, places = states[others(i)], place[others(i)]
         else:
-            cover = [state_node(states, place, *span, w, aggregator) for span in state_cover(others(i), len(pieces))]
+            spans = state_cover(others(i), len(pieces))
+            cover = [state_node(states, place, *span, w, options.aggregator) for span in spans]
             vectors = torch.stack([vector for vector, _ in cover]) if cover else states[:0]
             places = torch.stack([where for _, where in cover]) if cover else place[:0]
-        if state_null:
+        if options.state_null:
             vectors, places = torch.cat((vectors, w["state_null"][None])), torch.cat((places, place[[i]]))
-        tied = state_read == "attend" and tie_state_projections
+        tied = state_read == "attend" and options.tie_state_projections
         k, v = (
             _split(vectors @ w[f"{n}_proj.weight" if tied else f"state_{n}_proj.weight"].T, num_heads) for n in "kv"
         )
-        if state_read == "attend" and 0 < turned < half:
-            # Keys of states have the channels that do not turn: pairs (c, c + D/2) from c = turned on.
-            still = torch.arange(2 * half) % half >= turned
+        if state_read == "attend" and 0 < rotated < half:
+            # Keys of states have the channels that are not rotated: pairs (c, c + D/2) from c = rotated on.
+            still = torch.arange(2 * half) % half >= rotated
             key = k.new_zeros(*k.shape[:2], 2 * half)
             key[..., still] = k[..., still] if tied else k
             return key, v
-        return _rotate(k, places, theta, turned), v
+        return _rotate(k, places, theta, rotated), v
 
     if state_read == "attend":
         # A state stands at the middle of its segment, counted as if the first segment were as long as the others.
-        missing = (segment_length - segment_shift) % segment_length if shifted else 0
+        missing = (segment_length - options.segment_shift) % segment_length if shifted else 0
         centre = torch.arange(len(pieces), dtype=torch.float64) * segment_length + (segment_length - 1) / 2 - missing
-        states = torch.stack([pool(x[p], state_pooling, w) for p in pieces])
+        states = torch.stack([pool(x[p], options.state_pooling, w) for p in pieces])
     out = torch.zeros_like(x)
     for i, piece in enumerate(pieces):
         sk, sv = read(i, states, centre) if state_read == "attend" else (k[:, :0], v[:, :0])
-        found = sk.shape[1] - state_null if state_read == "attend" else 0
+        found = sk.shape[1] - options.state_null if state_read == "attend" else 0
         for t in piece.tolist():
             keys, values = torch.cat((k[:, local(i, t)], sk), 1), torch.cat((v[:, local(i, t)], sv), 1)
             weight, query = torch.ones(keys.shape[1], dtype=x.dtype), q[:, [t]]
-            most = 1 if state_weight == "shared" else trained_states
+            most = 1 if options.state_weight == "shared" else options.trained_states
             if most is not None and found > most:
                 near = len(local(i, t))
                 weight[near : near + found] = most / found
-            if state_weight == "shared" and found:
+            if options.state_weight == "shared" and found:
                 query = query * (1 + w["sharpness"] * math.log(1 + found))[:, None, None]
             out[t] = _merge(attention(query, keys, values, weight))[0] @ w["o_proj.weight"].T
     if state_read in ("none", "attend"):
         return out
 
-    entering = torch.stack([out[p[0]] if causal else pool(out[p], state_pooling, w) for p in pieces])
-    leaving = torch.stack([pool(out[p], state_pooling, w) for p in pieces])
+    entering = torch.stack([out[p[0]] if causal else pool(out[p], options.state_pooling, w) for p in pieces])
+    leaving = torch.stack([pool(out[p], options.state_pooling, w) for p in pieces])
     index = torch.arange(len(pieces), dtype=torch.float64)
-    sq = _rotate(_split(entering @ w["state_q_proj.weight"].T, num_heads), index, theta, turned)
+    sq = _rotate(_split(entering @ w["state_q_proj.weight"].T, num_heads), index, theta, rotated)
     result = []
     for i, piece in enumerate(pieces):
         keys, values = read(i, leaving, index)
@@ -337,14 +321,14 @@ def _norm(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def _rotate(
-    x: Float[Tensor, "H T D"], position: Float[Tensor, " T"], theta: float | None, turned: int | None = None
+    x: Float[Tensor, "H T D"], position: Float[Tensor, " T"], theta: float | None, rotated: int | None = None
 ) -> Float[Tensor, "H T D"]:
-    """Turn channel pairs (c, c + D/2), the first ones, by position * theta^(-2c/D) (arXiv 2104.09864, eq. 34)."""
+    """Rotate channel pairs (c, c + D/2), the first ones, by position * theta^(-2c/D) (arXiv 2104.09864, eq. 34)."""
     if theta is None:
         return x
     half = x.shape[-1] // 2
     angle = position[:, None] * theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angle[:, half if turned is None else turned :] = 0
+    angle[:, half if rotated is None else rotated :] = 0
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x[..., :half], x[..., half:]
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)

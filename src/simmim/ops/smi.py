@@ -1,33 +1,34 @@
-"""The fast SMI attention on ragged segments: what tokens read, and what states tell each other.
+"""The fast SMI attention on ragged segments: which keys a segment gathers, and what the states among them weigh.
 
-Letters: S segments of all documents together, L segment length, H heads, D head width, E = H*D, K keys of one segment,
-M states, C states that one segment reads. Keys of a segment are gathered side by side and read in one softmax by
-torch's fused attention, so the matrix of weights is never stored unless somebody wants to see it. Cost: S*L*K, with
-K = (1 + neighbours)*L (+ neighbours*L when bidirectional) + C.
+Letters: S segments of all documents together, R of them in a chunk, L segment length, H heads, D head width, E = H*D,
+K keys of one segment, Z states, C states that one segment reads. Cost: S*L*K, with
+K = (1 + neighbours)*L (+ neighbours*L when bidirectional) + C; the matrix of weights is stored only for ``on_weights``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from simmim.ops.gathered import Added, Piece, fused_attention, gather, gathered_attention, score_bias
-from simmim.ops.kernels import scaled_dot_product_attention
-from simmim.ops.reach import Reach
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.attention import (
+    Piece,
+    StateBias,
+    fused_attention,
+    gather,
+    gathered_attention,
+    score_bias,
+)
+from simmim.ops.layout import Neighbour, Reach, SegmentLayout
 
-__all__ = ["decode_attention", "exchange_states", "key_bias", "segment_attention"]
+__all__ = ["Null", "OnWeights", "log_count_bias", "log_count_scale", "segment_attention"]
 
-States = tuple[Float[Tensor, "M H D"], Float[Tensor, "M H D"]]
-Arranged = tuple[Float[Tensor, "U C H D"], Float[Tensor, "U C H D"]]
+ReachedStates = tuple[Float[Tensor, "U C H D"], Float[Tensor, "U C H D"]]
 Null = tuple[Float[Tensor, "S H D"], Float[Tensor, "S H D"]]
-See = Callable[[Tensor], Tensor]
-"""Gets attention weights and returns those to go on with."""
+OnWeights = Callable[[Tensor], Tensor]
+"""A hook that gets attention weights and returns those to go on with."""
 
 
 def segment_attention(
@@ -40,10 +41,10 @@ def segment_attention(
     causal: bool = False,
     neighbours: int = 0,
     reach: Reach | None = None,
-    states: Arranged | None = None,
-    share: Float[Tensor, " R"] | None = None,
+    states: ReachedStates | None = None,
+    state_bias: Float[Tensor, " R"] | None = None,
     null: Null | None = None,
-    see: See | None = None,
+    on_weights: OnWeights | None = None,
 ) -> Float[Tensor, "R L H D"]:
     """Let every token attend, in one softmax, to its segment, the neighbouring segments and states of the others.
 
@@ -53,155 +54,111 @@ def segment_attention(
     Args:
         q: queries of the tokens of these rows.
         k: keys of all tokens, empty slots zero.
-        v: values of all tokens, empty slots zero.
+        v: their values.
         layout: which slots hold tokens, and which segments belong together.
-        rows: the segments that ask.
+        rows: the segments of the queries.
         causal: tokens read no later token, segment or state.
         neighbours: whole segments read before the own one (bidirectional: also after).
         reach: which states each segment reads; None for none.
         states: keys and values of the states, as ``reach.arrange`` returned them.
-        share: what is added to the scores of the states of each of these rows; None for nothing.
-        null: key and value of the slot that reads nothing, for each segment; None for none.
-        see: gets the weights ``[R, H, L, K]``, keys in the order own segment, segments before, segments after, states,
-            null slot; where it is None they are never made.
+        state_bias: what is added to the scores of the states of each of these rows; None for nothing.
+        null: key and value of the slot that stands for nothing, for each segment; None for none.
+        on_weights: gets the weights ``[R, H, L, K]``, keys in the order own segment, segments before, segments after,
+            states, null slot; where it is None they are never computed.
 
     Returns:
-        The attended values; what stands in empty slots means nothing.
+        The attended values; what empty slots get means nothing.
     """
     if not q.shape[0]:
         return torch.zeros_like(q)
     if layout.single:
         neighbours, reach = 0, None
-    if (
-        neighbours == 0
-        and reach is None
-        and null is None
-        and see is None
-        and (layout.full or (causal and not layout.lead))
-    ):
-        # No empty slot that a token could see: the plain attention of a transformer.
+    local = neighbours == 0 and reach is None and null is None and on_weights is None
+    if local and (layout.full or (causal and not layout.left_padding)):
+        # No empty slot that a token could read: the plain attention of a transformer. (Empty slots at the end of a
+        # causal segment come after all of its tokens.)
         return fused_attention(q, k[rows], v[rows], None, is_causal=causal)
-    steps = [-d for d in range(1, neighbours + 1)]
-    steps += [] if causal else list(range(1, neighbours + 1))
-    if q.shape[0] == layout.segments:
-        # Layers that share a layout share the mask; a part's is not worth its memory.
-        kind = ("key mask", causal, neighbours, type(reach), null is not None)
-        key_mask = layout.memo(kind, lambda: _key_mask(layout, rows, causal, steps, reach, null is not None))
-    else:
-        key_mask = _key_mask(layout, rows, causal, steps, reach, null is not None)
-    keys, values = [k], [v]
-    pieces = [Piece(0, None), *(Piece(0, layout.neighbour(step)[0]) for step in steps)]
+    steps = list(range(-1, -neighbours - 1, -1)) + ([] if causal else list(range(1, neighbours + 1)))
+    # The sources, and the pieces of them that each segment reads: its own tokens first, then the others'.
+    keys, values, pieces, others = [k], [v], [Piece(0, None)], layout.neighbours(steps)
+    for row, _ in others:
+        pieces.append(Piece(0, row))
     if reach is not None:
         assert states is not None
-        keys.append(states[0])
-        values.append(states[1])
-        pieces.append(Piece(1, reach.row))
+        pieces, keys, values = [*pieces, Piece(1, reach.row)], [k, states[0]], [v, states[1]]
     if null is not None:
         pieces.append(Piece(len(keys), None))
         keys.append(null[0][:, None])
         values.append(null[1][:, None])
-    added = None
-    if reach is not None and share is not None:
-        end = key_mask.shape[-1] - (null is not None)
-        added = Added(slice(end - reach.mask.shape[1], end), share)
-    if see is None:
-        return gathered_attention(q, keys, values, pieces, key_mask, rows, added)
-    bias = score_bias(key_mask, q.dtype, q.shape[1], added)
-    return _seen_attention(q, gather(keys, pieces, rows), gather(values, pieces, rows), bias, see)
-
-
-def exchange_states(
-    q: Float[Tensor, "S H D"],
-    states: States,
-    reach: Reach,
-    *,
-    null: Null | None = None,
-    see: See | None = None,
-) -> Float[Tensor, "S H D"]:
-    """Return Σ_{j≠i} α_ij (s_j Wv) for every state (source §3.1; causal: j < i), zero where there is nothing to read.
-
-    α_ij = softmax over j of (s_i Wq)(s_j Wk)ᵀ / √D. ``see`` gets the weights ``[S, H, C]``, and ``[S, H, C + 1]`` with
-    a null slot. Cost: S·C; for ``EverySegment`` the square of the longest document's segments, for each document.
-    """
-    if not q.shape[0]:
-        return torch.zeros_like(q)
-    scale = q.shape[-1] ** -0.5
-    scores = (reach.scores(q, states[0]) * scale).masked_fill(~reach.mask[:, None], float("-inf"))
-    if null is None:
-        # The sum over nothing is zero: a segment that may read no other reads this slot, whose value is zero.
-        nothing = ~reach.mask.any(1)
-        extra = torch.zeros_like(q[..., :1]).masked_fill(~nothing[:, None, None], float("-inf"))
+    if q.shape[0] == layout.segments:
+        # Layers that share a layout share the mask; a chunk's is not worth its memory.
+        kind = ("key mask", causal, neighbours, type(reach), null is not None)
+        mask = layout.memo(kind, _key_mask, layout, rows, causal, others, reach, null is not None)
     else:
-        extra = (q * null[0]).sum(-1, keepdim=True) * scale
-    weights = torch.softmax(torch.cat((scores, extra), dim=-1), dim=-1)
-    if see is not None:
-        weights = see(weights) if null is not None else F.pad(see(weights[..., :-1]), (0, 1))
-    read = reach.mix(weights[..., :-1], states[1])
-    return read if null is None else read + weights[..., -1:] * null[1]
-
-
-def decode_attention(
-    q: Float[Tensor, "B H D"],
-    k: Float[Tensor, "B H K D"],
-    v: Float[Tensor, "B H K D"],
-    bias: Float[Tensor, "U 1 1 K"],
-    *,
-    see: See | None = None,
-) -> Float[Tensor, "B E"]:
-    """Let one token of each document attend to the keys that it may read.
-
-    Args:
-        q: its query.
-        k: keys, as a cache holds them.
-        v: values.
-        bias: ``key_bias`` of the keys; one row if all documents may read the same.
-        see: gets the weights ``[B, H, 1, K]``.
-    """
-    q = q.unsqueeze(2)
-    if see is None:
-        return scaled_dot_product_attention(q, k, v, attn_mask=bias).flatten(1)
-    weights = see(torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias, dim=-1))
-    return (weights @ v).flatten(1)
-
-
-def key_bias(read: list[list[float]], like: Tensor) -> Float[Tensor, "U 1 1 K"]:
-    """Return what is added to the scores of one token, as a tensor of the dtype of another, and where that is.
-
-    Args:
-        read: READ or UNREAD for each of K keys; one row if all documents may read the same.
-        like: this other tensor.
-    """
-    bias = np.array(read, dtype=np.float32).reshape(len(read), 1, 1, -1 if read else 0)
-    return torch.from_numpy(bias).to(like.device, like.dtype)
-
-
-def _seen_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, see: See) -> Tensor:
-    """Attend as ``fused_attention`` does, and show the weights."""
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias
-    return (see(torch.softmax(scores, dim=-1)) @ v).transpose(1, 2)
+        mask = _key_mask(layout, rows, causal, others, reach, null is not None)
+    end, bias = mask.shape[-1] - (null is not None), None
+    if reach is not None and state_bias is not None:  # states are the last keys but for the null slot
+        bias = StateBias(slice(end - reach.mask.shape[1], end), state_bias)
+    if on_weights is None:
+        return gathered_attention(q, keys, values, pieces, mask, rows, bias)
+    k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
+    return _shown_attention(q, k, v, score_bias(mask, q.dtype, q.shape[1], bias), on_weights)
 
 
 def _key_mask(
-    layout: SegmentLayout, rows: slice, causal: bool, steps: list[int], reach: Reach | None, null: bool
+    layout: SegmentLayout, rows: slice, causal: bool, others: list[Neighbour], reach: Reach | None, null: bool
 ) -> Bool[Tensor, "R _ K"]:
     """Say which gathered keys each slot may read; one row for all slots of a segment if they may read the same."""
-    held = layout.held[rows]
-    own = held[:, None]
+    valid = layout.valid[rows]
+    own = valid[:, None]
     if causal:
         slots = torch.arange(layout.segment_length, device=own.device)
         own = own & (slots <= slots[:, None])
-        # An empty slot before the first token of a shifted segment could read nothing: let it read itself.
-        own = own | (~held[:, :, None] & torch.eye(slots.shape[0], dtype=torch.bool, device=own.device))
+        # An empty slot before the first token of a shifted segment could read nothing, and a softmax over nothing is
+        # NaN: let it read itself.
+        own = own | (~valid[:, :, None] & torch.eye(slots.shape[0], dtype=torch.bool, device=own.device))
     elif layout.rows is not None:
-        # So with a segment of nothing, which stands where a document has fewer than another.
-        own = own | ~held.any(1)[:, None, None]
-    found = [own]
-    for step in steps:
-        neighbour, exists = layout.neighbour(step)
-        found.append((layout.held[neighbour[rows]] & exists[rows][:, None])[:, None])
+        # The same for a row without tokens, where a document has fewer segments than another: let it read anything.
+        own = own | ~valid.any(1)[:, None, None]
+    parts = [own]
+    for neighbour, exists in others:
+        parts.append((layout.valid[neighbour[rows]] & exists[rows][:, None])[:, None])
     if reach is not None:
-        found.append(reach.mask[rows][:, None])
+        parts.append(reach.mask[rows][:, None])
     if null:
-        found.append(torch.ones_like(held[:, :1])[:, None])
-    return torch.cat([part.expand(-1, own.shape[1], -1) for part in found], dim=-1)
+        parts.append(torch.ones_like(valid[:, :1])[:, None])
+    return torch.cat([part.expand(-1, own.shape[1], -1) for part in parts], dim=-1)
+
+
+def _shown_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, on_weights: OnWeights) -> Tensor:
+    """Attend as ``fused_attention`` does, with weights that are computed to be shown."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias
+    return (on_weights(torch.softmax(scores, dim=-1)) @ v).transpose(1, 2)
+
+
+def log_count_bias(read: Bool[Tensor, "S C"], most: int | None, dtype: torch.dtype) -> Float[Tensor, " S"] | None:
+    """Return what the scores of states get so that n of them weigh together no more than so many keys.
+
+    -log(n / most) where n is larger, else 0 (decision 0012); None if nothing is added anywhere.
+
+    Args:
+        read: which states each segment reads.
+        most: keys; None for no limit.
+        dtype: of the scores; the bias is float32 or better.
+    """
+    if most is None or (not torch.compiler.is_exporting() and read.shape[1] <= most):
+        return None
+    return (most / read.sum(1).clamp(min=most).to(torch.promote_types(dtype, torch.float32))).log()
+
+
+def log_count_scale(
+    q: Float[Tensor, "*T H D"], sharpness: Float[Tensor, " H"], states: Shaped[Tensor, "*#T"]
+) -> Float[Tensor, "*T H D"]:
+    """Multiply the queries of tokens that read so many states by 1 + σ log(1 + n), σ one learned number a head.
+
+    What is looked for then stands out from n as it does from few (log n scaling: Nakanishi, arXiv 2501.19399).
+    """
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    scale = 1 + sharpness.to(dtype) * states.to(dtype).log1p()[..., None]
+    return q * scale.to(q.dtype)[..., None]

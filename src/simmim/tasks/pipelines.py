@@ -9,25 +9,26 @@ from simmim.errors import ConfigError
 
 if TYPE_CHECKING:
     from simmim.tasks.summarization_pipeline import SummarizationPipeline
+    from simmim.tasks.translation.pipeline import TranslationPipeline
 
 __all__ = ["TASKS", "pipeline"]
 
-TASKS = ("summarization",)
+TASKS = ("summarization", "translation")
 
 
 def pipeline(
     task: str, model: str | Path | None = None, *, device: int | str | None = None, **settings: Any
-) -> SummarizationPipeline:
+) -> SummarizationPipeline | TranslationPipeline:
     """Load a model together with what turns text into its input and its output into text.
 
     Args:
-        task: `summarization`.
+        task: `summarization` or `translation`.
         model: the folder of a saved model, or the name of one on the Hugging Face hub; None takes the model that comes
-            with SimMIM.
+            with SimMIM, which has none for translation.
         device: where to compute, such as `cpu` or `cuda:1`, or the number of an accelerator (-1 is the CPU); None takes
             the accelerator where there is one.
         **settings: for every call where the call does not say otherwise: `batch_size`, and whatever `generate` of
-            transformers takes.
+            transformers takes; of translation those of `simmim.tasks.translation.pipeline.TranslationPipeline`.
 
     Returns:
         A pipeline, to be called with a text or a list of texts.
@@ -39,6 +40,12 @@ def pipeline(
     if task not in TASKS:
         raise ConfigError(f"task: expected one of {', '.join(TASKS)}; got {task!r}")
     # seconds to import: not before a pipeline is wanted
+    if task == "translation":
+        from simmim.tasks.translation.pipeline import TranslationPipeline
+
+        if model is None:
+            raise ConfigError("model: expected the folder of a model that translates, or a name on the hub; got None")
+        return TranslationPipeline(model, device=_device_name(device), **settings)
     from simmim.models import pretrained_path
     from simmim.nn import lay_out_for_decoding
     from simmim.tasks.checkpoints import fetch_model, load_model

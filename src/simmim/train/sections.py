@@ -51,6 +51,7 @@ class DataSection:
         max_source_tokens: cut every document to so many tokens; None keeps all of it, however long.
         max_target_tokens: cut every summary to so many tokens; None keeps all of it.
         sequence_length: tokens of a sequence that texts are packed into; a longer text is learnt in pieces.
+        directions: of translation, the languages from and into, such as `en-fr`.
     """
 
     corpus: Annotated[str | list[str] | None, BeforeValidator(_names)] = None
@@ -64,6 +65,7 @@ class DataSection:
     max_source_tokens: _Count | None = None
     max_target_tokens: _Count | None = None
     sequence_length: _Count | None = None
+    directions: list[_Name] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a section that names both a corpus and files, or neither."""

@@ -3,7 +3,8 @@
 import pytest
 
 from simmim.cli import batches
-from simmim.cli.batches import Outcome, read_documents, summarize_documents
+from simmim.cli.batches import Outcome, summarize_documents
+from simmim.cli.document_worker import read_documents
 from simmim.errors import DataError
 from simmim.tasks.checkpoints import load_model
 from simmim.tasks.generation import Summary

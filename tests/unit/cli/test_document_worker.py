@@ -7,8 +7,7 @@ import signal
 import pytest
 
 from simmim.cli import document_worker
-from simmim.cli.batches import read_documents
-from simmim.cli.document_worker import DocumentReader
+from simmim.cli.document_worker import DocumentReader, read_documents
 from simmim.errors import DataError
 
 

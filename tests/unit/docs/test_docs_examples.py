@@ -24,6 +24,7 @@ ENGLISH = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/design.md",
+    "docs/results.md",
     *(f"docs/guide/{p.name}" for p in (ROOT / "docs/guide").iterdir()),
 ]
 PAGES = [*ENGLISH, *(chinese for page in ENGLISH if (ROOT / (chinese := page.replace("docs/", "docs/zh/"))).exists())]

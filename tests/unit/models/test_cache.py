@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from simmim import ShapeError, SimMIMForConditionalGeneration
 from simmim.models.cache_simmim import MemoryCacheLayer, SimMIMCache, SimMIMCacheLayer, SimMIMEncoderDecoderCache
 from simmim.models.modeling_simmim_causal import SimMIMForCausalLM
-from simmim.nn.segment_cache import SegmentCache
+from simmim.nn.cache import SegmentCache
 from support import small_config
 
 PRESETS: dict[str, dict[str, Any]] = {

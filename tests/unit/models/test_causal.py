@@ -192,7 +192,7 @@ def test_a_prompt_read_in_parts_gives_what_it_gives_whole(
     whole = model.generate(ids, **settings)
     assert max(calls) == TOKENS
     for chosen, chunk in (({"prefill_chunk_size": 11}, 11), ({}, 9), ({"attention_mask": None}, 9)):
-        monkeypatch.setattr("simmim.models.modeling_simmim_causal.PREFILL_CHUNK", 9)
+        monkeypatch.setattr("simmim.models.transformers_hooks.PREFILL_CHUNK", 9)
         calls.clear()
         found = model.generate(ids, **settings | chosen)
         assert torch.equal(found[:1], whole[:1]), "the first row has no padding"

@@ -131,7 +131,7 @@ def test_memory_of_a_long_prompt_is_that_of_its_parts(
     copying: bool | None, table: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing grows with the text but ids, mask and what sorts them (N numbers each), and the nodes read: log N."""
-    monkeypatch.setattr("simmim.models.modeling_simmim_causal.PREFILL_CHUNK", 128)
+    monkeypatch.setattr("simmim.models.transformers_hooks.PREFILL_CHUNK", 128)
     model = family_model(SimMIMForCausalLM, "pyramid", torch.float32, copy_head=copying)
     seen = []
     for tokens, padding in ((512, 3), (4096, 0)):

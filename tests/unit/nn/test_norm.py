@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simmim.nn.norm import FEW, RMSNorm
+from simmim.nn.tokenwise import FEW, RMSNorm
 
 E = 24
 

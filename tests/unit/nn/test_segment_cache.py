@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simmim.nn.segment_cache import SegmentCache
+from simmim.nn.cache import SegmentCache
 from simmim.nn.smi_attention import SMIAttention
 from support import DEFAULT, HEADS, HIDDEN, LENGTH, LITERAL, documents, name_of, random_layer
 

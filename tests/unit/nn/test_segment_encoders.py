@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from simmim import ConfigError, SMIAttention
 from simmim.nn import SEGMENT_ENCODERS, SegmentEncoder
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 from support import DOCUMENT_LENGTHS, HIDDEN, LENGTH, batch_of, documents
 
 OURS = ["cnn", "lstm"]

@@ -8,7 +8,7 @@ import torch
 from simmim import ConfigError, ShapeError, SMIAttention
 from simmim.nn import HierarchicalEncoder, StatePooling
 from simmim.nn.registry import Registry
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 from support import HIDDEN, LENGTH, documents, random_layer
 
 TOKEN = {"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"}

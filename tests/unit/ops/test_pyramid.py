@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from simmim.ops.layout import SegmentLayout
 from simmim.ops.pyramid import StatePyramid, pair_up
 from simmim.ops.reference import state_cover
-from simmim.ops.segments import SegmentLayout
 
 LENGTHS = (1, 6, 7, 12, 27, 0, 61)
 

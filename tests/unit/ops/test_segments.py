@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simmim.errors import ConfigError
+from simmim.ops.layout import SegmentLayout
+from simmim.ops.options import segment_origin
 from simmim.ops.pyramid import pair_up
-from simmim.ops.segments import SegmentLayout, segment_origin
 
 
 @settings(max_examples=150, deadline=None)
@@ -55,7 +56,7 @@ def test_a_short_bidirectional_document_is_not_shifted_and_a_causal_one_is() -> 
 def test_neighbours_and_readable_states_stay_in_their_document() -> None:
     layout = SegmentLayout.packed(torch.tensor([7, 0, 3, 9]), 3)
     assert layout.document.tolist() == [0, 0, 0, 2, 3, 3, 3]
-    rows, exists = layout.neighbour(-1)
+    [(rows, exists)] = layout.neighbours([-1])
     assert rows[exists].tolist() == [0, 1, 4, 5]
     assert exists.tolist() == [False, True, True, False, False, True, True]
     assert layout.readable(causal=False).int().tolist() == [

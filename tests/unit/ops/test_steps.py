@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simmim.ops.steps import READ, UNREAD, Columns, Some, StepLayout
+from simmim.ops.steps import READ, UNREAD, BatchMask, Columns, StepLayout
 
 CPU = torch.device("cpu")
 L = 4
 
 
-def some(*flags: bool) -> Some:
-    return Some(flags, CPU)
+def batch_mask(*flags: bool) -> BatchMask:
+    return BatchMask(flags, CPU)
 
 
 def test_rows_are_chosen_where_a_document_is_meant() -> None:
     new, old = torch.full((3, 2), 1.0), torch.full((3, 2), float("nan"))
-    chosen = some(True, False, True)
+    chosen = batch_mask(True, False, True)
     assert chosen.choose(new, old)[:, 0].isnan().tolist() == [False, True, False]
-    assert some(True, True, True).choose(new, old) is new
-    assert some(False, False, False).choose(new, old) is old
+    assert batch_mask(True, True, True).choose(new, old) is new
+    assert batch_mask(False, False, False).choose(new, old) is old
     assert torch.equal(chosen.only(old)[1], torch.zeros(2)), "what stands at the others is not multiplied with"
     assert chosen.only(old)[0].isnan().all()
-    assert some(True, True, True).only(old) is old
+    assert batch_mask(True, True, True).only(old) is old
     assert chosen.fill(new[:, 0], 7.0).tolist() == [7, 1, 7]
     assert chosen.where([True, True, False]).flags == [True, False, False]
     assert (chosen.all, chosen.any) == (False, True)
@@ -39,7 +39,7 @@ def test_columns_are_written_and_nothing_else(shape: tuple[int, ...], flags: tup
     for row, (flag, column) in enumerate(zip(flags, columns, strict=True)):
         if flag:
             expected[row, ..., column, :] = new[row]
-    target = Columns(columns, some(*flags))
+    target = Columns(columns, batch_mask(*flags))
     assert target.needed == 1 + max((c for c, flag in zip(columns, flags, strict=True) if flag), default=-1)
     before = kept.clone()
     assert torch.equal(target.write(kept, new), expected)
@@ -53,7 +53,7 @@ def test_what_inference_mode_made_is_written_outside_of_it() -> None:
     with torch.inference_mode():
         kept = torch.zeros(1, 2, 3)
     with torch.no_grad():
-        written = Columns([1], some(True)).write(kept, torch.ones(1, 3))
+        written = Columns([1], batch_mask(True)).write(kept, torch.ones(1, 3))
     assert written.tolist() == [[[0, 0, 0], [1, 1, 1]]]
     assert not written.is_inference()
 
@@ -86,7 +86,7 @@ def test_the_window_is_what_a_ring_filled_by_hand_holds(neighbours: int, origin:
 def test_documents_at_different_places_are_told_apart() -> None:
     mask = torch.tensor([[True], [False], [True]])
     layout = StepLayout.build(torch.tensor([7, 3, 4]), mask, L, 1, 0)
-    assert layout.told.tolist() == [7, 3, 4]
+    assert layout.unique.tolist() == [7, 3, 4]
     assert layout.numbers == [1, 0, 1]
     assert layout.ends.flags == [True, False, False], "the second document gets no token"
     assert layout.begins.flags == [False, False, True]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from simmim.errors import ConfigError
 from simmim.nn.registry import Registry
 from simmim.nn.smi_attention import SMIAttention
-from simmim.ops.segments import SegmentLayout
+from simmim.ops.layout import SegmentLayout
 
 __all__ = ["SEGMENT_ENCODERS", "CNNEncoder", "LSTMEncoder", "SegmentEncoder"]
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from simmim.ops import kernels
+from simmim.ops import attention
 
 
 def test_on_a_cpu_it_is_torchs_attention() -> None:
@@ -14,7 +14,7 @@ def test_on_a_cpu_it_is_torchs_attention() -> None:
     mask = torch.rand(2, 1, 5, 5) < 0.7
     mask[..., 0] = True
     for given in ({"attn_mask": mask}, {"is_causal": True}, {}):
-        assert kernels.scaled_dot_product_attention(q, k, v, **given).equal(
+        assert attention.scaled_dot_product_attention(q, k, v, **given).equal(
             F.scaled_dot_product_attention(q, k, v, **given)
         )
 
@@ -30,9 +30,9 @@ def test_cudnn_is_out_of_the_choice_while_a_gpu_attends(monkeypatch: pytest.Monk
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
     with FakeTensorMode():
         q = torch.empty(2, 2, 5, 4, device="cuda")
-        kernels.scaled_dot_product_attention(q, q, q)
+        attention.scaled_dot_product_attention(q, q, q)
         with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):  # somebody wants this one
-            kernels.scaled_dot_product_attention(q, q, q)
+            attention.scaled_dot_product_attention(q, q, q)
     assert found == [False, True]
     assert switch()
 
@@ -45,5 +45,5 @@ def test_cudnn_comes_back_when_attention_fails(monkeypatch: pytest.MonkeyPatch) 
     with FakeTensorMode():
         q = torch.empty(2, 2, 5, 4, device="cuda")
         with pytest.raises(torch.OutOfMemoryError):
-            kernels.scaled_dot_product_attention(q, q, q)
+            attention.scaled_dot_product_attention(q, q, q)
     assert torch.backends.cuda.cudnn_sdp_enabled()

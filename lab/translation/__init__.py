@@ -1,0 +1,1 @@
+"""Builds the corpora that translation is learnt from, and studies of it."""

@@ -1,0 +1,81 @@
+"""Builds the corpus of translated documentation: `python -m lab.translation FOLDER [fr es zh]`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lab.corpora.apt_packages import AptPackage, fetched_packages
+from lab.translation.align import aligned, is_translation
+from lab.translation.corpus import Page, in_splits, write_corpus
+from lab.translation.sources import CATALOGUES, SOURCES, Source, catalogue_pairs, page_blocks
+
+logger = logging.getLogger("lab.translation")
+
+
+def build(folder: Path, languages: list[str]) -> None:
+    """Fetch the packages, align their pages and write the splits with a manifest."""
+    names = [
+        name
+        for source in SOURCES
+        for language in ("en", *languages)
+        for name in source.packages.get(language, ((),))[0]
+    ]
+    names += [CATALOGUES[language] for language in languages]
+    dropped: Counter[str] = Counter()
+    with fetched_packages(list(dict.fromkeys(names))) as fetched:
+        packages = {package.name: package for package in fetched}
+        pages = [page for source in SOURCES for page in _pages(source, languages, packages, dropped)]
+        pages += _messages(languages, packages, dropped)
+        entries = [package.entry() for package in fetched]
+    splits = in_splits(pages, dropped)
+    about = {
+        "corpus": "translated-documentation",
+        "fetched_by": "apt-get download with a private state",
+        "licences": {source.name: source.licence for source in SOURCES} | {"libreoffice-l10n": "MPL-2.0"},
+        "dropped": dict(dropped.most_common()),
+        "packages": entries,
+    }
+    manifest = write_corpus(folder, splits, about)
+    print(json.dumps({"dropped": manifest["dropped"], "splits": manifest["splits"]}, indent=1))
+
+
+def _pages(
+    source: Source, languages: list[str], packages: Mapping[str, AptPackage], dropped: Counter[str]
+) -> Iterator[Page]:
+    versions = {
+        language: page_blocks(source, language, packages) for language in languages if language in source.packages
+    }
+    english = page_blocks(source, "en", packages, {name for pages in versions.values() for name in pages})
+    for language, translated in versions.items():
+        logger.info("%s: %d pages in English, %d in %s", source.name, len(english), len(translated), language)
+        for name in sorted(english.keys() & translated.keys()):
+            pairs = [
+                pair
+                for pair in aligned(english[name], translated[name], strict=source.strict, dropped=dropped)
+                if is_translation(*pair, language, dropped)
+            ]
+            if pairs:
+                yield Page("en", language, source.name, name, *zip(*pairs, strict=True))
+
+
+def _messages(languages: list[str], packages: Mapping[str, AptPackage], dropped: Counter[str]) -> Iterator[Page]:
+    for language in languages:
+        catalogues: dict[str, list[tuple[str, str]]] = {}
+        if CATALOGUES[language] not in packages:
+            continue
+        for name, source, target in catalogue_pairs(packages[CATALOGUES[language]]):
+            source, target = (" ".join(text.split()) for text in (source, target))
+            if is_translation(source, target, language, dropped):
+                catalogues.setdefault(name, []).append((source, target))
+        for name, pairs in catalogues.items():
+            yield Page("en", language, "libreoffice-l10n", name, *zip(*pairs, strict=True), held_out=False)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    build(Path(sys.argv[1]), sys.argv[2:] or ["fr", "es", "zh"])
