@@ -21,6 +21,7 @@ from lab.probes.tables import print_names, print_tables
 from simmim.atomic import replaced_file
 from simmim.cli.group import errors_in_one_line
 from simmim.cli.notices import complain
+from simmim.cli.provenance import provenance
 from simmim.console import SafeConsole
 from simmim.errors import ConfigError
 from simmim.train.interruption import RunInterrupted

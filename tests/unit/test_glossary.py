@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "simmim"
-NOT_YET = {"nn", "ops", "models"}  # to be emptied
+NOT_YET = {"nn", "ops", "models", "translation"}  # to be emptied
 FILES = [
     file
     for file in sorted(PACKAGE.rglob("*.py"))
     if not {*file.relative_to(PACKAGE).parts[:-1]} & (NOT_YET | {"pretrained"})
+    and not file.stem.startswith("translat")  # of the cli; likewise
 ]
 
 WORDS = {
