@@ -1,4 +1,4 @@
-"""Checks annotated shapes in every test, and fixes what no test may depend on: the seed, threads and the network."""
+"""Checks annotated shapes in every test function, and fixes what no test may depend on: seed, threads and network."""
 
 import os
 
@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,10 +18,31 @@ import torch
 import yaml
 from jaxtyping import config, install_import_hook
 
-# Before anything imports simmim: from here on every call there checks its arguments' and results' types and shapes.
+# Before anything imports simmim: from here on a call there can check its arguments' and results' types and shapes.
 # (Not in models: transformers passes its own subclasses and proxies through signatures that say less.)
 install_import_hook(["simmim.ops", "simmim.nn"], "beartype.beartype")
 torch.set_num_threads(1)
+
+SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "6"))
+"""A test function checks shapes with the first of its parameters and each so-many-th: the checks cost four times what
+they check. A test without parameters always does."""
+_checks_shapes = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Choose which tests check shapes, the same ones whatever else is run."""
+    seen = Counter[str]()
+    for item in items:
+        function = item.nodeid.split("[")[0]
+        item.stash[_checks_shapes] = seen[function] % SHAPES_EVERY == 0
+        seen[function] += 1
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request: pytest.FixtureRequest) -> None:
+    """Check shapes, or not."""
+    config.update("jaxtyping_disable", not request.node.stash[_checks_shapes])
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +62,10 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
     """Let wrong shapes through to the library's own errors, which are what a user meets."""
+    before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
     yield
-    config.update("jaxtyping_disable", False)
+    config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture
