@@ -6,11 +6,12 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import gc
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from jaxtyping import config, install_import_hook
 # (Not in models: transformers passes its own subclasses and proxies through signatures that say less.)
 install_import_hook(["simmim.ops", "simmim.nn"], "beartype.beartype")
 torch.set_num_threads(1)
+USERS_CACHE = os.environ.get("SIMMIM_CACHE", "")
 
 SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "6"))
 """A test function checks shapes with the first of its parameters and each so-many-th: the checks cost four times what
@@ -37,6 +39,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         function = item.nodeid.split("[")[0]
         item.stash[_checks_shapes] = seen[function] % SHAPES_EVERY == 0
         seen[function] += 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the libraries and the tests themselves out of garbage collections: each run of a trainer asks for one."""
+    gc.disable()
+    result = yield
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +171,10 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, make_text_reci
 
 @pytest.fixture(scope="session")
 def default_model() -> Path:
-    """Return the folder of the default pretrained model, converted once; skip where its package is missing."""
+    """Return the folder of the default pretrained model; skip where its package is missing.
+
+    Converting it takes half a minute: it is taken from the user's own cache, where `make model` leaves it.
+    """
     from simmim.errors import CheckpointError
     from simmim.tasks.pretrained_weights import default_model_file, find_weights
 
@@ -166,6 +182,13 @@ def default_model() -> Path:
         default_model_file()
     except CheckpointError as error:
         pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIMMIM_CACHE", USERS_CACHE)  # the user's own, if empty
+        converted = find_weights(None)
+    link = Path(os.environ["SIMMIM_CACHE"], "models", converted.name)
+    link.parent.mkdir(exist_ok=True)
+    with suppress(OSError):  # Windows may not allow it, and converts once more
+        link.symlink_to(converted, target_is_directory=True)
     return find_weights(None)
 
 
