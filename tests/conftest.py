@@ -25,7 +25,7 @@ install_import_hook(["simmim.ops", "simmim.nn"], "beartype.beartype")
 torch.set_num_threads(1)
 USERS_CACHE = os.environ.get("SIMMIM_CACHE", "")
 
-SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "6"))
+SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "12"))
 """A test function checks shapes with the first of its parameters and each so-many-th: the checks cost four times what
 they check. A test without parameters always does."""
 _checks_shapes = pytest.StashKey[bool]()

@@ -142,9 +142,9 @@ def causal_options(options: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [chosen for chosen in options if chosen["causal"]]
 
 
-def in_turn(*values: Any) -> list[Any]:
-    """Return some causal options, each with one of the values as parameters: the values take turns."""
-    pairs = zip(causal_options(some_options()), itertools.cycle(values), strict=False)
+def in_turn(*values: Any, among: Iterable[dict[str, Any]] | None = None) -> list[Any]:
+    """Return causal options, some if not said, each with one of the values as parameters: the values take turns."""
+    pairs = zip(causal_options(among or some_options()), itertools.cycle(values), strict=False)
     return [pytest.param(options, value, id=f"{name_of(options)}-{value}") for options, value in pairs]
 
 
@@ -212,21 +212,37 @@ def test_parts_make_the_whole(options: dict[str, Any], cuts: tuple[int, ...]) ->
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9)
 
 
-@pytest.mark.slow
-@pytest.mark.contract
-@pytest.mark.parametrize("options", causal_options(every_option()), ids=name_of)
-@torch.no_grad()
-def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, Any]) -> None:
-    """Contract 4 part by part: every cut of a text in two, and then steps; ragged and without padding."""
+def two_parts_make_the_whole(options: dict[str, Any], cuts: Sequence[int]) -> None:
+    """Cut a text in two, and go on in steps; ragged and without padding."""
     layer = random_layer(**options)
     hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
     for x, held in ((hidden, mask), (torch.stack(documents([WIDTH] * 2)), torch.ones(2, WIDTH, dtype=torch.bool))):
         expected = layer(x, held)
-        for cut in range(WIDTH - 2):
+        for cut in cuts:
             first, cache = layer.prefill(x[:, :cut], held[:, :cut])
             second, cache = layer.extend(x[:, cut:-2], held[:, cut:-2], past=cache)
             steps = [layer.step(x[:, t : t + 1], cache, held[:, t : t + 1]) for t in (WIDTH - 2, WIDTH - 1)]
             torch.testing.assert_close(torch.cat((first, second, *steps), 1), expected, rtol=0, atol=1e-11)
+
+
+THIRDS = [range(first, WIDTH - 2, 3) for first in range(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.contract
+@pytest.mark.parametrize(("options", "cuts"), in_turn(*THIRDS, among=every_option()))
+@torch.no_grad()
+def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, Any], cuts: range) -> None:
+    """Contract 4 part by part: a third of the cuts with each combination, so every cut with every two values."""
+    two_parts_make_the_whole(options, cuts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "cuts"), in_turn(range(WIDTH - 2), among=every_option()))
+@torch.no_grad()
+def test_parts_of_every_cut_make_the_whole_with_every_option(options: dict[str, Any], cuts: range) -> None:
+    """The same with every cut."""
+    two_parts_make_the_whole(options, cuts)
 
 
 @pytest.mark.parametrize("reach", ["all", "pyramid"])
