@@ -17,12 +17,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, settings
 from jaxtyping import config, install_import_hook
 
 # Before anything imports simmim: from here on a call there can check its arguments' and results' types and shapes.
 # (Not in models: transformers passes its own subclasses and proxies through signatures that say less.)
 install_import_hook(["simmim.ops", "simmim.nn"], "beartype.beartype")
 torch.set_num_threads(1)
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 USERS_CACHE = os.environ.get("SIMMIM_CACHE", "")
 
 SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "12"))

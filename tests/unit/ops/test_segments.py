@@ -12,7 +12,7 @@ from simmim.ops.pyramid import pair_up
 from simmim.ops.segments import SegmentLayout, segment_origin
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     mask=st.lists(st.lists(st.booleans(), min_size=13, max_size=13), min_size=1, max_size=4),
     length=st.integers(1, 9),
