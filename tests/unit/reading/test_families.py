@@ -43,7 +43,7 @@ def _cases_and_ways():
             yield pytest.param(case, *WAYS[way], id=f"{case}-{way}", marks=() if often else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("case", "chunks", "block"), _cases_and_ways())
+@pytest.mark.parametrize(("case", "chunks", "block"), list(_cases_and_ways()))
 def test_equal_logits(case, chunks, block, monkeypatch):
     monkeypatch.setattr(local_attention, "_BLOCK", block)
     ids = draw(2, 50)
