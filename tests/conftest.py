@@ -1,4 +1,4 @@
-"""Checks annotated shapes in every test, and fixes what no test may depend on: the seed, threads and the network."""
+"""Checks annotated shapes in every test function, and fixes what no test may depend on: seed, threads and network."""
 
 import os
 
@@ -6,21 +6,59 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import gc
 import json
 import random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from hypothesis import HealthCheck, settings
 from jaxtyping import config, install_import_hook
 
-# Before anything imports simmim: from here on every call there checks its arguments' and results' types and shapes.
+# Before anything imports simmim: from here on a call there can check its arguments' and results' types and shapes.
 # (Not in models: transformers passes its own subclasses and proxies through signatures that say less.)
 install_import_hook(["simmim.ops", "simmim.nn"], "beartype.beartype")
 torch.set_num_threads(1)
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
+USERS_CACHE = os.environ.get("SIMMIM_CACHE", "")
+
+SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "12"))
+"""A test function checks shapes with the first of its parameters and each so-many-th: the checks cost four times what
+they check. A test without parameters always does."""
+_checks_shapes = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Choose which tests check shapes, the same ones whatever else is run."""
+    seen = Counter[str]()
+    for item in items:
+        function = item.nodeid.split("[")[0]
+        item.stash[_checks_shapes] = seen[function] % SHAPES_EVERY == 0
+        seen[function] += 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the libraries and the tests themselves out of garbage collections: each run of a trainer asks for one."""
+    gc.disable()
+    result = yield
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request: pytest.FixtureRequest) -> None:
+    """Check shapes, or not."""
+    config.update("jaxtyping_disable", not request.node.stash[_checks_shapes])
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +78,10 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
     """Let wrong shapes through to the library's own errors, which are what a user meets."""
+    before = config.jaxtyping_disable
     config.update("jaxtyping_disable", True)
     yield
-    config.update("jaxtyping_disable", False)
+    config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture
@@ -135,7 +174,10 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory, make_text_reci
 
 @pytest.fixture(scope="session")
 def default_model() -> Path:
-    """Return the folder of the default pretrained model, converted once; skip where its package is missing."""
+    """Return the folder of the default pretrained model; skip where its package is missing.
+
+    Converting it takes half a minute: it is taken from the user's own cache, where `make model` leaves it.
+    """
     from simmim.errors import CheckpointError
     from simmim.tasks.pretrained_weights import default_model_file, find_weights
 
@@ -143,6 +185,13 @@ def default_model() -> Path:
         default_model_file()
     except CheckpointError as error:
         pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIMMIM_CACHE", USERS_CACHE)  # the user's own, if empty
+        converted = find_weights(None)
+    link = Path(os.environ["SIMMIM_CACHE"], "models", converted.name)
+    link.parent.mkdir(exist_ok=True)
+    with suppress(OSError):  # Windows may not allow it, and converts once more
+        link.symlink_to(converted, target_is_directory=True)
     return find_weights(None)
 
 

@@ -50,7 +50,7 @@ def script() -> Iterator[ModuleType]:
 def python(code: str, *arguments: object, cache: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "SIMMIM_CACHE": str(cache), "PYTHONPATH": os.pathsep.join([str(EXAMPLES), *sys.path])}
     command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=check)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=check)
 
 
 @pytest.mark.slow

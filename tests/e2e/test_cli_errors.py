@@ -58,9 +58,13 @@ def test_a_bad_text(place, content, message):
     fails_with(place, message, "summarize", "bad.txt", "--model", "model")
 
 
-def test_a_line_of_ten_megabytes(place, monkeypatch):
-    (place / "bad.txt").write_bytes(b"x" * 10_000_000)
-    monkeypatch.setattr("simmim.cli.batches.free_memory", lambda: 900.0)
+SLOW_CONTRACT = (pytest.mark.slow, pytest.mark.contract)
+
+
+@pytest.mark.parametrize("megabytes", [2, pytest.param(10, marks=SLOW_CONTRACT)])
+def test_a_line_of_megabytes(place, monkeypatch, megabytes):
+    (place / "bad.txt").write_bytes(b"x" * megabytes * 1_000_000)
+    monkeypatch.setattr("simmim.cli.batches.free_memory", lambda: 90.0 * megabytes)
     message = "bad.txt: expected a document that fits into memory, "
     fails_with(place, message, "summarize", "bad.txt", "--model", "model")
 
@@ -196,11 +200,11 @@ def test_a_full_disk_under_a_result(place, full_disk, option):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
-@pytest.mark.parametrize("option", [["--json"], []])
+@pytest.mark.parametrize("option", [["--json"], pytest.param([], marks=SLOW_CONTRACT)], ids=["json", "text"])
 def test_a_full_disk_under_standard_output(place, option):
     command = [sys.executable, "-m", "simmim", "summarize", "good.txt", "--model", "model", *option]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, env=os.environ)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=600, env=os.environ)
     assert done.returncode == 1
     assert done.stderr == "error: cannot write: No space left on device; free some space and run the command again\n"
 
@@ -235,6 +239,6 @@ def test_an_evaluation_that_breaks_keeps_the_result_of_the_last(place, monkeypat
 
 def test_a_real_process_shows_one_line_and_no_traceback(place):
     command = [sys.executable, "-W", "error", "-m", "simmim", "summarize", "absent.txt", "--model", "model"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: absent.txt: expected a text file, cannot read it: No such file or directory\n"

@@ -9,7 +9,7 @@ import pytest
 
 def simmim(*arguments):
     command = [sys.executable, "-W", "error", "-m", "simmim", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
 
 
 @pytest.mark.slow

@@ -188,6 +188,6 @@ for aggregator in sys.argv[1:]:
 def test_with_rows_a_pyramid_compiles_into_one_graph_whatever_the_counts() -> None:
     names = sorted(AGGREGATORS)
     command = [sys.executable, "-c", COMPILED, *names]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{name} 1" for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -141,19 +142,26 @@ def causal_options(options: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [chosen for chosen in options if chosen["causal"]]
 
 
-def test_a_step_at_a_time_equals_the_parallel_pass() -> None:
+def in_turn(*values: Any, among: Iterable[dict[str, Any]] | None = None) -> list[Any]:
+    """Return causal options, some if not said, each with one of the values as parameters: the values take turns."""
+    pairs = zip(causal_options(among or some_options()), itertools.cycle(values), strict=False)
+    return [pytest.param(options, value, id=f"{name_of(options)}-{value}") for options, value in pairs]
+
+
+@pytest.mark.parametrize(("options", "starts"), in_turn((0, LENGTH), (1, 2 * LENGTH + 1)))
+@torch.no_grad()
+def test_a_step_at_a_time_equals_the_parallel_pass(options: dict[str, Any], starts: tuple[int, ...]) -> None:
     """Contract 4 on a layer, for some options: prefill of any length, then steps."""
-    for options in causal_options(some_options()):
-        steps_equal_the_whole(options, (0, 1, LENGTH, 2 * LENGTH + 1))
+    steps_equal_the_whole(options, starts)
 
 
 @pytest.mark.slow
 @pytest.mark.contract
 @pytest.mark.parametrize("options", causal_options(every_option()), ids=name_of)
+@torch.no_grad()
 def test_a_step_at_a_time_equals_the_parallel_pass_with_every_option(options: dict[str, Any]) -> None:
     """Contract 4 on a layer."""
-    with torch.no_grad():
-        steps_equal_the_whole(options, (0, LENGTH + 1))
+    steps_equal_the_whole(options, (0, LENGTH + 1))
 
 
 @torch.no_grad()
@@ -177,46 +185,64 @@ def test_a_token_without_padding_costs_few_operations() -> None:
     assert len(counted) <= 24, counted
 
 
-@pytest.mark.parametrize("cuts", [(1,), (LENGTH,), (2 * LENGTH + 1, 2 * LENGTH + 3), (0, 4, 5, 5, 3 * LENGTH)], ids=str)
-def test_parts_make_the_whole(cuts: tuple[int, ...]) -> None:
+CUTS = ((1,), (LENGTH,), (2 * LENGTH + 1, 2 * LENGTH + 3), (0, 4, 5, 5, 3 * LENGTH))
+
+
+@pytest.mark.parametrize(("options", "cuts"), in_turn(*CUTS))
+def test_parts_make_the_whole(options: dict[str, Any], cuts: tuple[int, ...]) -> None:
     """Contract 4 part by part: a text in parts, each at once, ragged and with holes, gives what it gives whole.
 
     Its cache, too, goes on as that of single steps does, and a gradient flows through it.
     """
-    for options in causal_options(some_options()):
-        layer = random_layer(**options)
-        hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
-        hidden.requires_grad_()
-        expected = layer(hidden, mask)
-        first, cache = layer.prefill(hidden[:, :1], mask[:, :1])
-        parts, start = [first], 1
-        for end in (*(cut + 1 for cut in cuts), WIDTH - 2):
-            part, cache = layer.extend(hidden[:, start:end], mask[:, start:end], past=cache)
-            parts.append(part)
-            start = end
-        parts += [layer.step(hidden[:, t : t + 1], cache, mask[:, t : t + 1]) for t in range(start, WIDTH)]
-        actual = torch.cat(parts, dim=1)
-        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m, o=options: f"{o}: {m}")
-        assert cache.seen == WIDTH
-        wanted, got = (torch.autograd.grad(out.square().sum(), hidden)[0] for out in (expected, actual))
-        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9, msg=lambda m, o=options: f"{o}: {m}")
+    layer = random_layer(**options)
+    hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
+    hidden.requires_grad_()
+    expected = layer(hidden, mask)
+    first, cache = layer.prefill(hidden[:, :1], mask[:, :1])
+    parts, start = [first], 1
+    for end in (*(cut + 1 for cut in cuts), WIDTH - 2):
+        part, cache = layer.extend(hidden[:, start:end], mask[:, start:end], past=cache)
+        parts.append(part)
+        start = end
+    parts += [layer.step(hidden[:, t : t + 1], cache, mask[:, t : t + 1]) for t in range(start, WIDTH)]
+    actual = torch.cat(parts, dim=1)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
+    assert cache.seen == WIDTH
+    wanted, got = (torch.autograd.grad(out.square().sum(), hidden)[0] for out in (expected, actual))
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9)
 
 
-@pytest.mark.slow
-@pytest.mark.contract
-@pytest.mark.parametrize("options", causal_options(every_option()), ids=name_of)
-@torch.no_grad()
-def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, Any]) -> None:
-    """Contract 4 part by part: every cut of a text in two, and then steps; ragged and without padding."""
+def two_parts_make_the_whole(options: dict[str, Any], cuts: Sequence[int]) -> None:
+    """Cut a text in two, and go on in steps; ragged and without padding."""
     layer = random_layer(**options)
     hidden, mask = batch_of(documents(DOCUMENT_LENGTHS), WIDTH)
     for x, held in ((hidden, mask), (torch.stack(documents([WIDTH] * 2)), torch.ones(2, WIDTH, dtype=torch.bool))):
         expected = layer(x, held)
-        for cut in range(WIDTH - 2):
+        for cut in cuts:
             first, cache = layer.prefill(x[:, :cut], held[:, :cut])
             second, cache = layer.extend(x[:, cut:-2], held[:, cut:-2], past=cache)
             steps = [layer.step(x[:, t : t + 1], cache, held[:, t : t + 1]) for t in (WIDTH - 2, WIDTH - 1)]
             torch.testing.assert_close(torch.cat((first, second, *steps), 1), expected, rtol=0, atol=1e-11)
+
+
+THIRDS = [range(first, WIDTH - 2, 3) for first in range(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.contract
+@pytest.mark.parametrize(("options", "cuts"), in_turn(*THIRDS, among=every_option()))
+@torch.no_grad()
+def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, Any], cuts: range) -> None:
+    """Contract 4 part by part: a third of the cuts with each combination, so every cut with every two values."""
+    two_parts_make_the_whole(options, cuts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "cuts"), in_turn(range(WIDTH - 2), among=every_option()))
+@torch.no_grad()
+def test_parts_of_every_cut_make_the_whole_with_every_option(options: dict[str, Any], cuts: range) -> None:
+    """The same with every cut."""
+    two_parts_make_the_whole(options, cuts)
 
 
 @pytest.mark.parametrize("reach", ["all", "pyramid"])

@@ -37,7 +37,7 @@ LAYERS = list(every_option())
 CAUSAL = [options for options in some_options() if options["causal"]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     options=st.sampled_from(LAYERS),
     lengths=st.lists(st.integers(0, 26), min_size=1, max_size=4),
@@ -55,7 +55,7 @@ def test_any_batch_equals_the_equations(options: dict[str, Any], lengths: list[i
         torch.testing.assert_close(output[row][mask[row]], reference_output(layer, text, options), rtol=0, atol=1e-10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tokens=st.integers(1, 30),
     causal=st.booleans(),

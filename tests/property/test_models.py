@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from torch import Tensor
 from simmim import SimMIMForCausalLM, SimMIMForConditionalGeneration, SimMIMModel
 from support import POOLINGS, READS, family_model
 
+# That annotated shapes hold is checked in tests/unit/models; the checks would take most of the time here.
+pytestmark = pytest.mark.usefixtures("unchecked_shapes")
 FEW = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
 

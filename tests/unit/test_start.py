@@ -13,7 +13,7 @@ NOT_FOR_HELP = HEAVY | {"rich", "email", "turbohtml", "pypdf", "fastapi", "uvico
 
 
 def in_a_new_process(code: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -86,6 +86,7 @@ def test_worst_ratios_are_those_of_padded_batches():
 def test_a_run_writes_record_and_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(padding, "paired_times", lambda a, b, repeats: PairedTimes((2.0,) * repeats, (2.5,) * repeats))
     monkeypatch.setattr(padding, "SHOWN", ("pyramid",))
+    monkeypatch.setattr(padding, "config_of", partial(config_of, num_hidden_layers=1))
     monkeypatch.setenv("COLUMNS", "80")
     main(["--lengths", "30", "110", "--draw", "3", "--repeats", "2", "--threads", "1", "--out", str(tmp_path)])
     stem = f"{today()}-padding"
@@ -111,6 +112,7 @@ def test_a_run_writes_record_and_picture(tmp_path, monkeypatch, capsys):
 def test_a_run_that_keeps_memory_says_so(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(padding, "SHOWN", ("all",))
+    monkeypatch.setattr(padding, "config_of", partial(config_of, num_hidden_layers=1))
     monkeypatch.setattr(padding, "keep_freed_memory", lambda: kept.append(True))
     main(
         ["--lengths", "30", "--draw", "0", "--repeats", "1", "--threads", "1", "--keep-memory", "--out", str(tmp_path)]

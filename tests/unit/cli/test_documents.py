@@ -96,7 +96,7 @@ def test_a_pdf_gives_its_pages_and_says_which_have_no_text():
     assert extract("paper.pdf", pdf("one", password="")).note == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["one", "two\r\nlines", " \r blanks\r\n ", "", " \n", None]), min_size=1, max_size=9))
 def test_every_page_begins_where_it_is_said_to(pages):
     texts = [" ".join((page or "").split()) for page in pages]
@@ -241,7 +241,7 @@ PIECES = [
 PDF_PIECES = [*pdf("one").split(b"\n"), b"endobj", b"<<", b"1 0 R"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     suffix=st.sampled_from(SUFFIXES),
     content=st.one_of(

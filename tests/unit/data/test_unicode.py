@@ -57,7 +57,7 @@ def ways(tiny_chat_model: Path, tiny_run: Path) -> dict[str, Callable[[str], Any
     }
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(text=any_string.map("a{}b".format))
 @pytest.mark.parametrize("way", ["turn", "history", "prompt", "document", "documents", "evaluation", "vocabulary"])
 def test_kind_6_every_way_to_a_tokenizer_takes_unicode_and_nothing_else(

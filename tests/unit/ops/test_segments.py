@@ -13,7 +13,7 @@ from simmim.ops.options import segment_origin
 from simmim.ops.pyramid import pair_up
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     mask=st.lists(st.lists(st.booleans(), min_size=13, max_size=13), min_size=1, max_size=4),
     length=st.integers(1, 9),

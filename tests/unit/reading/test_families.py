@@ -32,6 +32,24 @@ def _assert_equal(found, expected, tolerance=1e-5):
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
+WAYS = {"whole": ([50], 128), "blocks": ([50], 8), "token by token": ([1] * 50, 128), "odd": ([13, 1, 29, 7], 128)}
+
+
+def _cases_and_ways():
+    """Return every case read in odd chunks and, in turn, in one of the other ways; the others are slow."""
+    for number, case in enumerate(CASES):
+        for place, way in enumerate(WAYS):
+            often = way == "odd" or number % 3 == place
+            yield pytest.param(case, *WAYS[way], id=f"{case}-{way}", marks=() if often else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("case", "chunks", "block"), list(_cases_and_ways()))
+def test_equal_logits(case, chunks, block, monkeypatch):
+    monkeypatch.setattr(local_attention, "_BLOCK", block)
+    ids = draw(2, 50)
+    _assert_equal(_read(tiny(case), ids, chunks), _plain(own_attention(case), ids))
+
+
 @pytest.mark.parametrize("case", CASES)
 class TestOwnAttention:
     def test_positions_matter(self, case):
@@ -39,16 +57,6 @@ class TestOwnAttention:
         expected = _plain(model, ids)
         shuffled = _plain(model, torch.cat([ids[:, torch.randperm(49)], ids[:, 49:]], 1))
         assert (shuffled[:, -1] - expected[:, -1]).abs().max() > 0.03 * expected.abs().max()
-
-    @pytest.mark.parametrize(
-        ("chunks", "block"),
-        [([50], 128), ([50], 8), ([13, 1, 29, 7], 8), ([1] * 50, 128)],
-        ids=["whole", "blocks", "odd", "token by token"],
-    )
-    def test_equal_logits(self, case, chunks, block, monkeypatch):
-        monkeypatch.setattr(local_attention, "_BLOCK", block)
-        ids = draw(2, 50)
-        _assert_equal(_read(tiny(case), ids, chunks), _plain(own_attention(case), ids))
 
     @pytest.mark.parametrize("chunks", [[50], [13, 1, 29, 7]], ids=["whole", "odd"])
     def test_left_padding(self, case, chunks, monkeypatch):
@@ -74,7 +82,7 @@ class TestOwnAttention:
         model, ids = tiny(case), draw(1, 60)
         window = {"segment": 4, "near": 2}
         whole = _read(model, ids, [60], **window)
-        for chunks in ([1] * 60, [17, 3, 40]):
+        for chunks in ([30] + [1] * 30, [17, 3, 40]):
             _assert_equal(_read(model, ids, chunks, **window), whole)
 
     def test_bfloat16(self, case):

@@ -154,7 +154,7 @@ MESSAGES = st.lists(
 
 
 @pytest.mark.contract
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from([CHAT, TEXT]), changes=st.dictionaries(NAMES, VALUES, max_size=3), messages=MESSAGES)
 def test_no_body_is_the_servers_fault(service: Service, path: str, changes: Any, messages: Any) -> None:
     base = {**CHAT_BODY, "messages": messages or HELLO} if path == CHAT else TEXT_BODY

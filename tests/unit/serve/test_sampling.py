@@ -54,7 +54,7 @@ def tokenizer(tiny_chat_model: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(tiny_chat_model)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ids=st.lists(st.integers(0, 289), max_size=12), data=st.data())
 def test_pieces_make_the_text_up_to_the_first_stop(tokenizer: PreTrainedTokenizerBase, ids: list[int], data) -> None:
     whole = tokenizer.decode(ids, skip_special_tokens=True)

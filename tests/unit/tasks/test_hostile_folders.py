@@ -262,7 +262,7 @@ def test_loading_draws_no_random_number(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_kind_1_any_value_in_the_settings_loads_or_is_refused(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject

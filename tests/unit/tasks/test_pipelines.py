@@ -110,4 +110,4 @@ def test_the_model_that_comes_with_the_package_is_the_default():
 
 def test_importing_simmim_does_not_import_what_a_pipeline_needs():
     code = "import sys, simmim; sys.exit('transformers.pipelines.base' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=600).returncode == 0

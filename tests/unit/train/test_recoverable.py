@@ -295,10 +295,20 @@ def test_a_token_budget_bounds_batches_and_the_loss_is_a_mean_over_tokens(recipe
     assert steps[-1] == 2 * -(-per_epoch // 2)
 
 
-@pytest.fixture
-def pretrained_recipe(recipe):
+def with_pretraining(recipe):
     first = {"max_steps": 6, "learning_rate": 0.01, "logging_steps": 1, "save_steps": 2, "use_cpu": True}
     return dataclasses.replace(recipe, pretraining=PretrainingSection(training=first))
+
+
+@pytest.fixture
+def pretrained_recipe(recipe):
+    return with_pretraining(recipe)
+
+
+@pytest.fixture(scope="module")
+def pretrained_model(tmp_path_factory, make_recipe):
+    """Train a model after pretraining without interruption, once."""
+    return train(with_pretraining(load_recipe(make_recipe(tmp_path_factory.mktemp("pretrained")))))
 
 
 def test_pretraining_comes_first_and_hands_its_weights_over(pretrained_recipe, monkeypatch, tiny_run):
@@ -350,14 +360,13 @@ def test_pretraining_reads_train_documents_alone(pretrained_recipe, monkeypatch)
 
 
 @pytest.mark.parametrize("step", [3, 5])
-def test_an_interrupted_pretraining_goes_on(pretrained_recipe, monkeypatch, tmp_path, step):
-    whole = train(dataclasses.replace(pretrained_recipe, output_dir=str(tmp_path / "whole")))
+def test_an_interrupted_pretraining_goes_on(pretrained_recipe, pretrained_model, monkeypatch, step):
     with monkeypatch.context() as patch:
         with_callback(patch, stop_at(step, signal.SIGTERM))
         with pytest.raises(RunInterrupted, match=f"pretraining/checkpoints/checkpoint-{step + 1}"):
             train(pretrained_recipe)
     model = train(pretrained_recipe, resume=True)
-    assert_same_weights(model, whole)
+    assert_same_weights(model, pretrained_model)
 
 
 def test_tensorboard_writes_into_the_run_folder(pretrained_recipe, monkeypatch, tmp_path):

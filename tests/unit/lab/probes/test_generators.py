@@ -27,7 +27,7 @@ def answers(example: Example) -> list[int]:
     return found
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @draws
 def test_passkey_is_said_once_and_asked_for(seed: int, number: int, split: str, data: st.DataObject) -> None:
     length = data.draw(st.integers(Passkey.least, 400))
@@ -46,7 +46,7 @@ def test_passkey_is_said_once_and_asked_for(seed: int, number: int, split: str, 
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @draws
 def test_recall_asks_for_every_key_once(seed: int, number: int, split: str, data: st.DataObject) -> None:
     length = data.draw(st.integers(4, 140))
@@ -74,7 +74,7 @@ def test_recall_has_the_sizes_of_the_paper_and_prefers_near_places() -> None:
     assert set(places) == set(range(7))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @draws
 def test_copying_says_the_string_again(seed: int, number: int, split: str, data: st.DataObject) -> None:
     length = data.draw(st.integers(3, 99))
@@ -110,7 +110,7 @@ def evaluate(words: list[str]) -> tuple[int, int]:
     return OPERATIONS[word]([value for value, _ in arguments]), 1 + max(depth for _, depth in arguments)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @draws
 def test_listops_has_the_value_that_reading_it_gives(seed: int, number: int, split: str, data: st.DataObject) -> None:
     length = data.draw(st.integers(8, 300))
