@@ -23,7 +23,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from benchmarks.measure import memory_held
 from simmim import SimMIMConfig, SimMIMForCausalLM, lay_out_for_decoding
 from simmim.models import SimMIMCache
-from simmim.models.modeling_simmim_causal import PREFILL_CHUNK
+from simmim.models.transformers_hooks import PREFILL_CHUNK
 
 __all__ = ["FORMS", "LAID_OUT", "OURS", "Decoder", "build", "bytes_of", "parameters", "prompt", "read_prompt"]
 

@@ -1,24 +1,36 @@
-"""Builds the corpus of translated documentation: `python -m lab.translation FOLDER [fr es zh]`."""
+"""The command `python -m lab.translation`: builds the corpus of translated documentation."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from lab.corpora.apt_packages import AptPackage, fetched_packages
 from lab.translation.align import aligned, is_translation
 from lab.translation.corpus import Page, in_splits, write_corpus
 from lab.translation.sources import CATALOGUES, SOURCES, Source, catalogue_pairs, page_blocks
 
+__all__ = ["app"]
+
 logger = logging.getLogger("lab.translation")
+app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 
 
-def build(folder: Path, languages: list[str]) -> None:
+@app.command()
+def build(
+    folder: Annotated[Path, typer.Argument(help="Where to write it.")],
+    languages: Annotated[
+        list[str] | None, typer.Argument(metavar="[LANGUAGE]...", help="Of fr, es and zh.", show_default="all")
+    ] = None,
+) -> None:
     """Fetch the packages, align their pages and write the splits with a manifest."""
+    languages = languages or ["fr", "es", "zh"]
     names = [
         name
         for source in SOURCES
@@ -78,4 +90,4 @@ def _messages(languages: list[str], packages: Mapping[str, AptPackage], dropped:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build(Path(sys.argv[1]), sys.argv[2:] or ["fr", "es", "zh"])
+    app()

@@ -60,7 +60,7 @@ def _explain(error: Exception) -> object:
     if isinstance(error, ModuleNotFoundError):
         extra = _EXTRAS.get(error.name or "", "train")
         return f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"'
-    if not isinstance(error, OSError):
+    if isinstance(error, SimMIMError) or not isinstance(error, OSError):  # a CheckpointError is both
         return error
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"

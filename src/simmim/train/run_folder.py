@@ -228,6 +228,8 @@ def _refusals_named(path: Path) -> Iterator[None]:
     """Say of a folder that cannot be written that the recipe names it."""
     try:
         yield
+    except CheckpointError:  # is an OSError, and names itself
+        raise
     except OSError as error:
         raise CheckpointError(f"output_dir: cannot write to {path}: {error.strerror}") from error
 

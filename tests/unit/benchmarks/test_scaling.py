@@ -195,7 +195,7 @@ def test_memory_is_that_of_a_whole_process():
 
 
 def _reach_of_the_encoder(reach):
-    return scaling._encoder(reach, 64, 32, "float32").layers[0].attention.state_reach.__class__.__name__
+    return scaling._encoder(reach, 64, 32, "float32").layers[0].attention.__class__.__name__
 
 
 def test_the_encoders_differ_in_their_reach():

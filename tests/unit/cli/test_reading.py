@@ -264,7 +264,7 @@ class TestAsk:
     def test_nothing_there(self, run: Run, name: str) -> None:
         result = run("ask", name, "Who?")
         assert result.exit_code == 1
-        assert "expected a document, or the folder that simmim read wrote, there is none" in result.stderr
+        assert "expected a document or what simmim read wrote; this path does not exist" in result.stderr
         assert "\x1b" not in result.stderr
 
     def test_a_folder_that_is_none(self, run: Run) -> None:

@@ -154,7 +154,7 @@ def test_skipped_rows_are_logged_and_the_report_is_saved(tmp_path: Path, caplog:
     assert "12 of 13 rows are broken: missing field: 12 (line 2, line 3" in caplog.text
     [saved] = tmp_path.glob("cache/examples/*/report.json")
     assert json.loads(saved.read_text())["broken"] == {"missing field": 12}
-    assert json.loads(saved.read_text())["places"]["missing field"] == [f"line {n}" for n in range(2, 12)]
+    assert json.loads(saved.read_text())["positions"]["missing field"] == [f"line {n}" for n in range(2, 12)]
     with pytest.raises(DataError, match="line 2: expected .*12 of 13 rows"):  # what is in the cache is not let through
         load_examples(path, cache_dir=tmp_path / "cache")
 

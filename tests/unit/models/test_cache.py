@@ -118,7 +118,7 @@ def test_a_cache_keeps_a_window_and_states() -> None:
     past = model(ids).past_key_values.layers[0].past
     assert past.keys.shape == (3, 2, 2 * 8 + 14, 8), "two segments of tokens, and a state a segment of 111 tokens"
     short = model(ids[:, :1]).past_key_values.layers[0].past
-    assert short.room <= 16, "and no more room than a short text needs"
+    assert short.capacity <= 16, "and no more room than a short text needs"
 
 
 @pytest.mark.parametrize("start", [8, 13, 24])

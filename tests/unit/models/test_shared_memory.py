@@ -10,6 +10,7 @@ from torch import Tensor
 
 from simmim import ShapeError, SimMIMForConditionalGeneration
 from simmim.models.cache_simmim import SimMIMEncoderDecoderCache
+from simmim.models.transformers_hooks import Seq2SeqGenerationHooks
 from support import small_config, with_large_weights
 
 MEMORIES: dict[str, dict[str, Any]] = {
@@ -161,7 +162,7 @@ def test_a_search_finds_what_it_finds_with_a_memory_for_each_row(
     settings = {"attention_mask": texts[1], "max_new_tokens": 12, "top_k": 0, **SEARCHES[search]}
     torch.manual_seed(3)
     shared = model.generate(texts[0], **settings)
-    monkeypatch.delattr(SimMIMForConditionalGeneration, "_expand_inputs_for_generation")
+    monkeypatch.delattr(Seq2SeqGenerationHooks, "_expand_inputs_for_generation")
     torch.manual_seed(3)
     assert torch.equal(shared, model.generate(texts[0], **settings))
 

@@ -173,7 +173,7 @@ def test_a_real_client_that_leaves_frees_the_place_and_shutdown_ends_what_runs(w
             stream = client.completions.create(**forever, stream=True)
             next(iter(stream))
             assert service.engine.load == (1, 0)
-            with pytest.raises(openai.InternalServerError, match="places are taken") as refusal:
+            with pytest.raises(openai.InternalServerError, match="the queue is full") as refusal:
                 client.completions.create(model="tiny", prompt="a")
             assert refusal.value.response.headers["retry-after"]
             stream.close()

@@ -87,7 +87,7 @@ def test_a_text_is_refused_not_cut_where_the_model_has_a_limit(summarizer):
 
 
 def test_an_unknown_task_or_model_is_named(tmp_path, tiny_model):
-    with pytest.raises(ConfigError, match="task: expected one of summarization; got 'summarize'"):
+    with pytest.raises(ConfigError, match="task: expected one of summarization, translation; got 'summarize'"):
         simmim.pipeline("summarize")
     with pytest.raises(CheckpointError, match="got 'nobody/nothing', which is no folder and cannot be fetched"):
         simmim.pipeline("summarization", "nobody/nothing")

@@ -197,7 +197,7 @@ def test_damage_to_a_record_is_one_clear_error(tiny_run, tmp_path, name, damage,
 def test_a_run_whose_recipe_or_tokenizer_is_missing_is_refused(tiny_run, tmp_path):
     recipe = copy_of(tiny_run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "tokenizer")
-    with pytest.raises(CheckpointError, match="tokenizer is missing, and without it"):
+    with pytest.raises(CheckpointError, match="tokenizer is missing, without which"):
         train(recipe, resume=True)
 
 

@@ -105,7 +105,10 @@ def test_a_language_model_learns_on_from_a_language_model_only(recipe, tiny_lang
             ["batching.max_tokens=63", "training={}"],
             r"batching.max_tokens: expected at least data.sequence_length \(64\), got 63",
         ),
-        (["task=nonsense"], "task: expected one of dialogue, language-modelling, summarization; got 'nonsense'"),
+        (
+            ["task=nonsense"],
+            "task: expected one of dialogue, language-modelling, summarization, translation; got 'nonsense'",
+        ),
     ],
 )
 def test_what_the_task_has_no_use_for_is_refused(tmp_path, make_text_recipe, settings, message):

@@ -51,7 +51,10 @@ def test_values_arrive(write):
     ("changes", "message"),
     [
         ({"modle": {}}, r"recipe.yaml: modle: no such key \(did you mean model\?\); allowed: batching, data, early_"),
-        ({"data": {"corpsu": "x"}}, r"data.corpsu: no such key \(did you mean corpus\?\); allowed: corpus, document"),
+        (
+            {"data": {"corpsu": "x"}},
+            r"data.corpsu: no such key \(did you mean corpus\?\); allowed: corpus, directions, document",
+        ),
         ({"tokenizer": {"size": 1}}, r"tokenizer.size: no such key.*; allowed: path, vocab_size"),
         ({"model": {"hidden": 8}}, r"model.hidden: no such key .*; allowed: aggregator, .*hidden_size"),
         ({"model": {"vocab_size": 8}}, r"model.vocab_size: no such key"),
