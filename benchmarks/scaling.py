@@ -168,6 +168,8 @@ def _exponent(points: Sequence[dict[str, Any]], what: str) -> float | None:
         return None
     above = what == "above_import_bytes"
     costs = [row["peak_bytes"] - row["imported_bytes"] if above else row[what] for row in points]
+    if any(cost <= 0 for cost in costs):  # a short pass may fit into memory that the imports left free
+        return None
     return fit_exponent([row["length"] for row in points], costs)
 
 

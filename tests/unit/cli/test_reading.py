@@ -152,7 +152,6 @@ class TestRead:
     @pytest.mark.parametrize(
         ("arguments", "complaint"),
         [
-            (["--dtype", "int8"], "--dtype: expected one of float32, bfloat16, float16, got 'int8'"),
             (["--encoding", "klingon"], "klingon"),
             (["--device", "abacus"], "device: expected one of cpu"),
         ],
@@ -162,6 +161,13 @@ class TestRead:
         result = run("read", "a.txt", "-o", "out", *arguments)
         assert result.exit_code == 1
         assert complaint in result.stderr
+        assert not Path("out").exists()
+
+    def test_a_dtype_that_is_none(self, run: Run) -> None:
+        Path("a.txt").write_text(TEXT)
+        result = run("read", "a.txt", "-o", "out", "--dtype", "int8")
+        assert result.exit_code == 2, "as of every option that has a list of values"
+        assert "'int8' is not one of 'float32', 'bfloat16', 'float16'" in result.stderr
         assert not Path("out").exists()
 
     def test_the_default_model_is_not_installed(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
