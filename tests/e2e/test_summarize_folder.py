@@ -98,7 +98,7 @@ def test_a_broken_run_is_resumed_as_if_nothing_had_happened(tmp_path, tiny_model
         seen.extend(ids)
         return real(model, tokenizer, ids, **settings)
 
-    monkeypatch.setattr(generation, "write_summaries", breaking)
+    monkeypatch.setattr("simmim.cli.batches.write_summaries", breaking)
     assert run("broken.jsonl").exit_code == 130
     before = (tmp_path / "broken.jsonl").read_bytes()
     assert before.count(b'"summary"') == 12

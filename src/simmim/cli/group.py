@@ -57,11 +57,12 @@ def errors_in_one_line() -> Iterator[None]:
 
 def _explain(error: Exception) -> object:
     """Return what to tell the user of an error; None if it is not expected."""
+    if isinstance(error, SimMIMError):  # some of which are errors of the system, too
+        return error
     if isinstance(error, ModuleNotFoundError):
         extra = _EXTRAS.get(error.name or "", "train")
         return f'this command needs the package {error.name}; install it with: pip install "simmim[{extra}]"'
-    if not isinstance(error, OSError):
-        return error
+    assert isinstance(error, OSError)
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if is_full(error):  # where standard output goes: files name themselves

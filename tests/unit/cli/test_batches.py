@@ -36,7 +36,7 @@ def kinds(made):
 
 
 def test_batches_are_of_like_length_within_the_budget(run, monkeypatch):
-    monkeypatch.setattr("simmim.tasks.generation.TOKEN_BUDGET", 40)
+    monkeypatch.setattr("simmim.cli.batches.TOKEN_BUDGET", 40)
     made = run(3, 100, 4, 3, 5, 90)
     assert [[outcome.document.index for outcome in batch] for batch in made] == [
         [1],

@@ -88,4 +88,4 @@ def test_a_model_is_named_by_an_option_and_in_this_version_also_without_it(comma
         for option in (["--model"], [])
     ]
     assert found[0] == found[1]
-    assert f"{tmp_path / 'missing'}: " in found[0]
+    assert f"expected the folder of a saved model, {tmp_path / 'missing'} does not exist" in found[0]
