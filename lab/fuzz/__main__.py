@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same inputs")
     parser.add_argument("--number", type=int, help="only the input of this number, to look at a fault again")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="inputs at a time")
-    parser.add_argument("--time-limit", type=float, default=10.0, help="seconds after which an input is a hang")
+    parser.add_argument(
+        "--time-limit", type=float, default=10.0, help="processor seconds after which an input is a hang"
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -139,10 +141,10 @@ def _show(kinds: dict[str, Kind], results: list[Result], seconds: float) -> None
     table = Table(box=None, pad_edge=False)
     rows = {name: _counts([result for result in results if result.case.kind == name]) for name in kinds}
     rows["all"] = _counts(results)
-    for column, heading in enumerate(("kind", *rows["all"], "slowest, s")):
+    for column, heading in enumerate(("kind", *rows["all"], "slowest, processor s")):
         table.add_column(heading, justify="right" if column else "left", no_wrap=True)
     for name, counts in rows.items():
-        slowest = max((r.seconds for r in results if name in ("all", r.case.kind)), default=0.0)
+        slowest = max((r.processor_seconds for r in results if name in ("all", r.case.kind)), default=0.0)
         table.add_row(name, *(f"{count:,}" for count in counts.values()), f"{slowest:.1f}")
     Console(width=120).print(table)
     print(f"{len(results):,} inputs in {seconds:.0f} s")
@@ -153,7 +155,9 @@ def _read(path: Path | None) -> list[Result]:
     if path is None or not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Result(Case(**row["case"]), Verdict(**row["verdict"]), row["seconds"]) for row in rows]
+    return [
+        Result(Case(**row["case"]), Verdict(**row["verdict"]), row["seconds"], row["processor_seconds"]) for row in rows
+    ]
 
 
 def _write(path: Path | None, result: Result) -> None:

@@ -1,7 +1,12 @@
-"""Runs cases, each in a process of its own with a time limit."""
+"""Runs cases, each in a process of its own with a time limit.
+
+The limit is on processor time, so that a busy machine makes no hangs; what waits without computing has `_PATIENCE`
+times as long by the clock.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -16,9 +21,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from random import Random
 
+import psutil
+
 __all__ = ["Case", "Kind", "Result", "Verdict", "run_cases"]
 
 _STACK = ".stack"
+_PATIENCE = 6
+_POLL = 0.5  # seconds between two looks at the processor time
 _MEMORY = 12 * 2**30  # address space of a case, so that the case fails and not the machine
 
 
@@ -56,11 +65,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """The verdict on a case, and its duration."""
+    """The verdict on a case.
+
+    Attributes:
+        case: the case.
+        verdict: the outcome.
+        seconds: its duration by the clock.
+        processor_seconds: the processor time of its process and of their children, as far as it was seen.
+    """
 
     case: Case
     verdict: Verdict
     seconds: float
+    processor_seconds: float
 
 
 @dataclass
@@ -70,6 +87,19 @@ class _Running:
     receiver: Connection
     workdir: Path
     began: float
+    processor_seconds: float = 0.0
+
+    def look(self) -> None:
+        """Note the processor time so far."""
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            process = psutil.Process(self.process.pid)
+            times = [found.cpu_times() for found in (process, *process.children(recursive=True))]
+            now = sum(t.user + t.system for t in times) + times[0].children_user + times[0].children_system
+            self.processor_seconds = max(self.processor_seconds, now)
+
+    def late(self, limit: float) -> bool:
+        """Return whether the case is a hang."""
+        return self.processor_seconds > limit or time.monotonic() - self.began > _PATIENCE * limit
 
 
 def run_cases(
@@ -82,7 +112,7 @@ def run_cases(
         kinds: the functions that make and judge inputs.
         good: the folder of good inputs, which cases only read.
         jobs: number of processes.
-        time_limit: seconds after which a case counts as a hang.
+        time_limit: seconds of processor time after which a case counts as a hang.
 
     Yields:
         The results, in order of completion.
@@ -101,15 +131,16 @@ def run_cases(
                 running[receiver] = _Running(case, process, receiver, workdir, time.monotonic())
             if not running:
                 return
-            deadline = min(entry.began for entry in running.values()) + time_limit
-            ready = wait(list(running), timeout=max(0.0, deadline - time.monotonic()))
-            late = [c for c, entry in running.items() if time.monotonic() - entry.began > time_limit]
+            ready = wait(list(running), timeout=_POLL)
+            for entry in running.values():
+                entry.look()
+            late = [c for c, entry in running.items() if entry.late(time_limit)]
             for receiver in [c for c in running if c in ready or c in late]:
                 entry = running.pop(receiver)
                 seconds = time.monotonic() - entry.began
                 verdict = _collect(entry, hang=receiver not in ready)
                 shutil.rmtree(entry.workdir, ignore_errors=True)
-                yield Result(entry.case, verdict, seconds)
+                yield Result(entry.case, verdict, seconds, entry.processor_seconds)
 
 
 def _collect(entry: _Running, *, hang: bool) -> Verdict:
@@ -139,7 +170,7 @@ def _run(case: Case, kind: Kind, good: Path, workdir: Path, sender: Connection, 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     os.chdir(workdir)  # for files with relative paths
     with (workdir / _STACK).open("w", encoding="utf-8") as stack:
-        faulthandler.dump_traceback_later(0.9 * time_limit, file=stack)
+        faulthandler.dump_traceback_later(0.9 * time_limit, repeat=True, file=stack)
         try:
             verdict = kind(case.rng(), good, workdir)
         except Exception:  # an unexpected exception is a fault

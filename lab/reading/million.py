@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from lab.reading.tasks.documents import default_cache, haystacks
 from lab.reading.tasks.needles import Maker
 from lab.reading.tasks.scoring import score_reply
+from simmim.cli.memory import peak_memory
 from simmim.reading.answering import answer
 from simmim.reading.reader import ReadingSettings
 from simmim.tasks.reading import load_reader, open_library
@@ -45,7 +45,7 @@ def main() -> int:
     total = sum(p.stat().st_size for p in options.folder.rglob("*") if p.is_file())
     row = {"tokens": tokens, "already_read": already, "seconds": round(time.perf_counter() - began)}
     row |= {"processor_seconds": round(time.process_time() - spent), "bytes": total, "files": sizes}
-    row["peak_memory_mib"] = _peak()
+    row["peak_memory_mib"] = round(peak_memory() or 0)
     print(json.dumps(row), flush=True)
     arguments = [str(options.folder), "--tokens", str(options.tokens), "--keep", options.keep, "--ask"]
     return subprocess.run([sys.executable, "-m", "lab.reading.million", *arguments], check=False).returncode
@@ -84,16 +84,12 @@ def ask(folder: Path, keep: str, facts: list[tuple[str, str]]) -> None:
         print(json.dumps(rows[-1]), flush=True)
     row = {"open_seconds": opened, "found": sum(r["found"] for r in rows), "right": sum(r["right"] for r in rows)}
     row["first_token_seconds"] = sorted(r["first_token_seconds"] for r in rows)
-    print(json.dumps(row | {"peak_memory_mib": _peak()}), flush=True)
+    print(json.dumps(row | {"peak_memory_mib": round(peak_memory() or 0)}), flush=True)
 
 
 def _read_so_far(folder: Path) -> int:
     path = folder / "manifest.json"
     return 0 if not path.exists() else int(json.loads(path.read_text())["documents"][0]["read"])
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 if __name__ == "__main__":

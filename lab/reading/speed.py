@@ -6,7 +6,6 @@ import argparse
 import json
 import platform
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import transformers
 from transformers.cache_utils import DynamicCache
 
 from lab.reading.tasks.documents import default_cache, haystacks
+from simmim.cli.memory import peak_memory
 from simmim.reading.answering import answer
 from simmim.reading.cache import ReadingCache
 from simmim.reading.interface import decoder_of
@@ -85,7 +85,7 @@ def measure(reader: Reader, text: str, length: int, longest_full: int) -> dict[s
             times.append(found)
         row["first_token_seconds"] = round(times[-1].first_token_seconds, 3)
         row["seconds_per_token"] = round((times[-1].seconds - times[-1].first_token_seconds) / 31, 4)
-    row["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    row["peak_memory_mib"] = round(peak_memory() or 0)
     return row
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = ["free_memory", "peak_memory"]
 
 _SYSTEM = Path("/proc/meminfo")
+_PROCESS = Path("/proc/self/status")
 _CONTAINERS = (  # control groups, version 2 and 1: most, used, and what of that is a cache of files
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -17,6 +18,12 @@ _CONTAINERS = (  # control groups, version 2 and 1: most, used, and what of that
 
 def peak_memory() -> float | None:
     """Return the most memory that this process has used so far, in MiB; None if the system does not report it."""
+    try:
+        # Not getrusage, whose peak survives exec: it would report the memory of a large parent.
+        [line] = [line for line in _PROCESS.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 1024
+    except (OSError, ValueError):  # not on Linux
+        pass
     try:
         import resource
     except ImportError:  # on Windows

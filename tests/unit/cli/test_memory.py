@@ -1,5 +1,8 @@
 """Tests what is asked of the system about memory."""
 
+import subprocess
+import sys
+
 import pytest
 
 from simmim.cli import memory
@@ -41,4 +44,17 @@ def test_a_system_that_does_not_tell_has_no_answer(told, content):
 
 
 def test_this_process_has_taken_some():
+    assert memory.peak_memory() > 50
+
+
+def test_the_memory_of_the_parent_does_not_count():
+    asked = "from simmim.cli.memory import peak_memory; print(peak_memory())"
+    ballast = bytes(300 * MIB)  # the child forks with it and gives it back when Python starts
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert len(ballast) == 300 * MIB
+    assert 5 < float(done.stdout) < 250
+
+
+def test_another_system_has_the_peak_of_getrusage(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_PROCESS", tmp_path / "none")
     assert memory.peak_memory() > 50
