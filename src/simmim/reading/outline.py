@@ -28,6 +28,10 @@ class Outline:
     page, an option before what it does, a term before its explanation), or a short line at the margin that is in
     capitals, or numbered and alone. Lines that come again and again but for their numbers are the heads of pages.
 
+    Attributes:
+        heading_spans: begin and end of the line of each heading.
+        page_heads: of each head of a page.
+
     Args:
         text: of any length. Cost: two passes over its lines.
     """
@@ -35,8 +39,10 @@ class Outline:
     def __init__(self, text: str) -> None:
         self._begins: list[int] = []
         self._headings: list[tuple[str, ...]] = []
+        self.heading_spans: list[tuple[int, int]] = []
+        lines_found, self.page_heads = _lines(text)
         stack: list[tuple[int, str]] = []
-        for begin, lines in _lines(text):
+        for begin, lines in lines_found:
             level, heading = _level(lines)
             while stack and stack[-1][0] >= level:
                 stack.pop()
@@ -46,6 +52,7 @@ class Outline:
                 self._headings.append(over)
             if heading is not None:
                 stack.append((level, heading))
+                self.heading_spans.append((begin, begin + len(lines[1])))
 
     def over(self, position: int) -> tuple[str, ...]:
         """Return the headings over a character of the text, the outermost first; at most three, the innermost."""
@@ -69,22 +76,25 @@ def with_headings(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
     return found
 
 
-def _lines(text: str) -> list[tuple[int, tuple[str, str, str]]]:
+def _lines(text: str) -> tuple[list[tuple[int, tuple[str, str, str]]], list[tuple[int, int]]]:
     """Return where each line begins, with the line above it, it, and the next line; no empty lines, no heads of pages.
 
-    The line above may be empty.
+    The line above may be empty. Behind them come the begin and end of each head of a page.
     """
     lines = text.split("\n")
     forms = Counter(_DIGITS.sub("0", line.strip()) for line in lines if _DIGITS.search(line))
     found: list[tuple[int, str, str]] = []
+    heads: list[tuple[int, int]] = []
     begin, above = 0, ""
     for line in lines:
         stripped = line.strip()
-        if stripped and not (forms[_DIGITS.sub("0", stripped)] >= _REPEATED and _PAGE.search(stripped)):
+        if stripped and forms[_DIGITS.sub("0", stripped)] >= _REPEATED and _PAGE.search(stripped):
+            heads.append((begin, begin + len(line)))
+        elif stripped:
             found.append((begin, above, line))
         begin, above = begin + len(line) + 1, line
     following = [*(line for _, _, line in found), ""][1:]
-    return [(begin, (above, line, below)) for (begin, above, line), below in zip(found, following, strict=True)]
+    return [(begin, (above, line, below)) for (begin, above, line), below in zip(found, following, strict=True)], heads
 
 
 def _level(lines: tuple[str, str, str]) -> tuple[int, str | None]:
