@@ -25,7 +25,7 @@ from benchmarks.scaling import config_of
 from simmim import SimMIMForCausalLM
 from simmim.data.chat_template import add_chat_template
 from simmim.data.tokenizer import train_tokenizer
-from simmim.tasks.chat import Chat
+from simmim.tasks.dialogue.chat import Chat
 
 __all__ = ["FORMS", "main", "plot", "summary", "talk"]
 

@@ -22,9 +22,9 @@ from benchmarks.processes import autocast, device, peak_bytes, prepare_process
 from simmim import SimMIMForCausalLM
 from simmim.atomic import replaced_file, replaced_folder
 from simmim.models.losses import IGNORED
-from simmim.tasks.bits_per_byte import TokenCosts, score_texts
-from simmim.tasks.language_comparison import bits_by_position, position_edges
-from simmim.tasks.packing import PackedRows
+from simmim.tasks.language_modelling.bits_per_byte import TokenCosts, score_texts
+from simmim.tasks.language_modelling.comparison import bits_by_position, position_edges
+from simmim.tasks.language_modelling.packing import PackedRows
 
 __all__ = ["LanguageCell", "LanguageTraining", "run_cell"]
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.language_models import FORMS
 from benchmarks.measure import hardware
-from simmim.tasks.language_comparison import compare_binned, position_edges
+from simmim.tasks.language_modelling.comparison import compare_binned, position_edges
 
 __all__ = ["gather", "plot", "table"]
 

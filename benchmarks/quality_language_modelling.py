@@ -30,8 +30,8 @@ from simmim.atomic import replaced_file, replaced_folder
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
-from simmim.tasks.language_modelling import text_column, tokenize_texts
-from simmim.tasks.packing import pack_rows
+from simmim.tasks.language_modelling.examples import text_column, tokenize_texts
+from simmim.tasks.language_modelling.packing import pack_rows
 
 __all__ = ["main", "prepare"]
 

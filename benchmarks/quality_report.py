@@ -20,10 +20,10 @@ from rich.table import Table
 
 from benchmarks.measure import hardware
 from benchmarks.quality_models import FORMS
-from simmim.tasks.comparison import figures, length_buckets
-from simmim.tasks.extractive import best_textrank
-from simmim.tasks.rouge import Rouge, estimate, rouge, word_rule
-from simmim.tasks.summarization import best_lead
+from simmim.tasks.summarization.comparison import figures, length_buckets
+from simmim.tasks.summarization.extractive import best_textrank
+from simmim.tasks.summarization.lead import best_lead
+from simmim.tasks.summarization.rouge import Rouge, estimate, rouge, word_rule
 
 __all__ = ["LONG", "Scored", "gather", "gather_long", "long_table", "plot", "score_corpus", "table"]
 

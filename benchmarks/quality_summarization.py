@@ -27,7 +27,7 @@ from simmim.atomic import replaced_file, replaced_folder
 from simmim.data.corpora import load_corpus, load_manifest
 from simmim.data.tokenizer import train_tokenizer
 from simmim.errors import ConfigError
-from simmim.tasks.summarization import tokenize_examples
+from simmim.tasks.summarization.examples import tokenize_examples
 
 __all__ = ["main", "prepare"]
 

@@ -28,7 +28,7 @@ from benchmarks.quality_models import Size, build, load, parameters
 from simmim.atomic import replaced_file, replaced_folder
 from simmim.errors import DataError
 from simmim.models.losses import IGNORED
-from simmim.tasks.generation import summaries
+from simmim.tasks.summarization.generation import summaries
 
 __all__ = ["Cell", "Training", "batches", "score", "train"]
 

@@ -103,7 +103,7 @@ def _import_libraries() -> None:
     from transformers.utils import logging
 
     import simmim.serve.app
-    import simmim.tasks.generation
+    import simmim.tasks.summarization.generation
     import simmim.train.trainer  # noqa: F401
     from simmim.cli.main import COMMANDS, load
 

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel, PrinterCallback, Seq2SeqTrainingArgume
 
 from lab.probes import Example, Probe, ProbeSettings, ask, batch_of
 from simmim.models import SimMIMConfig, SimMIMForCausalLM
+from simmim.tasks.training.batching import EpochBatches
 from simmim.train.arguments import computes_in_bfloat16
-from simmim.train.batching import EpochBatches
 from simmim.train.callbacks import RunReporter
 from simmim.train.checkpoints import checkpoint_to_resume
 from simmim.train.interruption import Interruption

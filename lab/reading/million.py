@@ -16,9 +16,9 @@ from pathlib import Path
 from lab.reading.tasks.documents import default_cache, haystacks
 from lab.reading.tasks.needles import Maker
 from lab.reading.tasks.scoring import score_reply
-from simmim.cli.memory import peak_memory
 from simmim.reading.answering import answer
 from simmim.reading.reader import ReadingSettings
+from simmim.tasks.process_memory import peak_memory
 from simmim.tasks.reading import load_reader, open_library
 
 _DEPTHS = 10

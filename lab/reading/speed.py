@@ -17,11 +17,11 @@ import transformers
 from transformers.cache_utils import DynamicCache
 
 from lab.reading.tasks.documents import default_cache, haystacks
-from simmim.cli.memory import peak_memory
 from simmim.reading.answering import answer
 from simmim.reading.cache import ReadingCache
 from simmim.reading.interface import decoder_of
 from simmim.reading.reader import Reader, ReadingSettings
+from simmim.tasks.process_memory import peak_memory
 from simmim.tasks.reading import load_reader, open_library
 
 _CHUNK = 1024

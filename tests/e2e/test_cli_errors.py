@@ -64,7 +64,7 @@ SLOW_CONTRACT = (pytest.mark.slow, pytest.mark.contract)
 @pytest.mark.parametrize("megabytes", [2, pytest.param(10, marks=SLOW_CONTRACT)])
 def test_a_line_of_megabytes(place, monkeypatch, megabytes):
     (place / "bad.txt").write_bytes(b"x" * megabytes * 1_000_000)
-    monkeypatch.setattr("simmim.cli.batches.free_memory", lambda: 90.0 * megabytes)
+    monkeypatch.setattr("simmim.tasks.summarization.generation.free_memory", lambda: 90.0 * megabytes)
     message = "bad.txt: expected a document that fits into memory, "
     fails_with(place, message, "summarize", "bad.txt", "--model", "model")
 
@@ -230,7 +230,7 @@ def test_an_evaluation_that_breaks_keeps_the_result_of_the_last(place, monkeypat
     def interrupted(*arguments, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simmim.tasks.generation.summaries", interrupted)
+    monkeypatch.setattr("simmim.tasks.summarization.generation.summaries", interrupted)
     before = snapshot(place)
     result = CliRunner().invoke(app, ["evaluate", "model", "--file", "test.jsonl", "--output", "out.json"])
     assert result.exit_code != 0

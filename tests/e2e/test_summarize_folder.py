@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from simmim import pretrained_path
 from simmim.cli import batches
 from simmim.cli.main import app
-from simmim.tasks import generation
+from simmim.tasks.summarization import generation
 
 PATIENCE = 600
 """Seconds after which a process hangs, on the slowest machine."""
@@ -100,7 +100,7 @@ def test_a_broken_run_is_resumed_as_if_nothing_had_happened(tmp_path, tiny_model
         seen.extend(ids)
         return real(model, tokenizer, ids, **settings)
 
-    monkeypatch.setattr(batches, "write_summaries", breaking)
+    monkeypatch.setattr(generation, "write_summaries", breaking)
     assert run("broken.jsonl").exit_code == 130
     before = (tmp_path / "broken.jsonl").read_bytes()
     assert before.count(b'"summary"') == 12

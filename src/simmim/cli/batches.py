@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from simmim.cli.checkpoints import load_model, model_folder
 from simmim.cli.document_worker import Document, read_documents
 from simmim.cli.documents import Extracted
-from simmim.cli.memory import free_memory, peak_memory
 from simmim.cli.notices import say
 from simmim.cli.options import dtype_of
 from simmim.cli.progress import bar
 from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
 from simmim.console import SafeConsole
-from simmim.data.control_tokens import encode_plain_text
 from simmim.errors import DataError
 from simmim.models import pretrained_path
 from simmim.tasks.checkpoints import find_device, fingerprint
-from simmim.tasks.generation import TOKEN_BUDGET, Summary, batches, write_summaries
+from simmim.tasks.process_memory import peak_memory
+from simmim.tasks.summarization.generation import Summary, summarize_batches
 from simmim.terminal import printable
 
 __all__ = ["Job", "Outcome", "run", "summarize_documents"]
@@ -128,66 +127,15 @@ def summarize_documents(
 def _summarize_window(
     window: list[Document], loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: dict[str, Any]
 ) -> Iterator[list[Outcome | None]]:
-    tokenizer = loaded[1]
     texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
-    ids = encode_plain_text(tokenizer, texts, verbose=False)  # what is too long for a model we say ourselves
-    tokens: list[list[int]] = ids["input_ids"]
-    for indices in batches([len(row) for row in tokens], _BATCH, TOKEN_BUDGET // settings["num_beams"]):
-        yield _summarize_batch([window[i] for i in indices], [tokens[i] for i in indices], loaded, settings)
+    limit = loaded[1].model_max_length
+    for batch in summarize_batches(*loaded, texts, batch_size=_BATCH, limit=limit, **settings):
+        yield [_outcome(window[index], summary) for index, summary in batch]
 
 
-def _summarize_batch(
-    batch: list[Document],
-    ids: list[list[int]],
-    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase],
-    settings: dict[str, Any],
-) -> list[Outcome | None]:
-    """Summarize a batch; where memory does not suffice, its documents one by one, and say of which it does not."""
-    too_long = _refusal(batch[0].name, len(ids[0]), *loaded)  # the longest is the first
-    if too_long is not None:
-        rest = _summarize_batch(batch[1:], ids[1:], loaded, settings) if batch[1:] else []
-        return [Outcome(batch[0], too_long), *rest]
-    try:
-        written: Sequence[Summary | DataError] = write_summaries(*loaded, ids, **settings)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
-            raise
-        if len(batch) > 1:
-            return [
-                outcome
-                for document, row in zip(batch, ids, strict=True)
-                for outcome in _summarize_batch([document], [row], loaded, settings)
-            ]
-        written = [
-            DataError(
-                f"{batch[0].name}: expected a document that fits into memory, not enough for {len(ids[0]):,} tokens; "
-                "try a machine with more, or a part of the document"
-            )
-        ]
-    return [Outcome(document, summary) for document, summary in zip(batch, written, strict=True)]
-
-
-def _refusal(name: str, tokens: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> DataError | None:
-    """Say why a document of so many tokens is not even tried; None if it is."""
-    limit = tokenizer.model_max_length
-    if tokens > limit:
-        return DataError(f"{name}: expected at most {limit:,} tokens, which this model can read, got {tokens:,}")
-    # A layer's input, the same normed, queries, keys, values, and what is read with them. A system that has promised
-    # more memory than it has does not refuse it, but kills the process, and with it the documents that are to come.
-    needed = 6 * tokens * getattr(model.config, "hidden_size", 0) * model.dtype.itemsize / 2**20
-    free = free_memory() if model.device.type == "cpu" else None
-    if free is None or needed <= free:
-        return None
-    return DataError(
-        f"{name}: expected a document that fits into memory, {tokens:,} tokens need {needed:,.0f} MiB or more and "
-        f"{free:,.0f} MiB are free; try a machine with more, or a part of the document"
-    )
-
-
-def _is_lack_of_memory(error: BaseException) -> bool:
-    # torch raises a plain RuntimeError on a CPU
-    names = ("OutOfMemoryError", "MemoryError")
-    return type(error).__name__ in names or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+def _outcome(document: Document, summary: Summary | DataError) -> Outcome:
+    failed = isinstance(summary, DataError)
+    return Outcome(document, DataError(f"{document.name}: {summary}") if failed else summary)
 
 
 def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) -> list[str]:

@@ -69,8 +69,8 @@ def chat(
 
     from simmim.cli.chat_session import ChatSession
     from simmim.cli.checkpoints import load_model, model_folder
-    from simmim.tasks.chat import Chat
     from simmim.tasks.checkpoints import fingerprint
+    from simmim.tasks.dialogue.chat import Chat
 
     folder = model_folder(model)
     loaded, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)
@@ -114,7 +114,7 @@ def _chat_about(
     from simmim.cli.answers import show_passages
     from simmim.cli.chat_session import ChatSession
     from simmim.cli.reading import open_document
-    from simmim.tasks.document_chat import DocumentChat
+    from simmim.tasks.dialogue.document_chat import DocumentChat
 
     with contextlib.ExitStack() as stack:
         library = open_document(document, model, device, dtype_of(dtype), stack)

@@ -20,8 +20,8 @@ from simmim.cli.chat_files import cache_file, read_chat, write_chat
 from simmim.cli.notices import complain
 from simmim.console import SafeConsole
 from simmim.errors import CheckpointError, DataError, SimMIMError
-from simmim.tasks.chat import Chat, Reply
-from simmim.tasks.document_chat import DocumentChat
+from simmim.tasks.dialogue.chat import Chat, Reply
+from simmim.tasks.dialogue.document_chat import DocumentChat
 from simmim.tasks.streaming import TextStream
 from simmim.terminal import terminal_safe
 

@@ -16,7 +16,7 @@ from simmim.errors import ConfigError
 if TYPE_CHECKING:
     from simmim.cli.evaluation_data import EvaluationData
     from simmim.cli.systems import Decoding, System
-    from simmim.tasks.comparison import Comparison
+    from simmim.tasks.summarization.comparison import Comparison
 
 __all__ = ["evaluate"]
 
@@ -151,7 +151,7 @@ def _finish(
 ) -> None:
     """Compare the systems, and show and write what was found."""
     from simmim.cli.tables import print_tables, show_record
-    from simmim.tasks.comparison import Examples, choose_examples, compare
+    from simmim.tasks.summarization.comparison import Examples, choose_examples, compare
 
     rows = data.examples
     # documents of a group are alike: the intervals must know
@@ -171,8 +171,8 @@ def _run(
 ) -> dict[str, System]:
     """Let models and baselines summarize the documents; the model comes first."""
     from simmim.cli.systems import name_of, run_baseline, run_model
-    from simmim.tasks.extractive import best_textrank
-    from simmim.tasks.summarization import best_lead
+    from simmim.tasks.summarization.extractive import best_textrank
+    from simmim.tasks.summarization.lead import best_lead
 
     documents = list(data.examples["document"])
     systems = {"model": run_model(model, documents, decoding, **loading)}

@@ -13,7 +13,7 @@ from simmim.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from simmim.train.sections import DataSection
+    from simmim.tasks.training.sections import DataSection
 
 __all__ = ["COLUMNS", "EvaluationData", "load_evaluation_data"]
 

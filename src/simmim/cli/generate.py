@@ -27,7 +27,7 @@ from simmim.errors import ConfigError, DataError
 from simmim.terminal import terminal_safe
 
 if TYPE_CHECKING:
-    from simmim.tasks.continuation import Continuation
+    from simmim.tasks.language_modelling.continuation import Continuation
 
 __all__ = ["generate"]
 
@@ -73,7 +73,7 @@ def generate(
     from simmim.cli.checkpoints import load_model, model_folder
     from simmim.cli.results import json_line
     from simmim.tasks.checkpoints import fingerprint
-    from simmim.tasks.continuation import continuations
+    from simmim.tasks.language_modelling.continuation import continuations
 
     folder = model_folder(model)
     loaded, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)

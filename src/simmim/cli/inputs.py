@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simmim.cli.documents import SUFFIXES
-from simmim.cli.memory import free_memory
 from simmim.errors import DataError
+from simmim.tasks.process_memory import free_memory
 
 __all__ = ["STANDARD_INPUT", "Content", "Found", "find_documents", "read_content"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from simmim.cli.evaluation_data import EvaluationData
-    from simmim.tasks.bits_per_byte import TokenCosts
+    from simmim.tasks.language_modelling.bits_per_byte import TokenCosts
 
 __all__ = ["evaluate_language", "print_language_tables"]
 
@@ -52,7 +52,7 @@ def evaluate_language(
     """
     import datasets
 
-    from simmim.tasks.language_comparison import compare_language_models
+    from simmim.tasks.language_modelling.comparison import compare_language_models
 
     datasets.disable_progress_bars()  # the measurement has a bar of its own
     measures = _measures(data)
@@ -103,10 +103,10 @@ class _Measures:
 
 
 def _measures(data: EvaluationData) -> _Measures:
-    from simmim.tasks.bits_per_byte import score_replies, score_texts
-    from simmim.tasks.dialogue import each_speaker_replies
-    from simmim.tasks.language_comparison import xz_bits
-    from simmim.tasks.language_modelling import text_column
+    from simmim.tasks.dialogue.examples import each_speaker_replies
+    from simmim.tasks.language_modelling.bits_per_byte import score_replies, score_texts
+    from simmim.tasks.language_modelling.comparison import xz_bits
+    from simmim.tasks.language_modelling.examples import text_column
 
     rows = data.examples
     if "messages" in rows.column_names:

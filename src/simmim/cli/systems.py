@@ -13,10 +13,11 @@ from typing import Any, TypedDict
 import torch
 
 from simmim.cli.progress import track
+from simmim.tasks.process_memory import peak_memory
 
 __all__ = ["Cost", "Decoding", "System", "measured", "name_of", "run_baseline", "run_model"]
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 class Decoding(TypedDict):
@@ -87,7 +88,7 @@ def run_model(folder: Path, documents: Sequence[str], decoding: Decoding, **load
         CheckpointError, ConfigError: the model cannot be loaded.
     """
     from simmim.cli.checkpoints import load_model
-    from simmim.tasks.generation import summaries
+    from simmim.tasks.summarization.generation import summaries
 
     with measured() as cost:
         model, tokenizer = load_model(folder, **loading)
@@ -134,14 +135,13 @@ def measured() -> Iterator[Cost]:
     cost, cuda = Cost(), torch.cuda.is_available()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    linux = _STATUS.exists()
-    if linux:
+    began_anew = _CLEAR.exists()
+    if began_anew:
         _CLEAR.write_text("5", encoding="ascii")  # the peak begins anew at what is in use now
     began = time.perf_counter()
     yield cost
     cost.seconds = time.perf_counter() - began
-    if linux:
-        [line] = [line for line in _STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
-        cost.peak_mib = int(line.split()[1]) / 1024
+    if began_anew:
+        cost.peak_mib = peak_memory()
     if cuda:
         cost.accelerator_mib = torch.cuda.max_memory_allocated() / 2**20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simmim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from simmim.tasks.summarization_pipeline import SummarizationPipeline
+    from simmim.tasks.summarization.pipeline import SummarizationPipeline
     from simmim.tasks.translation.pipeline import TranslationPipeline
 
 __all__ = ["TASKS", "pipeline"]
@@ -49,7 +49,7 @@ def pipeline(
     from simmim.models import pretrained_path
     from simmim.nn import lay_out_for_decoding
     from simmim.tasks.checkpoints import fetch_model, load_model
-    from simmim.tasks.summarization_pipeline import SummarizationPipeline
+    from simmim.tasks.summarization.pipeline import SummarizationPipeline
 
     folder = pretrained_path() if model is None else Path(model)
     if isinstance(model, str) and not folder.exists():

@@ -12,9 +12,9 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig, SimMIMForConditionalGeneration
+from simmim.tasks.training.sections import Recipe
+from simmim.tasks.training.task import TrainingTask
 from simmim.train.phase import Phase
-from simmim.train.sections import Recipe
-from simmim.train.task import TrainingTask
 
 __all__ = ["computes_in_bfloat16", "pretraining_arguments", "task_arguments"]
 

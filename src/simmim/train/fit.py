@@ -19,12 +19,12 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from simmim.train.batching import LengthBatches
+from simmim.tasks.training.batching import LengthBatches
+from simmim.tasks.training.sections import Recipe
 from simmim.train.callbacks import EpochEnds, FreedMemory, RunReporter
 from simmim.train.interruption import Interruption
 from simmim.train.phase import Phase
 from simmim.train.recoverable import RecoverableTrainer
-from simmim.train.sections import Recipe
 
 __all__ = ["fit"]
 

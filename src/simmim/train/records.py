@@ -22,7 +22,7 @@ from simmim.data.table import source_record
 from simmim.errors import CheckpointError
 from simmim.files import read_regular_text
 from simmim.tasks.checkpoints import part_digests
-from simmim.train.sections import DataSection, Recipe
+from simmim.tasks.training.sections import DataSection, Recipe
 
 __all__ = ["data_manifest", "initial_model", "model_card", "package_versions", "read_json", "write_json", "write_yaml"]
 

@@ -19,7 +19,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from simmim.atomic import remove_folder, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, SimMIMError
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
-from simmim.train.batching import EpochBatches
+from simmim.tasks.training.batching import EpochBatches
 from simmim.train.checkpoints import checkpoints_in
 from simmim.train.interruption import Interruption, RunInterrupted
 from simmim.train.manifest import check_manifest, fault_of, write_manifest

@@ -15,8 +15,7 @@ from transformers import Seq2SeqTrainingArguments
 
 from simmim.errors import ConfigError
 from simmim.models import SimMIMConfig
-from simmim.train.ranges import check_ranges
-from simmim.train.sections import (
+from simmim.tasks.training.sections import (
     BatchingSection,
     DataSection,
     EarlyStoppingSection,
@@ -24,6 +23,7 @@ from simmim.train.sections import (
     Recipe,
     TokenizerSection,
 )
+from simmim.train.ranges import check_ranges
 from simmim.train.tasks import TASKS
 from simmim.train.yaml_reader import parse_yaml, read_yaml
 

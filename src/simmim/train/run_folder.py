@@ -15,11 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.atomic import locked, remove_leftovers, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, DataError, is_full
+from simmim.tasks.training.sections import Recipe
 from simmim.train.manifest import check_manifest, write_manifest
 from simmim.train.phase import Phase
 from simmim.train.records import model_card, package_versions, read_json, write_json, write_yaml
 from simmim.train.run_config import load_recipe
-from simmim.train.sections import Recipe
 from simmim.train.write_failures import what_is_left, write_failures_named
 
 __all__ = ["RunFolder"]

@@ -1,9 +1,9 @@
 """The tasks that a recipe can name: importing this registers ours."""
 
-from simmim.train.dialogue import Dialogue
-from simmim.train.language_modelling import LanguageModelling
-from simmim.train.summarization import Summarization
-from simmim.train.task import TASKS, TrainingTask
-from simmim.train.translation import Translation
+from simmim.tasks.dialogue.training import Dialogue
+from simmim.tasks.language_modelling.training import LanguageModelling
+from simmim.tasks.summarization.training import Summarization
+from simmim.tasks.training.task import TASKS, TrainingTask
+from simmim.tasks.translation.training import Translation
 
 __all__ = ["TASKS", "Dialogue", "LanguageModelling", "Summarization", "TrainingTask", "Translation"]

@@ -21,15 +21,15 @@ from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
 from simmim.models.modeling_simmim import keep_training_length
 from simmim.tasks.checkpoints import load_tokenizer
-from simmim.tasks.denoising import SpanCorruption
+from simmim.tasks.training.batching import LengthBatches
+from simmim.tasks.training.sections import Recipe
 from simmim.train.arguments import pretraining_arguments, task_arguments
-from simmim.train.batching import LengthBatches
+from simmim.train.denoising import SpanCorruption
 from simmim.train.fit import fit
 from simmim.train.manifest import fault_of
 from simmim.train.records import data_manifest, initial_model
 from simmim.train.run_config import resolved_recipe
 from simmim.train.run_folder import RunFolder
-from simmim.train.sections import Recipe
 from simmim.train.tasks import TASKS, TrainingTask
 
 __all__ = ["train"]

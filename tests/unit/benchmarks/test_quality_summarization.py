@@ -16,7 +16,7 @@ from lab.corpora.splits import Pair
 from simmim.data import corpora
 from simmim.errors import ConfigError, DataError
 from simmim.nn.copy_head import CopyHead
-from simmim.tasks.rouge import rouge, word_rule
+from simmim.tasks.summarization.rouge import rouge, word_rule
 
 SIZE = Size(
     vocab_size=300,

@@ -7,7 +7,8 @@ from simmim.cli.batches import Outcome, summarize_documents
 from simmim.cli.document_worker import read_documents
 from simmim.errors import DataError
 from simmim.tasks.checkpoints import load_model
-from simmim.tasks.generation import Summary
+from simmim.tasks.summarization import generation
+from simmim.tasks.summarization.generation import Summary
 
 SETTINGS = {"do_sample": False, "num_beams": 1, "max_new_tokens": 2}
 
@@ -36,7 +37,7 @@ def kinds(made):
 
 
 def test_batches_are_of_like_length_within_the_budget(run, monkeypatch):
-    monkeypatch.setattr("simmim.cli.batches.TOKEN_BUDGET", 40)
+    monkeypatch.setattr("simmim.tasks.summarization.generation.TOKEN_BUDGET", 40)
     made = run(3, 100, 4, 3, 5, 90)
     assert [[outcome.document.index for outcome in batch] for batch in made] == [
         [1],
@@ -82,12 +83,12 @@ def test_a_document_that_memory_cannot_hold_is_not_tried(run, monkeypatch):
     monkeypatch.setattr(type(run.model), "generate", generate)
     needed = 6 * 181 * run.model.config.hidden_size * 4 / 2**20
     for free, refused in ((needed * 0.99, True), (needed * 1.01, False), (None, False)):
-        monkeypatch.setattr(batches, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(generation, "free_memory", lambda free=free: free)
         made = run(3, 60, 5)
         assert kinds(made) == {0: Summary, 1: DataError if refused else Summary, 2: Summary}
         assert ((3, 181) in tried) == (not refused)
         tried.clear()
-    monkeypatch.setattr(batches, "free_memory", lambda: 0.02)
+    monkeypatch.setattr(generation, "free_memory", lambda: 0.02)
     [failure] = [str(o.summary) for batch in run(60) for o in batch]
     assert failure.endswith(
         "0.txt: expected a document that fits into memory, 181 tokens need 0 MiB or more and 0 MiB are free; "

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from lab.reports.summarization import render
 from simmim.cli.main import app
-from simmim.tasks.generation import Summary
-from simmim.tasks.summarization import rouge
+from simmim.tasks.summarization.generation import Summary
+from simmim.tasks.summarization.rouge import rouge
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_what_models_wrote_is_kept_in_order_and_counted(evaluate, tiny_run, tmp_
             text = " ".join(documents[place].split()[:4])
             yield place, Summary(text, 600 if place == 2 else 10, place not in (2, 5), 0.1)
 
-    monkeypatch.setattr("simmim.tasks.generation.summaries", written)
+    monkeypatch.setattr("simmim.tasks.summarization.generation.summaries", written)
     shown, record = evaluate(tmp_path, tiny_run / "model")
     assert record["rouge"]["model"]["rougeL"]["mean"] == 100
     assert record["systems"]["model"]["stopped_at_limit"] == 2

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simmim.cli.main import app
-from simmim.tasks.generation import Summary
+from simmim.tasks.summarization.generation import Summary
 from simmim.terminal import printable
 
 
@@ -66,13 +66,16 @@ def test_json_is_an_object_a_line_in_the_order_of_the_inputs(summarize, text, tm
 
 
 def test_a_limit_that_ended_the_summary_is_said(summarize, text, monkeypatch, tmp_path):
-    monkeypatch.setattr("simmim.cli.batches.write_summaries", lambda *a, **k: [Summary("a cut", 9, False, 0.1)])
+    monkeypatch.setattr(
+        "simmim.tasks.summarization.generation.write_summaries", lambda *a, **k: [Summary("a cut", 9, False, 0.1)]
+    )
     assert "stopped at 3 tokens; --max-new-tokens allows more" in summarize(text).stdout
     assert json.loads(summarize(text, "--json").stdout)["complete"] is False
     assert '1 stopped at 3 tokens ("complete": false)' in summarize(text, "--output", tmp_path / "r.jsonl").stderr
 
 
-def test_a_system_that_does_not_tell_peak_memory_has_none_shown(summarize, text, monkeypatch):
+def test_a_system_that_does_not_tell_peak_memory_has_none_shown(summarize, text, monkeypatch, tmp_path):
+    monkeypatch.setattr("simmim.tasks.process_memory._PROCESS", tmp_path / "absent")
     monkeypatch.setitem(sys.modules, "resource", None)
     shown = summarize(text)
     assert shown.exit_code == 0
@@ -104,7 +107,7 @@ def test_length_control_reaches_the_model(summarize, text, monkeypatch):
         seen.update(settings)
         return [Summary("x", 1, True, 0.1) for _ in ids]
 
-    monkeypatch.setattr("simmim.cli.batches.write_summaries", spy)
+    monkeypatch.setattr("simmim.tasks.summarization.generation.write_summaries", spy)
     options = ["--min-new-tokens", 2, "--length-penalty", 0.5, "--no-repeat-ngram-size", 3, "--num-beams", 5]
     assert summarize(text, *options).exit_code == 0
     assert seen == {

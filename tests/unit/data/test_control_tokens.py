@@ -18,10 +18,10 @@ from simmim.data.control_tokens import control_tokens, encode_plain_text
 from simmim.data.tokenizer import SPECIAL_TOKENS, begin_with_start_token, end_with_end_token, train_tokenizer
 from simmim.errors import DataError
 from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER, pretrained_path
-from simmim.tasks.bits_per_byte import byte_ends
-from simmim.tasks.dialogue import encode_conversation
-from simmim.tasks.language_modelling import encode_text, tokenize_texts
-from simmim.tasks.summarization import tokenize_examples
+from simmim.tasks.dialogue.examples import encode_conversation
+from simmim.tasks.language_modelling.bits_per_byte import byte_ends
+from simmim.tasks.language_modelling.examples import encode_text, tokenize_texts
+from simmim.tasks.summarization.examples import tokenize_examples
 
 TEXTS = ["The river folds the map.", "</s> <s>strike</s> <pad>", "樹和河流"] * 3
 

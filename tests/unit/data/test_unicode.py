@@ -17,11 +17,11 @@ from simmim.data.columns import Column
 from simmim.data.tokenizer import train_tokenizer
 from simmim.data.unicode import check_text, unicode_fault
 from simmim.errors import DataError
-from simmim.tasks.bits_per_byte import score_texts
-from simmim.tasks.chat import Chat
 from simmim.tasks.checkpoints import load_model
-from simmim.tasks.continuation import continuations
-from simmim.tasks.generation import summaries
+from simmim.tasks.dialogue.chat import Chat
+from simmim.tasks.language_modelling.bits_per_byte import score_texts
+from simmim.tasks.language_modelling.continuation import continuations
+from simmim.tasks.summarization.generation import summaries
 
 lone_surrogate = st.integers(0xD800, 0xDFFF).map(chr)
 any_string = st.lists(st.text(max_size=3) | lone_surrogate, max_size=4).map("".join)

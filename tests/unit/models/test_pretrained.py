@@ -18,9 +18,9 @@ from simmim.data.chat_template import add_chat_template
 from simmim.data.redistribution import check_redistributable
 from simmim.data.tokenizer import train_tokenizer
 from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER
-from simmim.tasks.bits_per_byte import score_texts
-from simmim.tasks.chat import Chat
-from simmim.tasks.language_modelling import encode_text
+from simmim.tasks.dialogue.chat import Chat
+from simmim.tasks.language_modelling.bits_per_byte import score_texts
+from simmim.tasks.language_modelling.examples import encode_text
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

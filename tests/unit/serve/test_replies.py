@@ -30,8 +30,8 @@ def client(writer: Writer) -> Iterator[openai.OpenAI]:
 def test_the_client_chats_whole_and_streamed(client: openai.OpenAI, tiny_chat_model: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    from simmim.tasks.chat import Chat
     from simmim.tasks.checkpoints import load_model
+    from simmim.tasks.dialogue.chat import Chat
 
     asked: dict[str, Any] = {**BODY, "temperature": 0}
     whole = client.chat.completions.create(**asked)

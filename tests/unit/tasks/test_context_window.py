@@ -10,7 +10,7 @@ import pytest
 from reading_folders import make_tokenizer, tiny_llama
 from simmim.errors import DataError
 from simmim.tasks.context_window import check_window, context_window
-from simmim.tasks.continuation import continuations
+from simmim.tasks.language_modelling.continuation import continuations
 
 
 def test_the_smaller_limit_of_model_and_tokenizer_counts() -> None:

@@ -10,7 +10,7 @@ import torch
 import simmim
 from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.tasks.checkpoints import load_model
-from simmim.tasks.generation import summaries
+from simmim.tasks.summarization.generation import summaries
 
 TEXTS = ["editor", "server client fast " * 12, "image " * 30]
 

@@ -12,10 +12,10 @@ import pytest
 from safetensors.torch import load_file
 
 from simmim.errors import CheckpointError, ConfigError, DataError
+from simmim.tasks.training.sections import PretrainingSection
 from simmim.train.checkpoints import checkpoint_to_resume, newest_whole_checkpoint
 from simmim.train.manifest import MANIFEST, fault_of, write_manifest
 from simmim.train.run_config import load_recipe
-from simmim.train.sections import PretrainingSection
 from simmim.train.trainer import train
 
 

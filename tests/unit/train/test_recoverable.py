@@ -17,11 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from simmim.errors import CheckpointError, ConfigError
 from simmim.models import SimMIMForConditionalGeneration
-from simmim.train.batching import LengthBatches
+from simmim.tasks.training.batching import LengthBatches
+from simmim.tasks.training.sections import BatchingSection, EarlyStoppingSection, PretrainingSection
 from simmim.train.interruption import RunInterrupted
 from simmim.train.recoverable import DivergedError, RecoverableTrainer
 from simmim.train.run_config import load_recipe
-from simmim.train.sections import BatchingSection, EarlyStoppingSection, PretrainingSection
 from simmim.train.trainer import train
 
 

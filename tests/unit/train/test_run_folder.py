@@ -14,10 +14,10 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from simmim import SimMIMConfig
 from simmim.errors import CheckpointError, ConfigError, DataError
+from simmim.tasks.training.sections import EarlyStoppingSection
 from simmim.train.manifest import write_manifest
 from simmim.train.run_config import load_recipe
 from simmim.train.run_folder import RunFolder
-from simmim.train.sections import EarlyStoppingSection
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from simmim.cli.main import app
 from simmim.data.corpora import register_corpus
 from simmim.errors import CheckpointError, ConfigError
 from simmim.tasks.checkpoints import load_model
+from simmim.tasks.training.sections import DataSection
 from simmim.train.run_config import load_recipe
-from simmim.train.sections import DataSection
 from simmim.train.trainer import train
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.errors import ConfigError
-from simmim.tasks.generation import batches
+from simmim.tasks.batches import batches
 from simmim.tasks.translation.languages import flores_code, language_name
 from simmim.tasks.translation.vocabulary import (
     BLOCK_MARK,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.reports.summarization import render
-from simmim.tasks.comparison import Examples, choose_examples, compare
+from simmim.tasks.summarization.comparison import Examples, choose_examples, compare
 
 NASTY = '<script>alert("x")</script> & </p>\x00\x1b[31m\u202e reversed \u05e9\u05dc\u05d5\u05dd'
 COUNT = 40

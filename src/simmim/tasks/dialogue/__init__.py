@@ -1,0 +1,1 @@
+"""The task `dialogue`: reply in a conversation, also about documents."""

@@ -1,0 +1,1 @@
+"""The task `language-modelling`: predict every token of a text from those before it."""

@@ -1,0 +1,1 @@
+"""The task `summarization`: from a document to its summary."""

@@ -1,0 +1,1 @@
+"""What is learnt from: the sections of a recipe, the task that it names, and batches."""
