@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = ["Outline", "with_headings"]
 
 _LONGEST = 90  # characters of a heading
 _KEPT = 3  # of the headings over a position, the innermost
+_DEEP = 99  # text stands under all headings
 _REPEATED = 3  # times that a line must come to be the head of a page
 _MARKDOWN = re.compile(r"(#{1,6})\s+(\S.*)")
 _NUMBER = r"(?:\d+(?:\.\d+)*|[IVXLC]+|[A-Z](?:\.\d+)*)"
@@ -22,10 +23,10 @@ _PAGE = re.compile(r"\S\s{2,}\S|\bpage\b|^\W*\d+\W*$", flags=re.IGNORECASE)
 
 
 class Outline:
-    """The headings of a text, by the form of its lines alone.
+    """The headings of a text: those that its format gives, else by the form of its lines alone.
 
-    A heading is a line of Markdown with `#`, a short line before one that is indented deeper (the section of a manual
-    page, an option before what it does, a term before its explanation), or a short line at the margin that is in
+    By form, a heading is a line of Markdown with `#`, a short line before one that is indented deeper (the section of a
+    manual page, an option before what it does, a term before its explanation), or a short line at the margin that is in
     capitals, or numbered and alone. Lines that come again and again but for their numbers are the heads of pages.
 
     Attributes:
@@ -34,16 +35,17 @@ class Outline:
 
     Args:
         text: of any length. Cost: two passes over its lines.
+        known: where the line of each heading begins, and its level from 1, if the format gives them.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: Mapping[int, int] | None = None) -> None:
         self._begins: list[int] = []
         self._headings: list[tuple[str, ...]] = []
         self.heading_spans: list[tuple[int, int]] = []
         lines_found, self.page_heads = _lines(text)
         stack: list[tuple[int, str]] = []
         for begin, lines in lines_found:
-            level, heading = _level(lines)
+            level, heading = _level(lines) if not known else _given(lines[1], known.get(begin))
             while stack and stack[-1][0] >= level:
                 stack.pop()
             over = tuple(head for _, head in stack[-_KEPT:])
@@ -113,6 +115,10 @@ def _level(lines: tuple[str, str, str]) -> tuple[int, str | None]:
         return -1, heading
     announces = heading.endswith((":", "：")) and len(heading.split()) > 5
     return level, heading if _indent(below) > level and not announces else None
+
+
+def _given(line: str, level: int | None) -> tuple[int, str | None]:
+    return (_DEEP, None) if level is None else (level, " ".join(line.split())[:_LONGEST])
 
 
 def _indent(line: str) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simmim.reading.outline import Outline
 from simmim.reading.sentences import sentences
-from simmim.tasks.words import count_words
+from simmim.tasks.summarization.words import count_words
 
 __all__ = ["Candidate", "candidates"]
 
@@ -18,9 +18,9 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _CODE = re.compile(r"[{}<>|=\\]|\.{4,}|_{3,}|-{4,}|::|\w\(\)|(?:^|\s)[$#%]\s|https?://")
 # what a sentence that leans on the one before it begins with
 _LEANING = re.compile(
-    r"(?:however|therefore|thus|hence|moreover|furthermore|also|but|and|or|so|then|otherwise|instead|nevertheless|"
-    r"in addition|in particular|for example|for instance|similarly|likewise|again|finally|now|next|still|yet|in this case|as a result|"
-    r"it|its|he|she|they|his|her|their|these|those|this|that|such|here|there|note that)\b",
+    r"(?:however|therefore|thus|hence|moreover|furthermore|also|but|and|or|nor|so|then|otherwise|instead|nevertheless|"
+    r"in addition|in particular|for example|for instance|similarly|likewise|again|finally|now|next|still|yet|"
+    r"in this case|as a result|it|its|he|she|they|his|her|their|these|those|this|that|such|here|there|note that)\b",
     re.IGNORECASE,
 )
 _LEANING_CJK = re.compile(r"[但而且因所另此这那他她它其]|然而|同时|例如|比如")
@@ -28,7 +28,8 @@ _LEANING_CJK = re.compile(r"[但而且因所另此这那他她它其]|然而|同
 _ABOUT = re.compile(
     r"(?:in |the )?(?:this|present|our) (?:\w+ )?(?:document|paper|article|agreement|contract|study|report|memo|"
     r"specification|manual|guide|book|handbook|package|policy|standard|thesis|survey|tutorial|program|library|act)\b|"
-    r"we (?:present|propose|describe|show|study|report|investigate|find|found|conclude)\b|(?:本|这[篇份本])[文书章研论手]",
+    r"we (?:present|propose|describe|show|study|report|investigate|find|found|conclude)\b|"
+    r"(?:本|这[篇份本])[文书章研论手]",
     re.IGNORECASE,
 )
 # sections about the document itself
@@ -72,31 +73,50 @@ class Candidate:
     fitness: float
 
 
-def candidates(text: str) -> list[Candidate]:
+def candidates(text: str, headings: Mapping[int, int] | None = None, *, wrapped: bool = True) -> list[Candidate]:
     """Return the sentences of a text that are prose, in its order.
 
-    Code, tables, headings, page heads and what is too short to say anything are left out. Cost: a few passes over the
-    characters.
+    Code, tables, headings, page heads and what is too short to say anything are left out; where nothing else is there,
+    they are not. Cost: a few passes over the characters.
+
+    Args:
+        text: the text.
+        headings: as for `Outline`.
+        wrapped: whether a paragraph may have several lines.
     """
-    outline = Outline(text)
+    outline = Outline(text, headings)
     prose = _prose(text, outline)
-    return list(_found(text, prose, outline))
+    spans = list(_spans(prose, wrapped))
+    found = list(_found(prose, spans, outline))
+    return found or [
+        Candidate(begin, end, flat, outline.over(begin), count_words(flat), 0.1)
+        for begin, end in _spans(text, wrapped)
+        if any(map(str.isalpha, flat := _flat(text[begin:end])))
+    ]
 
 
-def _found(text: str, prose: str, outline: Outline) -> Iterator[Candidate]:
+def _spans(text: str, wrapped: bool) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each sentence, without the white space around it."""
+    place = 0
+    for part in [text] if wrapped else text.splitlines(keepends=True):
+        for begin, end in sentences(part):
+            sentence = part[begin:end]
+            left, right = len(sentence) - len(sentence.lstrip()), len(sentence) - len(sentence.rstrip())
+            yield place + begin + left, place + end - right
+        place += len(part)
+
+
+def _found(text: str, spans: Sequence[tuple[int, int]], outline: Outline) -> Iterator[Candidate]:
     early = len(text) / 7  # what a document says about itself it says at its beginning
     whole_before = True  # whether the sentence before ended as one
-    for begin, end in sentences(prose):
-        flat = _flat(prose[begin:end])
+    for begin, end in spans:
+        flat = _flat(text[begin:end])
         starts, whole_before = whole_before, bool(_END.search(flat))
-        if not flat:
-            continue
         headings = outline.over((begin + end) // 2)
         count = count_words(flat)
         fitness = _fitness(flat, count, headings, starts, begin < early)
         if fitness > 0:
-            left = len(prose[begin:end]) - len(prose[begin:end].lstrip())
-            yield Candidate(begin + left, begin + len(prose[begin:end].rstrip()), flat, headings, count, fitness)
+            yield Candidate(begin, end, flat, headings, count, fitness)
 
 
 def _prose(text: str, outline: Outline) -> str:
@@ -149,12 +169,12 @@ def _fitness(text: str, count: int, headings: tuple[str, ...], starts: bool, ear
     if first.islower() or not starts:
         fitness *= 0.4
     if _ABOUT.match(text):
-        fitness *= 1.5 if early else 1
+        fitness *= 1.3 if early else 1
     elif (_LEANING_CJK if cjk else _LEANING).match(text.lstrip("(")):
         fitness *= 0.7
     if text.rstrip("\"'”’)").endswith(("?", "？")):
         fitness *= 0.5
-    if text.startswith(("\"", "“", "「", "'", "(")):
+    if text.startswith(('"', "“", "「", "'", "(")):
         fitness *= 0.7  # speech needs its speaker, an aside its sentence
     fitness *= 0.6 ** min(4, len(_CODE.findall(text)))
     longest, shortest = (130, 15) if cjk else (55, 6)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simmim.tasks.extracts.candidates import Candidate
+from simmim.tasks.summarization.extracts.candidates import Candidate
 
-__all__ = ["Node", "build", "choose"]
+__all__ = ["Node", "build", "choose", "shortlist"]
 
 _SECTION = 24  # sentences of a section, about
 _KEPT = 480  # words that a node keeps of its children, about a page
@@ -81,6 +81,18 @@ def choose(node: Node, found: Sequence[Candidate], words: int) -> list[int]:
     return sorted(taken)
 
 
+def shortlist(found: Sequence[Candidate], vectors: np.ndarray, most: int) -> list[int]:
+    """Return the most promising sentences of each section, in the order of the text: at most about so many."""
+    whole = _mean(vectors, found, range(len(found)))
+    kept: list[int] = []
+    for first, last in _sections(found):
+        offered = list(range(first, last + 1))
+        scores = _scores(offered, found, vectors, whole)
+        best = np.argsort(-scores, kind="stable")[: max(1, most * len(offered) // len(found))]
+        kept += [offered[i] for i in sorted(best)]
+    return kept
+
+
 def _sections(found: Sequence[Candidate]) -> list[tuple[int, int]]:
     """Cut a document into sections, at headings where there are some."""
     spans: list[tuple[int, int]] = []
@@ -104,6 +116,14 @@ def _node(
 ) -> Node:
     first, last = span
     offered = [i for child in children for i in child.kept] or list(range(first, last + 1))
+    scores = _scores(offered, found, vectors, whole)
+    kept = _diverse(offered, scores, vectors, found)
+    shared = _shared([found[i].headings for i in (first, last)])
+    return Node(level, first, last, shared, kept, children)
+
+
+def _scores(offered: list[int], found: Sequence[Candidate], vectors: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return how well each sentence says what the document and the part are about, float32."""
     own = _mean(vectors, found, offered)
     likeness = _LIKENESS_OF_DOCUMENT * (vectors[offered] @ whole) + _LIKENESS_OF_SECTION * (vectors[offered] @ own)
     fitness = np.array([found[i].fitness for i in offered], dtype=np.float32)
@@ -111,12 +131,13 @@ def _node(
     place = np.zeros(len(offered), dtype=np.float32)
     place[order] = np.cumsum(fitness[order] >= 0.7)
     lead = _LEAD / (1 + np.maximum(place - 1, 0) / 3)
-    kept = _diverse(offered, fitness * (np.maximum(likeness, 0) + lead), vectors, found)
-    shared = _shared([found[i].headings for i in (first, last)])
-    return Node(level, first, last, shared, kept, children)
+    scores: np.ndarray = fitness * (np.maximum(likeness, 0) + lead)
+    return scores
 
 
-def _diverse(offered: list[int], scores: np.ndarray, vectors: np.ndarray, found: Sequence[Candidate]) -> tuple[int, ...]:
+def _diverse(
+    offered: list[int], scores: np.ndarray, vectors: np.ndarray, found: Sequence[Candidate]
+) -> tuple[int, ...]:
     """Return sentences by their scores less what those before already say (Carbonell and Goldstein 1998)."""
     kept: list[int] = []
     space = _KEPT
