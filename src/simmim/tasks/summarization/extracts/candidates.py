@@ -40,8 +40,8 @@ _ASIDE = re.compile(
     re.IGNORECASE,
 )
 _ASIDE_TEXT = re.compile(
-    r"all rights reserved|copyright (?:\(c\)|©|notice)|without warranty|permission is (?:hereby )?granted|"
-    r"distribution of this (?:document|memo)|key words \"MUST\"|版权所有",
+    r"all rights reserved|general public license|copyright (?:\(c\)|©|notice)|without warranty|"
+    r"permission is (?:hereby )?granted|distribution of this (?:document|memo)|key words \"MUST\"|版权所有",
     re.IGNORECASE,
 )
 # sections that say what a document is about
@@ -177,11 +177,11 @@ def _fitness(text: str, count: int, headings: tuple[str, ...], starts: bool, ear
     if text.startswith(('"', "“", "「", "'", "(")):
         fitness *= 0.7  # speech needs its speaker, an aside its sentence
     fitness *= 0.6 ** min(4, len(_CODE.findall(text)))
-    longest, shortest = (130, 15) if cjk else (55, 6)
+    longest, shortest = (130, 20) if cjk else (55, 12)
     if count > longest:
         fitness *= max(0.2, longest / count) ** 1.5
     if count < shortest:
-        fitness *= count / shortest
+        fitness *= (count / shortest) ** 0.5
     over = " / ".join(headings)
     if _ASIDE.search(over) or _ASIDE_TEXT.search(text):
         fitness *= 0.15
