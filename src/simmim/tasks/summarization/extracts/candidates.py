@@ -126,13 +126,24 @@ def _prose(text: str, outline: Outline) -> str:
         _blank(kept, match.start(), match.end(), "\n")
     for begin, end in outline.heading_spans:
         _blank(kept, begin, end, "\n")
-    for begin, end in outline.page_heads:
+    for begin, end in _grouped(text, outline.page_heads):
         # a sentence may go on behind the head of the next page
         before = text[:begin].rstrip()[-1:]
         behind = len(text) - len(text[end:].lstrip())
         joins = not re.search(r"[.!?:。！？]", before) and text[behind : behind + 1].islower()
         _blank(kept, len(text[:begin].rstrip()) if joins else begin, behind if joins else end, " " if joins else "\n")
     return "".join(kept)
+
+
+def _grouped(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join spans with nothing but white space between them: the foot of a page and the head of the next."""
+    groups: list[tuple[int, int]] = []
+    for begin, end in spans:
+        if groups and not text[groups[-1][1] : begin].strip():
+            groups[-1] = groups[-1][0], end
+        else:
+            groups.append((begin, end))
+    return groups
 
 
 def _blank(kept: list[str], begin: int, end: int, blank: str) -> None:

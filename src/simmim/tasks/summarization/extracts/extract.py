@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
-from simmim.reading.embedding import Encoder
 from simmim.tasks.language_detection import detect_language
+from simmim.tasks.pretrained_weights import default_encoder
 from simmim.tasks.summarization.extracts.candidates import Candidate, candidates
 from simmim.tasks.summarization.extracts.pyramid import Node, build, choose, shortlist
 from simmim.tasks.summarization.extracts.vectors import word_vectors
 from simmim.tasks.summarization.words import count_words
+
+if TYPE_CHECKING:
+    from simmim.reading.embedding import Encoder
 
 __all__ = ["LENGTHS", "Digest", "Extractor"]
 
@@ -42,15 +46,19 @@ class Digest:
     root: Node
     encoded: bool
 
-    def summary(self, length: str = "paragraph", node: Node | None = None) -> list[Candidate]:
+    def summary(self, length: str | int = "paragraph", node: Node | None = None) -> list[Candidate]:
         """Return the sentences that summarize a part, in the order of the text.
 
         Args:
-            length: `line`, `paragraph` or `page`.
+            length: `line`, `paragraph`, `page`, or a number of words; there is always one sentence at least.
             node: the part; None is the whole.
         """
-        words = LENGTHS[length] * (_UNSPACED if self.language in ("zh", "ja") else 1)
-        return [self.sentences[i] for i in choose(node or self.root, self.sentences, int(words))]
+        words = length if isinstance(length, int) else LENGTHS[length]
+        spaced = self.language not in ("zh", "ja")
+        return [
+            self.sentences[i]
+            for i in choose(node or self.root, self.sentences, words if spaced else int(_UNSPACED * words))
+        ]
 
 
 class Extractor:
@@ -62,7 +70,25 @@ class Extractor:
         load_encoder: called once, for the first English document; None compares by words always.
     """
 
-    def __init__(self, load_encoder: Callable[[], Encoder | None] | None = None) -> None:
+    @classmethod
+    def with_default_encoder(cls, device: str | None = None) -> Extractor:
+        """Return one with all-MiniLM-L6-v2, if its package is installed; it is loaded when it is needed.
+
+        Args:
+            device: where it computes; None takes the accelerator where there is one.
+        """
+        folder = default_encoder()
+        if folder is None:
+            return cls()
+
+        def load() -> Encoder:
+            from simmim.tasks.reading import load_encoder  # torch and transformers take seconds to import
+
+            return load_encoder(folder, device)
+
+        return cls(load)
+
+    def __init__(self, load_encoder: Callable[[], Encoder] | None = None) -> None:
         self._load_encoder = load_encoder
         self._encoder: Encoder | None = None
 
@@ -105,8 +131,6 @@ class Extractor:
         if language != "en" or self._load_encoder is None:
             return None
         self._encoder = self._encoder or self._load_encoder()
-        if self._encoder is None:
-            self._load_encoder = None  # it is not installed
         return self._encoder
 
 
