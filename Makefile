@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 DOCUMENTS ?= $(addprefix examples/documents/,contract.md ticket.md us-constitution.txt)
 QUESTIONS ?= examples/questions.txt
-FILES ?= examples/python3-mistralclient.txt
+FILES ?= examples/documents/ticket.md
 RECIPE ?= configs/debian-synopsis.yaml
 INPUTS ?= 480
 TIME_LIMIT ?= 10

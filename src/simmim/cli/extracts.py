@@ -206,7 +206,7 @@ def _show(done: _Done, job: Job) -> None:
         card.add_row("title", Text(printable(digest.root.headings[-1])))
     text = _joined(digest, job.length)
     card.add_row("summary", Text("\n".join(map(printable, text.splitlines())), style="green"))
-    card.add_row("from", ", ".join(dict.fromkeys(_named(one.begin, done.extracted) for one in chosen)))
+    card.add_row("from", _places(chosen, done.extracted))
     if done.extracted.note:
         card.add_row("note", Text(done.extracted.note))
     memory = peak_memory()
@@ -216,6 +216,13 @@ def _show(done: _Done, job: Job) -> None:
     console.print(Padding(card, (0, 0, 1, 2)))
     if job.levels:
         console.print(Padding(_branch(digest, digest.root, done.extracted), (0, 0, 1, 2)))
+
+
+def _places(chosen: list[Candidate], extracted: Extracted) -> str:
+    places = [_place(one.begin, extracted) for one in chosen]
+    numbers = list(dict.fromkeys(f"{line:,}" if page is None else f"{page:,}" for line, page in places))
+    unit = "page" if extracted.pages else "line"
+    return f"{unit}{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _named(begin: int, extracted: Extracted) -> str:

@@ -58,8 +58,10 @@ def _read_one(folder: Path, reader: Reader, document: Document, as_json: bool) -
             speed = progress.tasks[0].finished_speed or progress.tasks[0].speed
             progress.update(task, completed=done, total=total, speed=f"{speed:,.0f} tokens/s" if speed else "")
 
-        pages = document.extracted.pages
-        number = reader.read(folder, document.extracted.text, document.name, pages, advance, words=False)
+        found = document.extracted
+        number = reader.read(
+            folder, found.text, document.name, found.pages, advance, headings=found.headings, words=False
+        )
     seconds = time.perf_counter() - began
     about = reader.open_manifest(folder).documents[number]
     segments = -(-about.tokens // reader.settings.segment)

@@ -65,7 +65,7 @@ def grown(
         if width:
             # a segment has a vector with the half of the next one
             segments = min((same - 1 - length // 2) // length, about.vectors) // GROUP * GROUP
-            same_texts = _leading(_texts(old.text), _texts(text))
+            same_texts = _leading(_texts(old.text, about), _texts(text, new))
             _keep(folder, number, about, kept, "vectors", Rows(width).dtype, 1, (about.vectors, segments))
             count = min(same_texts, about.sentences) // GROUP * GROUP
             _keep(folder, number, about, kept, "sentences", Rows(width).dtype, 1, (about.sentences, count))
@@ -74,8 +74,8 @@ def grown(
     return None
 
 
-def _texts(text: str) -> list[str]:
-    return with_headings(text, sentences(text))
+def _texts(text: str, about: Document) -> list[str]:
+    return with_headings(text, sentences(text), about.known_headings)
 
 
 def _leading(one: Sequence[str], other: Sequence[str]) -> int:

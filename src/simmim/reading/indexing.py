@@ -34,7 +34,7 @@ def write_vectors(encoder: Encoder, folder: Path, manifest: Manifest, number: in
     spans = list(sentences(document.text))
     extend(folder, number, about, "owners", _owners(document, spans).tobytes(), 0)
     _write(encoder, folder, manifest, number, "vectors", document.surroundings())
-    _write(encoder, folder, manifest, number, "sentences", with_headings(document.text, spans))
+    _write(encoder, folder, manifest, number, "sentences", with_headings(document.text, spans, about.known_headings))
 
 
 def _owners(document: OpenDocument, spans: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -37,6 +37,7 @@ class Document:
         embedded: whether it was read to its end, and all vectors were written.
         indexed: whether the index of words holds it, too: it can be asked.
         pages: index of the first character of each page; empty if there are none.
+        headings: index of the first character of each heading, and its level, if the format gives them.
         checks: checksums of its other files, by their endings.
     """
 
@@ -51,7 +52,13 @@ class Document:
     embedded: bool = False
     indexed: bool = False
     pages: list[int] = field(default_factory=list)
+    headings: list[list[int]] = field(default_factory=list)
     checks: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def known_headings(self) -> dict[int, int]:
+        """Level of each heading, by the index of its first character."""
+        return {one[0]: one[1] for one in self.headings}
 
 
 @dataclass
@@ -149,6 +156,9 @@ def _check(document: Document) -> None:
         raise ValueError(f"document {document.name!r}: a page begins outside its {document.characters} characters")
     if sorted(document.pages) != list(document.pages):
         raise ValueError(f"document {document.name!r}: its pages are not in order")
+    for one in document.headings:
+        if not (isinstance(one, list) and len(one) == 2 and all(type(number) is int for number in one)):
+            raise ValueError(f"document {document.name!r}: {one!r} is no heading")
     _checks(document.checks)
 
 

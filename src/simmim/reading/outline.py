@@ -62,7 +62,7 @@ class Outline:
         return self._headings[number] if number >= 0 else ()
 
 
-def with_headings(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
+def with_headings(text: str, spans: Iterable[tuple[int, int]], known: Mapping[int, int] | None = None) -> list[str]:
     """Return parts of a text, each behind the headings that stand over its middle.
 
     "Read group translation map from FILE." says what it is about only with "OPTIONS: --group-map=FILE." before it.
@@ -70,8 +70,9 @@ def with_headings(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
     Args:
         text: the text.
         spans: begin and end of each part.
+        known: as for `Outline`.
     """
-    outline, found = Outline(text), []
+    outline, found = Outline(text, known), []
     for begin, end in spans:
         over = ": ".join(outline.over((begin + end) // 2))
         found.append(f"{over}. {text[begin:end]}" if over else text[begin:end])

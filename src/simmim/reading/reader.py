@@ -135,6 +135,7 @@ class Reader:
         pages: Sequence[int] = (),
         progress: Progress | None = None,
         *,
+        headings: Sequence[tuple[int, int]] = (),
         words: bool = True,
     ) -> int:
         """Read a document into a folder; go on where an interrupted reading of it stopped.
@@ -148,6 +149,7 @@ class Reader:
             name: of its file.
             pages: index of the first character of each page.
             progress: gets the tokens read so far.
+            headings: index of the first character of each heading, and its level; none has them looked for by form.
             words: whether to index the words of the folder, which reads all of its texts; without, call `index_words`
                 behind the last document.
 
@@ -168,9 +170,8 @@ class Reader:
             manifest = self.open_manifest(folder)
             number = next((i for i, found in enumerate(manifest.documents) if found.sha256 == digest), None)
             if number is None or not manifest.documents[number].embedded:
-                number = self._begin(
-                    folder, manifest, text, number, Document(name, digest, len(text), 0, pages=list(pages))
-                )
+                new = Document(name, digest, len(text), 0, pages=list(pages), headings=[list(one) for one in headings])
+                number = self._begin(folder, manifest, text, number, new)
             about = manifest.documents[number]
             if not about.embedded:
                 self._read_tokens(folder, manifest, number, progress)

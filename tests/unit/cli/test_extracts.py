@@ -39,7 +39,7 @@ def test_title_summary_place_and_cost_are_shown(report, width):
     assert result.exit_code == 0
     shown = " ".join(result.stdout.split())
     assert "title Report summary The " in shown
-    assert "from line " in shown
+    assert "from lines " in shown
     assert "words in" in shown
     assert "MiB" in shown
     assert max(map(len, result.stdout.splitlines()[1:])) <= width

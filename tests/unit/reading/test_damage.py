@@ -179,6 +179,8 @@ MANIFESTS = {
     "indexed is a number": (lambda m, d: d.update(indexed=1), "indexed is 1"),
     "a page behind the end": (lambda m, d: d.update(pages=[0, 10**6]), "a page begins outside"),
     "pages out of order": (lambda m, d: d.update(pages=[100, 0]), "its pages are not in order"),
+    "a heading without level": (lambda m, d: d.update(headings=[[0]]), "is no heading"),
+    "a heading is a text": (lambda m, d: d.update(headings=[["0", 1]]), "is no heading"),
     "pages are a number": (lambda m, d: d.update(pages=3), "expected the manifest of a reading"),
 }
 

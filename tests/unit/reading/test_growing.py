@@ -80,6 +80,22 @@ def test_whole_groups_of_vectors_stay(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(encoded) <= 4 * 8
 
 
+def test_headings_that_the_format_gives_stand_before_the_sentences_below_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, encoded = make_reader(), []
+    assert reader.encoder is not None
+    encode = reader.encoder.encode
+    monkeypatch.setattr(reader.encoder, "encode", lambda texts: encoded.extend(texts) or encode(texts))
+    text = "Delivery\nThe jars are kept at the harbour.\nThe buyer of all the jars pays the rent of it.\n"
+    reader.read(tmp_path, text, "a.docx", headings=[(0, 1)])
+    assert "Delivery. The buyer of all the jars pays the rent of it." in [one.strip() for one in encoded]
+    encoded.clear()
+    more = text + "Prices\nA jar costs one crown in the first year.\nA jar costs two crowns in the year after it.\n"
+    reader.read(tmp_path, more, "a.docx", headings=[(0, 1), (len(text), 1)])
+    assert "Prices. A jar costs two crowns in the year after it." in [one.strip() for one in encoded]
+
+
 def test_a_short_document_takes_the_place_of_the_old_one(reader: Reader, tmp_path: Path) -> None:
     reader.read(tmp_path / "grown", "House 1.", "a.txt")
     reader.read(tmp_path / "grown", "House 1. House 2.", "a.txt")

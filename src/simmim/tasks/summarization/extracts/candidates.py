@@ -32,6 +32,9 @@ _ABOUT = re.compile(
     r"(?:本|这[篇份本])[文书章研论手]",
     re.IGNORECASE,
 )
+# an address to the reader, and a line of a form
+_ADDRESS = re.compile(r"(?:dear|mr\.|mrs\.|ms\.|madam|sir|ladies|gentlemen|(?:my )?fellow)\b", re.IGNORECASE)
+_FIELD = re.compile(r"[A-Z][\w ]{1,24}: ")
 # sections about the document itself
 _ASIDE = re.compile(
     r"contents|copyright|licen[cs]e|acknowledg|references|bibliography|index|see also|authors?\b|status of this|"
@@ -187,6 +190,10 @@ def _fitness(text: str, count: int, headings: tuple[str, ...], starts: bool, ear
         fitness *= 0.5
     if text.startswith(('"', "“", "「", "'", "(")):
         fitness *= 0.7  # speech needs its speaker, an aside its sentence
+    if _ADDRESS.match(text):
+        fitness *= 0.5
+    if _FIELD.match(text):
+        fitness *= 0.6
     fitness *= 0.6 ** min(4, len(_CODE.findall(text)))
     longest, shortest = (130, 20) if cjk else (55, 12)
     if count > longest:

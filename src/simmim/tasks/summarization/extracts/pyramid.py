@@ -13,7 +13,7 @@ __all__ = ["Node", "build", "choose", "shortlist"]
 
 _SECTION = 24  # sentences of a section, about
 _KEPT = 480  # words that a node keeps of its children, about a page
-_LIKENESS_OF_DOCUMENT, _LIKENESS_OF_SECTION, _LEAD = 0.6, 0.4, 0.3
+_LIKENESS_OF_DOCUMENT, _LIKENESS_OF_SECTION, _LEAD = 0.6, 0.4, 0.6
 _REDUNDANCY = 0.5
 
 
