@@ -41,6 +41,8 @@ AUTO_CLASSES = {
 }
 """What transformers loads with ``trust_remote_code=True`` where nobody has imported simmim."""
 
+_MOST_LAYERS = 10_000  # else a slip of the finger builds layers until the memory is full
+
 
 @strict
 class SimMIMConfig(PreTrainedConfig):
@@ -226,8 +228,10 @@ class SimMIMConfig(PreTrainedConfig):
         )
         for name in positive:
             self._require(name, self._whole(name, 1), "a whole number of 1 or more")
-        for name in ("num_hidden_layers", "num_decoder_layers", "segment_shift"):
-            self._require(name, self._whole(name, 0), "a whole number of 0 or more")
+        self._require("segment_shift", self._whole("segment_shift", 0), "a whole number of 0 or more")
+        for name in ("num_hidden_layers", "num_decoder_layers"):
+            fits = self._whole(name, 0) and getattr(self, name) <= _MOST_LAYERS
+            self._require(name, fits, f"a whole number from 0 to {_MOST_LAYERS:,}")
         known = self.training_length is None or self._whole("training_length", 1)
         self._require("training_length", known, "a whole number of 1 or more, or None")
         heads = self.num_attention_heads
