@@ -16,7 +16,7 @@ from simmim.errors import SimMIMError, is_full
 __all__ = ["Group", "current_name", "errors_in_one_line"]
 
 _EXTRAS = dict.fromkeys(("bm25s", "gguf"), "read") | dict.fromkeys(
-    ("markdown_it", "polib", "py3langid", "sacrebleu", "sentencepiece"), "translate"
+    ("markdown_it", "polib", "sacrebleu", "sentencepiece"), "translate"
 )
 _OLD_NAMES = {"beams": "num-beams", "samples": "num-return-sequences"}  # of options; until the next version
 
