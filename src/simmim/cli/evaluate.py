@@ -96,13 +96,13 @@ def evaluate(
         raise ConfigError("--model: expected a model to measure, got none")
     # these take seconds to import
     from simmim.cli.checkpoints import model_folder
-    from simmim.cli.evaluation_data import load_evaluation_data
+    from simmim.cli.evaluation_data import load_evaluation_data, translates
     from simmim.tasks.checkpoints import reads_source
 
     model, others = model_folder(name), [model_folder(one) for one in beside or []]
-    from simmim.cli.translation_evaluation import evaluate_translation, translates
-
     if direction or translates(model):
+        from simmim.cli.translation_evaluation import evaluate_translation
+
         refused = ("corpus", "document", "summary", "text", "messages", "without_near_duplicates", "beside", "context")
         _refuse(command, *refused, "max_new_tokens", why="the model translates")
         with _output(output) as stream:
