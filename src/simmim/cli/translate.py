@@ -240,8 +240,8 @@ def _show(
     ):
         counts += [f"{what}: {number:,}"] if number else []
     say(f"{name} ({source}) -> {path or 'standard output'} ({target}); {'; '.join(counts)}")
-    wrong = [(place, fault) for place, one in enumerate(translated, start=1) for fault in one.faults]
-    for place, fault in wrong[:_SHOWN]:
-        say(f"  block {place}: {fault}: {translated[place - 1].source[:60]!r}")
+    wrong = [(number, fault) for number, one in enumerate(translated, start=1) for fault in one.faults]
+    for number, fault in wrong[:_SHOWN]:
+        say(f"  block {number}: {fault}: {translated[number - 1].source[:60]!r}")
     if len(wrong) > _SHOWN:
         say(f"  and {len(wrong) - _SHOWN:,} more; --json lists all")

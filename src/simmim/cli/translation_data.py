@@ -63,8 +63,8 @@ def check_translations(path: Path) -> bool:
         if report.faults:
             table = plain_table("faults", "blocks", "share", "the first are at")
             for fault, count in report.faults.most_common():
-                places = Text(", ".join(report.places[fault]))
-                table.add_row(fault, f"{count:,}", f"{100 * count / blocks:.1f} %", places)
+                positions = Text(", ".join(report.positions[fault]))
+                table.add_row(fault, f"{count:,}", f"{100 * count / blocks:.1f} %", positions)
             show(table)
         whole = whole and not any(report.faults[fault] for fault in _BROKEN)
     return whole

@@ -107,7 +107,7 @@ def _blocks(path: Path, direction: str, limit: int | None) -> Iterator[_Block]:
     """Yield the blocks of a direction, page by page."""
     pages = list(_sides(path, direction))
     if limit is not None and limit < len(pages):
-        pages = [pages[place] for place in sorted(random.Random(0).sample(range(len(pages)), limit))]
+        pages = [pages[index] for index in sorted(random.Random(0).sample(range(len(pages)), limit))]
     for number, (source, target) in enumerate(pages):
         for pair in zip(source, target, strict=True):
             yield _Block(*pair, str(number))

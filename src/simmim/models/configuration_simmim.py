@@ -39,7 +39,7 @@ AUTO_CLASSES = {
     "AutoModelForSequenceClassification": "SimMIMForSequenceClassification",
     "AutoModelForTokenClassification": "SimMIMForTokenClassification",
 }
-"""What transformers loads with ``trust_remote_code=True`` where nobody has imported simmim."""
+"""What transformers loads with ``trust_remote_code=True`` where simmim is not imported."""
 
 
 @strict

@@ -37,7 +37,7 @@ class Draws:
         return np.stack([totals[drawn].sum(axis=0) for drawn in self._drawn])
 
 
-def interval(drawn: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def interval(drawn: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the lower and the upper end of the 95 % interval, of the figures of all samples."""
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
     return low, high

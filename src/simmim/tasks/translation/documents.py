@@ -1,4 +1,4 @@
-"""Holds a document as its source and the blocks in it, and writes translations into their places."""
+"""Holds a document as its source and the blocks in it, and writes translations over them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Document(Protocol):
 
         Args:
             texts: the texts; where one is that of its block, the document stays as it is there.
-            language: what the document is said to be in, where its format can say so; None leaves it.
+            language: what the document declares to be in, where its format can; None leaves it.
         """
 
 
@@ -55,7 +55,7 @@ def splice(
     escape: Callable[[str], str],
     finish: Callable[[str], str] = str,
 ) -> str:
-    """Write texts into the places of blocks; a block whose text is unchanged keeps its characters.
+    """Write texts over blocks; a block whose text is unchanged keeps its characters.
 
     Args:
         source: the document.

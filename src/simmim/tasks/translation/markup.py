@@ -1,4 +1,4 @@
-"""Cuts HTML and XML into tags and text at their places in the source; nothing is expanded, fetched or repaired."""
+"""Cuts HTML and XML into tags and text with their offsets in the source; nothing is expanded, fetched or repaired."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def measure(
     draws = Draws(documents)
     found = {name: _interval(metric, written, wanted, draws) for name, metric in metrics.items()}
     signatures = {name: str(metric.get_signature()) for name, metric in metrics.items()}
-    with_marks = [place for place, source in enumerate(sources) if MARK.search(source)]
-    kept = sum(not mark_faults(_placeholders(sources[place]), translations[place]) for place in with_marks)
+    with_marks = [index for index, source in enumerate(sources) if MARK.search(source)]
+    kept = sum(not mark_faults(_placeholders(sources[index]), translations[index]) for index in with_marks)
     total = sum(sum(numbers_of(source).values()) for source in sources)
     missing = sum(len(missing_numbers(*pair)) for pair in zip(sources, translations, strict=True))
     return Measured(
@@ -112,7 +112,7 @@ def _interval(metric: Any, translations: list[str], references: list[str], draws
     def score(row: Any) -> float:
         return float(metric._compute_score_from_stats(row.tolist()).score)
 
-    low, high = interval([score(row) for row in draws.resampled(counts)])
+    low, high = interval(np.array([score(row) for row in draws.resampled(counts)]))
     return Interval(score(counts.sum(0)), float(low), float(high))
 
 
@@ -142,7 +142,7 @@ def term_consistency(sources: Sequence[str], translations: Sequence[str], docume
 
 
 def _spans(text: str) -> dict[tuple[str, str], str]:
-    """Return what stands between each mark with an odd place and the mark that follows it."""
+    """Return what stands between each mark of an odd number in the order and the mark that follows it."""
     marks = list(MARK.finditer(text))
     return {
         (first[1], second[1]): text[first.end() : second.start()].strip()

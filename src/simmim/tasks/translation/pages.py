@@ -106,22 +106,22 @@ def _json_lines(path: Path) -> Iterator[Page]:
         raise DataError(f"{path}: expected UTF-8, byte {error.start} is not; convert the file") from error
 
 
-def _page(line: str, place: str) -> Page:
+def _page(line: str, position: str) -> Page:
     wanted = "an object with the texts source_language and target_language and the lists of texts source and target"
     try:
         row = json.loads(line)
-        page = Page(row["source_language"], row["target_language"], row["source"], row["target"], place)
+        page = Page(row["source_language"], row["target_language"], row["source"], row["target"], position)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{place}: expected {wanted}; {type(error).__name__}: {error}") from error
+        raise DataError(f"{position}: expected {wanted}; {type(error).__name__}: {error}") from error
     languages = (page.source_language, page.target_language)
     sides = (page.source, page.target)
     if not all(isinstance(name, str) for name in languages) or not all(
         isinstance(side, list) and all(isinstance(text, str) for text in side) for side in sides
     ):
-        raise DataError(f"{place}: expected {wanted}, got values of other types")
+        raise DataError(f"{position}: expected {wanted}, got values of other types")
     if len(page.source) != len(page.target):
         raise DataError(
-            f"{place}: expected as many blocks in target as in source ({len(page.source)}), got {len(page.target)}"
+            f"{position}: expected as many blocks in target as in source ({len(page.source)}), got {len(page.target)}"
         )
     return page
 

@@ -114,9 +114,9 @@ def _pieces(source: str, paragraph: list[Token]) -> list[Piece]:
         sizes[found] += end - start
     base = sizes.most_common(1)[0][0] if sizes else ""
     pieces: list[Piece] = []
-    for place, (start, end, found) in enumerate(texts):
-        if place:
-            previous = texts[place - 1]
+    for index, (start, end, found) in enumerate(texts):
+        if index:
+            previous = texts[index - 1]
             pieces += _between(source, paragraph, previous[1], start, (previous[2], found, base))
         pieces.append(Piece(start, end, html.unescape(source[start:end])))
     return pieces

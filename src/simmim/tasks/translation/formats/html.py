@@ -34,7 +34,7 @@ class HtmlDocument(SpanDocument):
     """A page, which names its language."""
 
     def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
-        """Return the page with these texts in place of its own, said to be in a language."""
+        """Return the page with these texts in place of its own, and its language."""
         written = splice(self.source, self.blocks, texts, self.escape)
         if language is not None:
             opening = re.search(r"<html\b[^>]*>", written, re.I)

@@ -144,8 +144,8 @@ def _fonts(source: str, start: int, end: int, name: str) -> Iterator[Piece]:
     fonts = {"SM": "R", "SB": "B"}.get(name, name)
     if len(fonts) == 1:
         words = [" ".join(words)]
-    for place, word in enumerate(words):
-        font = fonts[place % len(fonts)]
+    for index, word in enumerate(words):
+        font = fonts[index % len(fonts)]
         if font != "R":
             yield Piece(start, end, None, "font", rf"\f{font}")
         for piece in _text(word, 0, len(word)):
