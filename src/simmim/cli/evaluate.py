@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -210,10 +209,8 @@ def _refuse(command: typer.Context, *options: str, why: str) -> None:
             raise ConfigError(f"--{option.replace('_', '-')}: {why}; leave it out")
 
 
-@contextmanager
-def _output(path: Path | None) -> Iterator[TextIO | None]:
+def _output(path: Path | None) -> AbstractContextManager[TextIO | None]:
     """Open a file that replaces the one at the path at the end; None opens none."""
     from simmim.atomic import replaced_file
 
-    with ExitStack() as stack:
-        yield stack.enter_context(replaced_file(path)) if path is not None else None
+    return nullcontext() if path is None else replaced_file(path)

@@ -119,9 +119,7 @@ class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, Generation
             ShapeError: a shape or a value is not as above, or packed documents come with a cache.
         """
         config = self.config
-        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_maps = config.output_attentions if output_attentions is None else output_attentions
-        wants_dict = config.return_dict if return_dict is None else return_dict
+        wants_states, wants_maps, wants_dict = self._wanted(output_hidden_states, output_attentions, return_dict)
         moved: Tensor | None = kwargs.get("shift_labels")
         learns = self.training or labels is not None or moved is not None
         cached = config.use_cache and not learns if use_cache is None else use_cache

@@ -75,10 +75,6 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
         self.copy_head = CopyHead(config.hidden_size) if config.copy_head else None
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the encoder's token embedding."""
-        return self.encoder.embed_tokens
-
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding of encoder and decoder."""
         assert isinstance(value, nn.Embedding)
@@ -128,9 +124,7 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
             probabilities, float32), the cache, and what was asked for.
         """
         config = self.config
-        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_maps = config.output_attentions if output_attentions is None else output_attentions
-        wants_dict = config.return_dict if return_dict is None else return_dict
+        wants_states, wants_maps, wants_dict = self._wanted(output_hidden_states, output_attentions, return_dict)
         cached = config.use_cache and not self.training and labels is None if use_cache is None else use_cache
         if encoder_outputs is None:
             encoder_outputs = self.encoder(

@@ -36,7 +36,7 @@ def languages_of(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def add_translation_tokens(tokenizer: PreTrainedTokenizerBase, languages: Iterable[str]) -> None:
-    """Add the tags of languages, the mark between blocks and the marks for markup to a tokenizer, in index."""
+    """Add the tags of languages, the mark between blocks and the marks for markup to a tokenizer, in place."""
     known = tokenizer.get_vocab()
     special = [token for token in (*map(language_tag, sorted(languages)), BLOCK_MARK) if token not in known]
     tokenizer.add_tokens(special, special_tokens=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from simmim.tasks.translation.documents import SpanDocument, splice
+from simmim.tasks.translation.documents import SpanDocument
 from simmim.tasks.translation.marks import Block, Piece, make_block
 from simmim.tasks.translation.markup import Token, attribute, tokens
 
@@ -35,7 +35,7 @@ class HtmlDocument(SpanDocument):
 
     def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
         """Return the page with these texts in place of its own, and its language."""
-        written = splice(self.source, self.blocks, texts, self.escape)
+        written = self.written(texts)
         if language is not None:
             opening = re.search(r"<html\b[^>]*>", written, re.I)
             if opening is not None:
