@@ -175,8 +175,8 @@ def _run(
 
     documents = list(data.examples["document"])
     systems = {"model": run_model(model, documents, decoding, **loading)}
-    systems["lead"] = run_baseline(best_lead(data.validation).lead, documents)
-    systems["textrank"] = run_baseline(best_textrank(data.validation).textrank, documents)
+    systems["lead"] = run_baseline(best_lead(data.validation), documents)
+    systems["textrank"] = run_baseline(best_textrank(data.validation), documents)
     for folder in beside:
         systems[name_of(folder, {*systems, "reference"})] = run_model(folder, documents, decoding, **loading)
     return systems
