@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -96,7 +96,8 @@ class DocumentReader:
         answer = self._ask(request, content)
         if "error" in answer:
             raise DataError(answer["error"])
-        return Extracted(answer["text"], answer["note"], tuple(answer["pages"]))
+        headings = tuple((begin, level) for begin, level in answer["headings"])
+        return Extracted(answer["text"], answer["note"], tuple(answer["pages"]), headings, answer["wrapped"])
 
     def _ask(self, request: dict[str, Any], content: bytes) -> dict[str, Any]:
         process = self._process = self._process or _start()
@@ -167,17 +168,26 @@ def serve() -> None:
         answers.flush()
         while line := requests.readline():
             request = json.loads(line)
-            content = requests.read(request["size"])
-            _limit_memory(_BYTES + _BYTES_PER_BYTE * len(content))
-            if hasattr(signal, "alarm"):  # in case the parent process has gone
-                signal.alarm(int(request["seconds"]) + 5)
-            try:
-                found = extract(request["name"], content, request["encoding"])
-                answer = {"text": found.text, "note": found.note, "pages": found.pages}
-            except SimMIMError as error:
-                answer = {"error": str(error)}
+            answer = _answer(request, requests.read(request["size"]))
             answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()
+
+
+def _answer(request: dict[str, Any], content: bytes) -> dict[str, Any]:
+    """Read a document, within limits."""
+    _limit_memory(_BYTES + _BYTES_PER_BYTE * len(content))
+    _alarm(int(request["seconds"]) + 5)  # in case the parent process has gone
+    try:
+        return asdict(extract(request["name"], content, request["encoding"]))
+    except SimMIMError as error:
+        return {"error": str(error)}
+    finally:
+        _alarm(0)  # the next document may be long in coming
+
+
+def _alarm(seconds: int) -> None:
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
 
 
 def _limit_memory(size: int) -> None:

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import PurePath
 
 from simmim.cli.encodings import decode
+from simmim.cli.headings import heading_mark, without_marks
 from simmim.cli.packed_documents import docx_text, epub_text, odt_text, slide_texts
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError, SimMIMError
@@ -51,6 +52,7 @@ _LIBRARIES = {  # by the names of their modules, and of their packages where tha
     "an e-mail": ("turbohtml",),
 }
 _PACKAGES = {"pptx": "python-pptx"}
+_STRUCTURED = frozenset(("Markdown", "HTML", "DOCX", "ODT", "EPUB"))  # say which lines are headings
 _INLINE = frozenset("Emphasis Strong Strikethrough Superscript Subscript Link Image".split())
 
 
@@ -63,11 +65,15 @@ class Extracted:
         note: what of the document is not in the text; empty if nothing is missing.
         pages: where in the text each page of a PDF or slide of a presentation begins, a blank one where the next one
             does; empty for other documents.
+        headings: where in the text each heading begins, and its level from 1; empty where the format has none.
+        wrapped: whether a paragraph may have several lines.
     """
 
     text: str
     note: str = ""
     pages: tuple[int, ...] = ()
+    headings: tuple[tuple[int, int], ...] = ()
+    wrapped: bool = True
 
 
 def kind_of(name: str, content: bytes) -> str:
@@ -149,7 +155,11 @@ def _read(kind: str, name: str, content: bytes, encoding: str | None) -> Extract
         text = _READERS[kind](name, content)
     else:
         text = decode(name, content, encoding)
-    return Extracted(_lines("\n\n".join(_markdown(text)) if kind == "Markdown" else text), note)
+    text = _lines("\n\n".join(_markdown(text)) if kind == "Markdown" else text)
+    if kind not in _STRUCTURED:
+        return Extracted(text, note)
+    text, headings = without_marks(text)
+    return Extracted(text, note, headings=headings, wrapped=kind == "Markdown")
 
 
 def _lines(text: str) -> str:
@@ -179,6 +189,7 @@ def _markdown(text: str) -> Iterator[str]:
     import pyromark
 
     block: list[str] = []
+    mark = ""
     for event in pyromark.events(text, options=pyromark.Options.ENABLE_TABLES):
         if event in ("SoftBreak", "HardBreak"):
             block.append("\n")
@@ -186,12 +197,14 @@ def _markdown(text: str) -> Iterator[str]:
             [(kind, value)] = event.items()
             tag = next(iter(value)) if isinstance(value, dict) else value
             if kind not in ("Start", "End"):
-                block.append(str(value))
+                block.append(str(value).replace("\x02", " "))
             elif tag not in _INLINE:
                 line = "".join(block).strip("\n")
                 block.clear()
                 if line.strip():
-                    yield line
+                    yield mark + line
+                opened = value.get("Heading") if kind == "Start" and isinstance(value, dict) else None
+                mark = heading_mark(int(opened["level"][1:])) if isinstance(opened, dict) else ""
 
 
 def _pdf(name: str, content: bytes) -> list[str]:

@@ -7,6 +7,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 
 from simmim.cli.encodings import decode, standard_encoding
+from simmim.cli.headings import without_marks
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError
 
@@ -68,5 +69,5 @@ def _body(name: str, part: EmailMessage, encoding: str | None) -> str:
     assert isinstance(content, bytes)
     declared = standard_encoding(part.get_content_charset("utf-8"))
     if part.get_content_subtype() == "html":
-        return page_text(name, content, encoding or declared)
+        return without_marks(page_text(name, content, encoding or declared))[0]
     return decode(name, content, encoding, declared)

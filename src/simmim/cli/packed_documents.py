@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
+from simmim.cli.headings import heading_mark
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError
 
@@ -25,6 +26,7 @@ _PAGES = ("application/xhtml+xml", "text/html")
 
 _ODF = "{urn:oasis:names:tc:opendocument:xmlns:%s:1.0}%s"
 _TEXT = {tag: _ODF % ("text", tag) for tag in "p h s tab line-break note note-body tracked-changes".split()}
+_LEVEL = _ODF % ("text", "outline-level")
 _OFFICE_TEXT, _ANNOTATION = _ODF % ("office", "text"), _ODF % ("office", "annotation")
 _DRAWING = _ODF % ("drawing", "")
 _WHITE = {_TEXT["s"]: " ", _TEXT["tab"]: "\t", _TEXT["line-break"]: "\n"}
@@ -127,7 +129,11 @@ def _paragraphs(element: ElementTree.Element) -> Iterator[str]:
             pieces: list[str] = []
             nested: list[ElementTree.Element] = []
             _add_inline(child, pieces, nested)
-            yield "".join(pieces).strip()
+            line = "".join(pieces).strip()
+            level = child.get(_LEVEL, "1")
+            yield (
+                heading_mark(int(level) if level.isdigit() else 1) + line if child.tag == _TEXT["h"] and line else line
+            )
             for inner in nested:
                 yield from _paragraphs(inner)
         elif child.tag not in (_TEXT["tracked-changes"], _ANNOTATION):

@@ -1,9 +1,9 @@
-"""The command `simmim summarize`: read documents whole and write a summary of each."""
+"""The command `simmim summarize`: read documents whole and summarize each."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,18 +13,35 @@ from simmim.errors import ConfigError
 
 __all__ = ["summarize"]
 
+_EXTRACTING = ("length", "levels")
+_WRITING = (
+    *("model", "dtype", "max_new_tokens", "min_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
+)
+
 
 def summarize(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
             metavar="INPUT...", help="Files, folders, quoted patterns ('docs/**/*.md'); - is standard input."
         ),
     ],
+    length: Annotated[
+        Literal["line", "paragraph", "page"], typer.Option(help="Of an extracted summary: 35, 120 or 400 words.")
+    ] = "paragraph",
+    levels: Annotated[bool, typer.Option("--levels", help="Show a line about every part of a document, too.")] = False,
+    method: Annotated[
+        Literal["extract", "write"] | None,
+        typer.Option(
+            help="Take the document's own sentences, or let a model write.", show_default="extract; write with --model"
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder or hub name of a model that writes summaries.", show_default="the model that comes with SimMIM"
+            help="Folder or hub name of a model that writes summaries.",
+            show_default="the model that comes with SimMIM",
         ),
     ] = None,
     output: Annotated[
@@ -37,7 +54,7 @@ def summarize(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin --output again.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest summary, in tokens.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest written summary, in tokens.")] = 64,
     min_new_tokens: Annotated[int, typer.Option(min=0, help="Shortest summary, in tokens.")] = 0,
     num_beams: Annotated[int, typer.Option(min=1, help="Width of the beam search; 1 is greedy.")] = 4,
     length_penalty: Annotated[
@@ -56,8 +73,11 @@ def summarize(
 ) -> None:
     """Summarize documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.
 
+    A summary consists of sentences of the document, so nothing in it is invented; or a model writes it (--model).
     A document that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
+    writes = method == "write" or (method is None and model is not None)
+    _check_method(context, writes)
     settings = {
         **{"do_sample": False, "num_beams": num_beams, "max_new_tokens": max_new_tokens},
         **{"min_new_tokens": min_new_tokens, "length_penalty": length_penalty},
@@ -73,9 +93,17 @@ def summarize(
     failures = [str(error) for error in found.errors]
     if found.names:
         # torch and transformers take seconds to import: not before there is something to do
-        from simmim.cli.batches import Job, run
+        if writes:
+            from simmim.cli.batches import Job as Writing
+            from simmim.cli.batches import run as write
 
-        failures += run(Job(model, device, dtype, encoding, settings), found.names, output, overwrite, as_json)
+            failures += write(
+                Writing(model, device, dtype, encoding, settings), found.names, output, overwrite, as_json
+            )
+        else:
+            from simmim.cli.extracts import Job, run
+
+            failures += run(Job(length, levels, device, encoding), found.names, output, overwrite, as_json)
     for failure in failures:
         complain(failure)
     if failures:
@@ -83,6 +111,16 @@ def summarize(
         if total > 1:
             say(f"{len(failures):,} of {total:,} inputs failed")
         raise typer.Exit(1)
+
+
+def _check_method(context: typer.Context, writes: bool) -> None:
+    """Refuse options of the other method."""
+    other, needed = (_EXTRACTING, "extract") if writes else (_WRITING, "write")
+    for name in other:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option}: expected with --method {needed} only; leave out one of them")
 
 
 def _check(settings: dict[str, Any], encoding: str | None, output: Path | None, overwrite: bool, as_json: bool) -> None:

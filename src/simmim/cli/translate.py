@@ -178,8 +178,8 @@ def _one(
     """Translate a document; return False where it was done before."""
     from simmim.cli.inputs import STANDARD_INPUT, read_content
     from simmim.cli.translation_output import write_document
+    from simmim.tasks.language_detection import detect_language
     from simmim.tasks.translation.formats import open_document
-    from simmim.tasks.translation.languages import detect_language
     from simmim.tasks.translation.translate import translate_blocks
 
     found = read_content(name)

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from simmim.cli.encodings import decode, standard_encoding
+from simmim.cli.headings import heading_mark, without_marks
 
 if TYPE_CHECKING:
     from turbohtml import Element, Node
@@ -32,10 +33,12 @@ _VOID = "area base br col embed hr img input link meta param source track wbr".r
 _EMPTY = re.compile(rf"""<(?!(?:{_VOID})\b)([a-z][\w:.-]*)((?:[^<>"']|"[^"]*"|'[^']*')*)/>""", re.I)
 # Characters that the parser never gives: white space that stays, where other white space means a space at most.
 _LINE_END, _SPACE = "\f", "\0"
+_RESERVED = str.maketrans("\f\x02", "  ")
+_HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
 
 
 def page_text(name: str, content: bytes, encoding: str | None, *, xml: bool = False) -> str:
-    """Return what a reader of a page sees, a line for each block.
+    """Return what a reader of a page sees, a line for each block; headings have marks, see `simmim.cli.headings`.
 
     Args:
         name: the name of the document in an error.
@@ -54,7 +57,7 @@ def page_text(name: str, content: bytes, encoding: str | None, *, xml: bool = Fa
         text = _EMPTY.sub(r"<\1\2></\1>", _CDATA.sub(lambda found: escape(found[1]), text))
     page = turbohtml.parse(text, positions=False, scripting=True)
     lines = (" ".join(line.split()) for line in "".join(_pieces(page)).split(_LINE_END))
-    return "\n".join(line.replace(_SPACE, " ").rstrip() for line in lines if line.strip(_SPACE))
+    return "\n".join(line.replace(_SPACE, " ").rstrip() for line in lines if without_marks(line)[0].strip(_SPACE))
 
 
 def _declared(content: bytes) -> str | None:
@@ -82,13 +85,13 @@ def _pieces(page: Node) -> Iterator[str]:
             open_nodes.pop()
             yield closing
         elif isinstance(node, Text):
-            text = node.data.replace(_LINE_END, " ")
+            text = node.data.translate(_RESERVED)
             if keeps_spaces:
                 text = text.expandtabs().replace(" ", _SPACE).replace("\n", _LINE_END)
             yield text
         elif isinstance(node, Element) and not _is_unseen(node):
             edge = _LINE_END if node.tag in _BLOCKS else ""
-            yield edge
+            yield edge + (heading_mark(int(node.tag[1])) if node.tag in _HEADINGS else "")
             open_nodes.append((iter(node.children), edge, keeps_spaces or node.tag in _KEEPS_SPACES))
 
 

@@ -234,3 +234,54 @@ def test_an_e_mail_gives_the_plain_text_of_alternatives_what_it_forwards_and_the
     found = extract("a.eml", bytes(message))
     assert found.text == "To: b@example.org\nSubject: Outer\n\nplain\n\nSubject: Inner\n\nforwarded text"
     assert found.note == "1 attachment not read (plan.pdf)"
+
+
+def _word_with_headings():
+    document = docx.Document()
+    for level, line in enumerate(("Terms", "Rent"), 1):
+        document.add_heading(line, level)
+        document.add_paragraph("text")
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+_PAGE = "<h1>Terms</h1><p>text</p><h2><a href='#x'>Rent</a></h2><p>text</p><h3></h3>"
+_ODT = (
+    "<office:text><text:h>Terms</text:h><text:p>text</text:p><text:h text:outline-level='2'>Rent</text:h></office:text>"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.md", b"Terms\n=====\n\ntext\n\n## *Rent*\n\ntext\n"),
+        ("a.html", _PAGE.encode()),
+        ("a.epub", epub(f"<html><body>{_PAGE}</body></html>")),
+        ("a.docx", _word_with_headings()),
+        ("a.odt", open_document(_ODT)),
+    ],
+)
+def test_headings_and_their_levels_are_known(reader, name, content):
+    found = reader.extract(name, content)
+    assert [(found.text[begin:].splitlines()[0], level) for begin, level in found.headings] == [
+        ("Terms", 1),
+        ("Rent", 2),
+    ]
+    assert "\x02" not in found.text
+    assert found.text.splitlines()[-1].strip()
+    assert found.wrapped == (name == "a.md")
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html", "a.txt"])
+def test_what_looks_like_the_mark_of_a_heading_is_text(name):
+    found = extract(name, b"\x021 is no heading\n\n\x02")
+    assert found.headings == ()
+    assert "1 is no heading" in found.text
+
+
+def test_an_e_mail_has_no_marks_of_headings():
+    message = EmailMessage()
+    message["Subject"] = "Lease"
+    message.set_content("<h1>Terms</h1><p>text", subtype="html")
+    assert extract("a.eml", bytes(message)).text.endswith("Terms\ntext")

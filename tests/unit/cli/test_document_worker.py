@@ -36,6 +36,15 @@ def test_a_document_that_takes_too_long_is_an_error_and_the_next_is_read(monkeyp
         assert reader.extract("next.html", b"text").text == "text"
 
 
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="the system has no such signal")
+@pytest.mark.parametrize("content", [b"text", b""], ids=["read", "refused"])
+def test_a_reader_may_wait_for_the_next_document_for_ever(monkeypatch, content):
+    monkeypatch.setattr(document_worker, "_limit_memory", lambda size: None)  # it would be that of the tests
+    answer = document_worker._answer({"name": "a.txt", "encoding": None, "seconds": 600}, content)
+    assert ("error" in answer) == (content == b"")
+    assert signal.alarm(0) == 0
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no such signal")
 def test_a_reader_that_dies_is_an_error_of_its_document_and_leaves_no_process():
     with DocumentReader() as reader:

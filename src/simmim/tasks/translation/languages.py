@@ -1,12 +1,8 @@
-"""Names languages as people, FLORES-200 and OPUS do, and finds out which one a text is in."""
+"""Names languages as people, FLORES-200 and OPUS do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from simmim.errors import DataError
-
-__all__ = ["detect_language", "flores_code", "language_name"]
+__all__ = ["flores_code", "language_name"]
 
 # ISO 639-1: its name in English, its code in FLORES-200
 _LANGUAGES = {
@@ -60,7 +56,6 @@ _LANGUAGES = {
     "vi": ("Vietnamese", "vie_Latn"),
     "zh": ("Chinese", "zho_Hans"),
 }
-_CHARACTERS = 5000
 
 
 def language_name(language: str) -> str:
@@ -71,30 +66,3 @@ def language_name(language: str) -> str:
 def flores_code(language: str) -> str:
     """Return the code of a language in FLORES-200, which NLLB uses; of one that is not known here, what was given."""
     return _LANGUAGES[language][1] if language in _LANGUAGES else language
-
-
-def detect_language(name: str, texts: Iterable[str]) -> str:
-    """Find out which language a document is in.
-
-    Args:
-        name: the name of the document, for an error.
-        texts: its blocks; as many are read as hold 5,000 characters.
-
-    Returns:
-        The language in ISO 639-1.
-
-    Raises:
-        DataError: there is no word to tell it by.
-    """
-    import py3langid
-
-    sample, size = [], 0
-    for text in texts:
-        sample.append(text)
-        size += len(text)
-        if size > _CHARACTERS:
-            break
-    joined = "\n".join(sample)
-    if not any(map(str.isalpha, joined)):
-        raise DataError(f"{name}: expected words to tell the language by, got none; name it with --from")
-    return str(py3langid.classify(joined)[0])

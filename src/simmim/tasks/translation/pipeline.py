@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from simmim.errors import DataError
+from simmim.tasks.language_detection import detect_language
 from simmim.tasks.translation.formats import open_document
 from simmim.tasks.translation.glossary import Glossary
-from simmim.tasks.translation.languages import detect_language
 from simmim.tasks.translation.loading import load_translation_model
 from simmim.tasks.translation.marks import Block, Piece, make_block, restore
 from simmim.tasks.translation.models import translator_for
