@@ -79,7 +79,7 @@ def score_corpus(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any
     validation = validation.filter(lambda row: row["corpus"] == corpus)
     references, groups, documents = list(test["summary"]), list(test["group"]), list(test["document"])
     rule = word_rule(references)
-    baselines = {"lead": best_lead(validation).lead, "textrank": best_textrank(validation).textrank}
+    baselines = {"lead": best_lead(validation), "textrank": best_textrank(validation)}
     texts = {
         name: [[one["texts"][place] for place in places] for one in found["written"]] for name, found in systems.items()
     }

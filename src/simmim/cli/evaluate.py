@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -96,13 +95,13 @@ def evaluate(
         raise ConfigError("--model: expected a model to measure, got none")
     # these take seconds to import
     from simmim.cli.checkpoints import model_folder
-    from simmim.cli.evaluation_data import load_evaluation_data
+    from simmim.cli.evaluation_data import load_evaluation_data, translates
     from simmim.tasks.checkpoints import reads_source
 
     model, others = model_folder(name), [model_folder(one) for one in beside or []]
-    from simmim.cli.translation_evaluation import evaluate_translation, translates
-
     if direction or translates(model):
+        from simmim.cli.translation_evaluation import evaluate_translation
+
         refused = ("corpus", "document", "summary", "text", "messages", "without_near_duplicates", "beside", "context")
         _refuse(command, *refused, "max_new_tokens", why="the model translates")
         with _output(output) as stream:
@@ -176,8 +175,8 @@ def _run(
 
     documents = list(data.examples["document"])
     systems = {"model": run_model(model, documents, decoding, **loading)}
-    systems["lead"] = run_baseline(best_lead(data.validation).lead, documents)
-    systems["textrank"] = run_baseline(best_textrank(data.validation).textrank, documents)
+    systems["lead"] = run_baseline(best_lead(data.validation), documents)
+    systems["textrank"] = run_baseline(best_textrank(data.validation), documents)
     for folder in beside:
         systems[name_of(folder, {*systems, "reference"})] = run_model(folder, documents, decoding, **loading)
     return systems
@@ -210,10 +209,8 @@ def _refuse(command: typer.Context, *options: str, why: str) -> None:
             raise ConfigError(f"--{option.replace('_', '-')}: {why}; leave it out")
 
 
-@contextmanager
-def _output(path: Path | None) -> Iterator[TextIO | None]:
+def _output(path: Path | None) -> AbstractContextManager[TextIO | None]:
     """Open a file that replaces the one at the path at the end; None opens none."""
     from simmim.atomic import replaced_file
 
-    with ExitStack() as stack:
-        yield stack.enter_context(replaced_file(path)) if path is not None else None
+    return nullcontext() if path is None else replaced_file(path)

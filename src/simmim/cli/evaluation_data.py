@@ -13,9 +13,9 @@ from simmim.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from simmim.tasks.training.sections import DataSection
+    from simmim.tasks.training.sections import DataSection, Recipe
 
-__all__ = ["COLUMNS", "EvaluationData", "load_evaluation_data"]
+__all__ = ["COLUMNS", "EvaluationData", "load_evaluation_data", "recipe_data", "translates"]
 
 COLUMNS = ("document", "summary", "text", "messages")
 
@@ -104,11 +104,11 @@ def load_evaluation_data(
         splits = load_corpus(corpus)
         origin = {"corpus": corpus, "split": split, "manifest": load_manifest(corpus)}
         return EvaluationData(splits[split], splits["validation"], origin)
-    if not (model / "recipe.yaml").is_file():
+    data = recipe_data(model)
+    if data is None:
         raise ConfigError(
             f"--corpus, --file: expected one of them, as {model} holds no recipe.yaml that names the data"
         )
-    data = _recipe_data(model)
     if len(data.corpora) > 1:
         raise ConfigError(
             f"--corpus: expected one of {', '.join(data.corpora)}, all of which the model has learnt from; name one"
@@ -126,22 +126,41 @@ def load_evaluation_data(
     )
 
 
-def _recipe_data(model: Path) -> DataSection:
+def recipe_data(model: Path) -> DataSection | None:
+    """Return what the recipe of a saved model says of its data; None if it has none.
+
+    Raises:
+        ConfigError: the recipe is broken.
+    """
+    recipe = _recipe(model)
+    return None if recipe is None else recipe.data
+
+
+def translates(model: Path) -> bool:
+    """Tell whether the recipe of a saved model is of the task `translation`."""
+    try:
+        recipe = _recipe(model)
+    except ConfigError:
+        return False
+    return recipe is not None and recipe.task == "translation"
+
+
+def _recipe(model: Path) -> Recipe | None:
+    if not (model / "recipe.yaml").is_file():
+        return None
     from simmim.train.run_config import load_recipe
 
-    return load_recipe(model / "recipe.yaml").data
+    return load_recipe(model / "recipe.yaml")
 
 
 def _names(model: Path, given: dict[str, str]) -> dict[str, str]:
     """Return what the columns of a file are called that the model's recipe does not name."""
-    if given or not (model / "recipe.yaml").is_file():
-        return given
     try:
-        data = _recipe_data(model)
+        data = None if given else recipe_data(model)
     except ConfigError as error:
         logger.warning("%s; so the columns of the file are expected to have their usual names", error)
         return {}
-    return {key: name for key in COLUMNS if (name := getattr(data, key)) is not None}
+    return given if data is None else {key: name for key in COLUMNS if (name := getattr(data, key)) is not None}
 
 
 def _read(path: str, names: Mapping[str, str], language: bool) -> Dataset:

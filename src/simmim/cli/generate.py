@@ -8,21 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simmim.cli.options import (
-    AsJson,
-    CausalModel,
-    Device,
-    Dtype,
-    Quiet,
-    RepetitionPenalty,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    Verbose,
-    dtype_of,
-    sampling_settings,
-)
+from simmim.cli import options
+from simmim.cli.options import AsJson, CausalModel, Device, Dtype, Quiet, Seed, Verbose
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import terminal_safe
 
@@ -39,10 +26,10 @@ def generate(
     model: CausalModel = None,
     file: Annotated[Path | None, typer.Option(help="Continue the text in this file; - is standard input.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest continuation, in tokens.")] = 200,
-    temperature: Temperature = 0.8,
-    top_k: TopK = 0,
-    top_p: TopP = 0.95,
-    repetition_penalty: RepetitionPenalty = 1.0,
+    temperature: options.Temperature = 0.8,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 0.95,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
     no_repeat_ngram_size: Annotated[
         int, typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.")
     ] = 0,
@@ -64,7 +51,7 @@ def generate(
             f"got {num_return_sequences}"
         )
     text = _read(prompt, file)
-    settings = sampling_settings(temperature, top_k, top_p)
+    settings = options.sampling_settings(temperature, top_k, top_p)
     settings |= {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
     settings["no_repeat_ngram_size"] = no_repeat_ngram_size
     # torch and transformers take seconds to import: not before there is something to do
@@ -76,7 +63,9 @@ def generate(
     from simmim.tasks.language_modelling.continuation import continuations
 
     folder = model_folder(model)
-    loaded, tokenizer = load_model(folder, device=device, dtype=dtype_of(dtype), auto_class=AutoModelForCausalLM)
+    loaded, tokenizer = load_model(
+        folder, device=device, dtype=options.dtype_of(dtype), auto_class=AutoModelForCausalLM
+    )
     found = continuations(
         loaded, tokenizer, text, samples=num_return_sequences, seed=seed, write=None if as_json else _show, **settings
     )

@@ -137,9 +137,7 @@ def _measure(
             "about": f"{folder}{forgets}",
             "parameters": model.num_parameters(),
             "tokens": sum(len(one.nats) for one in costs[name]),
-            "seconds": round(cost.seconds, 3),
-            "peak_mib": cost.peak_mib and round(cost.peak_mib, 1),
-            "accelerator_mib": cost.accelerator_mib and round(cost.accelerator_mib, 1),
+            **cost.facts(),
         }
     del model
     gc.collect()

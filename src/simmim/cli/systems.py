@@ -43,6 +43,14 @@ class Cost:
     peak_mib: float | None = None
     accelerator_mib: float | None = None
 
+    def facts(self) -> dict[str, float | None]:
+        """Return what a record says of it."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "peak_mib": self.peak_mib and round(self.peak_mib, 1),
+            "accelerator_mib": self.accelerator_mib and round(self.accelerator_mib, 1),
+        }
+
 
 @dataclass(frozen=True)
 class System:
@@ -69,16 +77,12 @@ class System:
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of it, without the summaries."""
-        memory = {
-            "peak_mib": self.cost.peak_mib and round(self.cost.peak_mib, 1),
-            "accelerator_mib": self.cost.accelerator_mib and round(self.cost.accelerator_mib, 1),
-        }
         known = {
             "parameters": self.parameters,
             "no_repeat_ngram_size": self.no_repeat_ngram_size,
             "stopped_at_limit": self.stopped,
         }
-        return {"about": self.about, **known, "seconds": round(self.cost.seconds, 3), **memory}
+        return {"about": self.about, **known, **self.cost.facts()}
 
 
 def run_model(folder: Path, documents: Sequence[str], decoding: Decoding, **loading: Any) -> System:

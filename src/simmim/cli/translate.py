@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,7 +99,8 @@ def translate(
     if is_folder and output is not None:
         output.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(output if is_folder else None, settings, overwrite)
-    work = _Work(model, to, from_, glossary, memory or [], encoding, device, dtype, num_beams, group, batch_size)
+    options = {"group_size": group, "batch_size": batch_size}
+    work = _Work(model, to, from_, encoding, device, dtype, num_beams, glossary, memory or [], options)
     done = 0
     from simmim.cli.progress import bar as progress_bar
 
@@ -128,53 +130,46 @@ def _content(path: Path | None) -> str | None:
     return file_digest(path)[1]
 
 
+@dataclass(eq=False)  # compared, and hashed, as what it is
 class _Work:
     """Holds what documents are translated with; the model is loaded with the first that needs it."""
 
-    def __init__(
-        self,
-        model: str,
-        to: str,
-        from_: str | None,
-        glossary: Path | None,
-        memory: list[Path],
-        encoding: str | None,
-        device: str | None,
-        dtype: str | None,
-        num_beams: int,
-        group: int,
-        batch_size: int,
-    ) -> None:
-        self.to, self.from_, self.encoding = to, from_, encoding
-        self._model, self._device, self._dtype, self._beams = model, device, dtype, num_beams
-        self._glossary, self._memory = glossary, memory
-        self.options = {"group_size": group, "batch_size": batch_size}
+    model: str
+    to: str
+    from_: str | None
+    encoding: str | None
+    device: str | None
+    dtype: str | None
+    num_beams: int
+    terms: Path | None
+    memories: Sequence[Path]
+    options: dict[str, int]
 
     @functools.cached_property
     def _loaded(self) -> Any:
         # torch and transformers take seconds to import: not before there is something to do
         from simmim.tasks.translation.loading import load_translation_model
 
-        return load_translation_model(self._model, self._device, dtype_of(self._dtype))
+        return load_translation_model(self.model, self.device, dtype_of(self.dtype))
 
     @functools.cached_property
     def glossary(self) -> Any:
         from simmim.tasks.translation.glossary import read_glossary
 
-        return None if self._glossary is None else read_glossary(self._glossary)
+        return None if self.terms is None else read_glossary(self.terms)
 
     @functools.cache  # noqa: B019  (there is one of it)
     def memory(self, source: str) -> dict[str, str]:
         from simmim.tasks.translation.pages import read_memory
 
-        return {key: text for path in self._memory for key, text in read_memory(path, source, self.to).items()}
+        return {key: text for path in self.memories for key, text in read_memory(path, source, self.to).items()}
 
     @functools.cache  # noqa: B019
     def translator(self, source: str) -> Any:
         from simmim.tasks.translation.models import translator_for
 
         model, tokenizer = self._loaded
-        return translator_for(model, tokenizer, source, self.to, num_beams=self._beams)
+        return translator_for(model, tokenizer, source, self.to, num_beams=self.num_beams)
 
 
 def _one(
@@ -240,8 +235,8 @@ def _show(
     ):
         counts += [f"{what}: {number:,}"] if number else []
     say(f"{name} ({source}) -> {path or 'standard output'} ({target}); {'; '.join(counts)}")
-    wrong = [(place, fault) for place, one in enumerate(translated, start=1) for fault in one.faults]
-    for place, fault in wrong[:_SHOWN]:
-        say(f"  block {place}: {fault}: {translated[place - 1].source[:60]!r}")
+    wrong = [(number, fault) for number, one in enumerate(translated, start=1) for fault in one.faults]
+    for number, fault in wrong[:_SHOWN]:
+        say(f"  block {number}: {fault}: {translated[number - 1].source[:60]!r}")
     if len(wrong) > _SHOWN:
         say(f"  and {len(wrong) - _SHOWN:,} more; --json lists all")

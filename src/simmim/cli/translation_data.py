@@ -8,11 +8,9 @@ import statistics
 from pathlib import Path
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
-from simmim.console import SafeConsole
+from simmim.cli.tables import plain_table, show
 from simmim.terminal import terminal_safe
 
 __all__ = ["check_translations", "translated_files"]
@@ -53,28 +51,20 @@ def check_translations(path: Path) -> bool:
     from simmim.tasks.translation.report import check_pages
 
     whole = True
-    console = SafeConsole(highlight=False)
     for direction, report in check_pages(read_pages(path)).items():
         blocks = len(report.source_lengths)
         typer.echo(terminal_safe(f"{path}: {direction}: {blocks:,} blocks of {report.pages:,} pages"))
-        table = _table("characters", "least", "median", "mean", "most")
+        table = plain_table("characters", "least", "median", "mean", "most")
         for side, counts in (("source", report.source_lengths), ("target", report.target_lengths)):
             if counts:
                 figures = (min(counts), statistics.median(counts), statistics.fmean(counts), max(counts))
                 table.add_row(side, *(f"{figure:,.0f}" for figure in figures))
-        console.print(table)
+        show(table)
         if report.faults:
-            table = _table("faults", "blocks", "share", "the first are at")
+            table = plain_table("faults", "blocks", "share", "the first are at")
             for fault, count in report.faults.most_common():
-                places = Text(", ".join(report.places[fault]))
-                table.add_row(fault, f"{count:,}", f"{100 * count / blocks:.1f} %", places)
-            console.print(table)
+                positions = Text(", ".join(report.positions[fault]))
+                table.add_row(fault, f"{count:,}", f"{100 * count / blocks:.1f} %", positions)
+            show(table)
         whole = whole and not any(report.faults[fault] for fault in _BROKEN)
     return whole
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
-    for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place == 0)
-    return table

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
+from simmim.cli.evaluation_data import recipe_data
 from simmim.cli.notices import say
+from simmim.cli.tables import plain_table
 from simmim.console import SafeConsole
 from simmim.errors import ConfigError, DataError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simmim.tasks.translation.metrics import Measured
     from simmim.tasks.translation.pages import Page
 
-__all__ = ["evaluate_translation", "translates"]
+__all__ = ["evaluate_translation"]
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,6 @@ class _Block:
     source: str
     reference: str
     document: str
-
-
-def translates(model: Path) -> bool:
-    """Tell whether the recipe of a saved model is of the task `translation`."""
-    recipe = model / "recipe.yaml"
-    if not recipe.is_file():
-        return False
-    from simmim.train.run_config import load_recipe
-
-    try:
-        return load_recipe(recipe).task == "translation"
-    except ConfigError:
-        return False
 
 
 def evaluate_translation(
@@ -77,7 +64,7 @@ def evaluate_translation(
     from simmim.cli.provenance import provenance
     from simmim.tasks.translation.loading import load_translation_model
 
-    data = _recipe_data(model)
+    data = recipe_data(model)
     path = file or _named(data, split)
     known = None if data is None or data.train is None else Path(data.train)
     if known is not None and not known.is_file() and "{" not in str(known):
@@ -103,14 +90,6 @@ def evaluate_translation(
         stream.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def _recipe_data(model: Path) -> Any:
-    if not (model / "recipe.yaml").is_file():
-        return None
-    from simmim.train.run_config import load_recipe
-
-    return load_recipe(model / "recipe.yaml").data
-
-
 def _named(data: Any, split: str) -> Path:
     found = None if data is None else getattr(data, split)
     if found is None:
@@ -128,7 +107,7 @@ def _blocks(path: Path, direction: str, limit: int | None) -> Iterator[_Block]:
     """Yield the blocks of a direction, page by page."""
     pages = list(_sides(path, direction))
     if limit is not None and limit < len(pages):
-        pages = [pages[place] for place in sorted(random.Random(0).sample(range(len(pages)), limit))]
+        pages = [pages[index] for index in sorted(random.Random(0).sample(range(len(pages)), limit))]
     for number, (source, target) in enumerate(pages):
         for pair in zip(source, target, strict=True):
             yield _Block(*pair, str(number))
@@ -184,9 +163,7 @@ def _flat(path: Path, direction: str) -> tuple[list[str], list[str]]:
 def _print(direction: str, systems: dict[str, Measured]) -> None:
     first = next(iter(systems.values()))
     say(f"{direction}: {first.blocks:,} blocks of {first.documents:,} documents")
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
-    for name in ("", "chrF", "BLEU", "marks", "numbers", "terms", "length"):
-        table.add_column(name)
+    table = plain_table("", "chrF", "BLEU", "marks", "numbers", "terms", "length")
     for name, one in systems.items():
         scores = [f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]" for found in (one.chrf, one.bleu)]
         shares = ["" if share is None else f"{100 * share:.1f} %" for share in (one.marks, one.numbers, one.terms)]

@@ -51,7 +51,7 @@ def output_paths(names: Sequence[str], inputs: Sequence[str], output: Path | Non
 
 
 def write_document(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it."""
+    """Write a file to a temporary path and rename it."""
     make_parents(path)
     with replaced_path(path) as draft:
         draft.write_bytes(content)
@@ -98,4 +98,4 @@ class Ledger:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise DataError(f"{self._path}: cannot write: {error.strerror}; make room and run again") from error
+            raise DataError(f"{self._path}: cannot write: {error.strerror}; free some space and run again") from error

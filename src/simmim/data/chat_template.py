@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simmim.data.control_tokens import control_tokens
 from simmim.errors import ConfigError
@@ -51,10 +51,16 @@ def add_chat_template(tokenizer: PreTrainedTokenizerBase) -> int:
     return added
 
 
-def turn_end_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def turn_end_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | None = None) -> list[int]:
     """Return the tokens that end what a model says: the end of a turn, if the tokenizer has it, and the end of a text.
+
+    Those that the configuration of a model for `generate` names come behind them.
 
     They belong into the `eos_token_id` of a chat model's configuration, where `generate` finds them.
     """
     ends = [tokenizer.convert_tokens_to_ids(TURN_TOKENS[-1]), tokenizer.eos_token_id]
-    return [token for token in ends if token is not None and token != tokenizer.unk_token_id]
+    known = [token for token in ends if token is not None and token != tokenizer.unk_token_id]
+    config = None if model is None else model.generation_config
+    configured = None if config is None else config.eos_token_id
+    more = configured if isinstance(configured, list) else [] if configured is None else [configured]
+    return list(dict.fromkeys([*known, *more]))

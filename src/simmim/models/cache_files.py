@@ -68,7 +68,7 @@ def write_pasts(
         with replaced_path(path) as draft:
             save_file(tensors, draft, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"path: expected a place to write a cache to, got {path}: {error}") from error
+        raise CheckpointError(f"path: expected a path to write a cache to, got {path}: {error}") from error
 
 
 def read_pasts(path: Path, model: PreTrainedModel, made_from: Any) -> tuple[list[SegmentCache], NgramTable | None]:

@@ -142,7 +142,7 @@ class MemoryCacheLayer(_FilledLayer):
         self.device = projected[0].device
 
     def read(self) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Return what is held, on the device that it came from; a copy that was moved away stays where it is."""
+        """Return what is kept, on the device that it came from; a copy that was moved away stays where it is."""
         mask = None if self.mask is None else self.mask.to(self.device)
         return tuple(tensor.to(self.device) for tensor in self.projected), mask
 

@@ -92,7 +92,7 @@ class SimMIMCache(_LayerCache):
         """
         if tokens_to_remove < 0 and self.continuations is not None:
             raise ValueError(
-                f"crop: cannot forget {-tokens_to_remove} tokens: the copy head's table has put them in the place of "
+                f"crop: cannot forget {-tokens_to_remove} tokens: the copy head's table has put them over "
                 "older ones; keep a copy (copy.deepcopy) before generating, or encode the shorter text again"
             )
         layers = [layer for layer in self.layers if isinstance(layer, SimMIMCacheLayer)]

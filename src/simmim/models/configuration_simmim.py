@@ -39,7 +39,7 @@ AUTO_CLASSES = {
     "AutoModelForSequenceClassification": "SimMIMForSequenceClassification",
     "AutoModelForTokenClassification": "SimMIMForTokenClassification",
 }
-"""What transformers loads with ``trust_remote_code=True`` where nobody has imported simmim."""
+"""What transformers loads with ``trust_remote_code=True`` where simmim is not imported."""
 
 _MOST_LAYERS = 10_000  # else a slip of the finger builds layers until the memory is full
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
 from simmim.models.checkpoint_stacks import ENCODER
@@ -30,14 +30,6 @@ class SimMIMEncoderHead(SimMIMPreTrainedModel):
     def _loss(self, logits: Tensor, labels: Tensor, num_items: Tensor | int | None) -> Tensor:
         """Return the loss, divided by the labels or by ``num_items``."""
         raise TypeError(f"{type(self).__name__} must define _loss")
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the token embedding."""
-        return self.encoder.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embedding."""
-        self.encoder.set_input_embeddings(value)
 
     def forward(
         self,

@@ -19,7 +19,7 @@ __all__ = ["IGNORED", "check_labels", "copying_loss", "head_loss", "predict_toke
 IGNORED = -100
 """The label of a position that no loss is wanted for."""
 _PART_ON_CPU, _PART = 1 << 20, 1 << 26
-"""Most logits that are held at a time: on a CPU as many as its cache holds, else few launches matter."""
+"""Most logits at a time: on a CPU as many as its cache has space for, else few launches matter."""
 
 
 def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
@@ -180,12 +180,12 @@ def predict_tokens(
 
 
 def _mean(summed: Tensor, found: Tensor | int, num_items: Tensor | int | None) -> Tensor:
-    """Divide a loss by the labels that were found, or by as many as somebody says; 0 labels have no loss."""
+    """Divide a loss by the labels that were found, or by as many as are given; 0 labels have no loss."""
     return summed / torch.as_tensor(found if num_items is None else num_items, device=summed.device).clamp(min=1)
 
 
 def _part(weight: Tensor) -> int:
-    """Return the tokens whose logits are held at a time."""
+    """Return the tokens whose logits are in memory at a time."""
     return max(1, (_PART_ON_CPU if weight.device.type == "cpu" else _PART) // max(1, len(weight)))
 
 

@@ -85,6 +85,11 @@ class SimMIMPreTrainedModel(InitialisationHooks):
         with as_trained(self):
             super().save_pretrained(*args, **kwargs)
 
+    def _wanted(self, *given: bool | None) -> list[bool]:
+        """Return whether hidden states, attention maps and a dictionary are wanted; None takes the configuration's."""
+        names = ("output_hidden_states", "output_attentions", "return_dict")
+        return [getattr(self.config, name) if one is None else one for name, one in zip(names, given, strict=True)]
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -82,15 +82,6 @@ class SimMIMModel(SimMIMPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the token embedding."""
-        return self.embed_tokens
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embedding."""
-        assert isinstance(value, nn.Embedding)
-        self.embed_tokens = value
-
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -116,8 +107,7 @@ class SimMIMModel(SimMIMPreTrainedModel):
             ShapeError: a shape is not as above.
             ConfigError: attention maps are asked for of layers that have no attention.
         """
-        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_maps = self.config.output_attentions if output_attentions is None else output_attentions
+        wants_states, wants_maps, wants_dict = self._wanted(output_hidden_states, output_attentions, return_dict)
         if wants_maps and self.config.segment_encoder != "smi":
             raise ConfigError(
                 f"output_attentions: expected False with segment_encoder={self.config.segment_encoder!r}, got True: "
@@ -147,7 +137,6 @@ class SimMIMModel(SimMIMPreTrainedModel):
             attentions=None if maps is None else tuple(of.kept["segment"] for of in maps),
             state_attentions=None if maps is None else tuple(of.kept.get("state") for of in maps),
         )
-        wants_dict = self.config.return_dict if return_dict is None else return_dict
         return output if wants_dict else output.to_tuple()
 
     def _apply_layers(

@@ -20,7 +20,7 @@ from simmim.models.configuration_simmim import SimMIMConfig
 from simmim.models.losses import IGNORED, check_labels, predict_tokens
 from simmim.models.modeling_base import SimMIMPreTrainedModel, one_of
 from simmim.models.modeling_simmim_decoder import SimMIMDecoder
-from simmim.models.packed_documents import PackedDocuments
+from simmim.models.packed_documents import PackedDocuments, last_tokens
 from simmim.models.transformers_hooks import CausalGenerationHooks
 from simmim.nn.past_copy_head import Continuations, PastCopyHead
 from simmim.ops.ngrams import NgramTable, find_continuations, step_continuations
@@ -31,7 +31,7 @@ __all__ = ["SimMIMCausalLMOutput", "SimMIMForCausalLM"]
 
 @dataclass
 class SimMIMCausalLMOutput(CausalLMOutputWithPast):
-    """What ``SimMIMForCausalLM`` returns: transformers' output, and the maps that it has no place for.
+    """What ``SimMIMForCausalLM`` returns: transformers' output, and the maps that it has no field for.
 
     ``attentions`` are the segment maps: what tokens give to the tokens of their segment and the one before.
 
@@ -94,20 +94,20 @@ class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, Generation
                 None if all are tokens.
             past_key_values: the cache of an earlier call, which is filled further in place.
             inputs_embeds: ``[B, N, E]`` instead of ``input_ids``.
-            labels: ``[B, N]`` int64, the input ids with -100 where no loss is wanted; moved by one place here.
-                ``shift_labels`` are taken in their place, if there are any.
+            labels: ``[B, N]`` int64, the input ids with -100 where no loss is wanted; shifted by one here.
+                ``shift_labels`` are taken instead, if there are any.
             use_cache: return a cache; by default as configured, and not while training.
             output_hidden_states: also return the output of every layer.
             output_attentions: also return the attention maps of every layer; after a past only the last token's.
-            logits_to_keep: compute logits (and the loss) only for this many last tokens, or at these places ``[K]``;
+            logits_to_keep: compute logits (and the loss) only for this many last tokens, or at these indices ``[K]``;
                 0 for all.
             return_dict: False for a plain tuple.
             **kwargs: ``position_ids [B, N]`` or ``cu_seq_lens_q [D + 1]`` of rows that hold several documents, as
                 ``DataCollatorWithFlattening`` packs them: no document reads another, nor predicts another's first
                 token. Positions begin with 0 in every document; after a past they follow from the cache.
-                ``shift_labels [B, N]``: labels that somebody moved before, of a text that is cut into shards: the loss
+                ``shift_labels [B, N]``: labels that were shifted before, of a text that is cut into shards: the loss
                 is of these. ``num_items_in_batch``, by which the Trainer wants the summed loss divided.
-                ``skip_logits``: true where only the loss is wanted: logits are never held, which saves memory and time.
+                ``skip_logits``: true where only the loss is wanted: logits are never kept, which saves memory and time.
                 Others are ignored.
 
         Returns:
@@ -119,9 +119,7 @@ class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, Generation
             ShapeError: a shape or a value is not as above, or packed documents come with a cache.
         """
         config = self.config
-        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_maps = config.output_attentions if output_attentions is None else output_attentions
-        wants_dict = config.return_dict if return_dict is None else return_dict
+        wants_states, wants_maps, wants_dict = self._wanted(output_hidden_states, output_attentions, return_dict)
         moved: Tensor | None = kwargs.get("shift_labels")
         learns = self.training or labels is not None or moved is not None
         cached = config.use_cache and not learns if use_cache is None else use_cache
@@ -169,7 +167,7 @@ class SimMIMForCausalLM(CausalGenerationHooks, SimMIMPreTrainedModel, Generation
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return loss and logits of the tokens that are kept; at padding, those of the token before it."""
         if attention_mask is not None and (hidden.shape[1] > 1 or labels is not None):
-            last = _last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
+            last = last_tokens(attention_mask[:, -hidden.shape[1] :].bool())
             hidden, begun = _at_tokens(hidden, last), last >= 0
             found = None if found is None else _at_tokens(found, last)
             labels = None if labels is None else labels.masked_fill(~begun, IGNORED)
@@ -243,12 +241,6 @@ def _next_labels(
     return given if documents is None else given.masked_fill(F.pad(documents.begins, (0, 1))[:, 1:], IGNORED)
 
 
-def _last_tokens(mask: Tensor) -> Tensor:
-    """Return where the token itself stands or, at padding, the last one before ``[B, N]``: -1 before the first."""
-    places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    return places.masked_fill(~mask, -1).cummax(dim=1).values
-
-
-def _at_tokens(rows: Tensor, place: Tensor) -> Tensor:
-    """Return the rows ``[B, N, ...]`` that stand at these places, and the first one where there is no place."""
-    return rows.gather(1, place.clamp(min=0)[..., None].expand_as(rows))
+def _at_tokens(rows: Tensor, index: Tensor) -> Tensor:
+    """Return the rows ``[B, N, ...]`` at these indices, and the first one where an index is negative."""
+    return rows.gather(1, index.clamp(min=0)[..., None].expand_as(rows))

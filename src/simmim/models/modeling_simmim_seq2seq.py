@@ -29,7 +29,7 @@ __all__ = ["SimMIMForConditionalGeneration", "SimMIMSeq2SeqLMOutput"]
 
 @dataclass
 class SimMIMSeq2SeqLMOutput(Seq2SeqLMOutput):
-    """What ``SimMIMForConditionalGeneration`` returns: transformers' output, and the maps that it has no place for.
+    """What ``SimMIMForConditionalGeneration`` returns: transformers' output, and the maps that it has no field for.
 
     ``encoder_attentions`` and ``decoder_attentions`` are the segment maps, what tokens give to the tokens of their
     segment and its neighbours; ``cross_attentions`` are over the vectors of the memory.
@@ -45,7 +45,7 @@ class SimMIMSeq2SeqLMOutput(Seq2SeqLMOutput):
 
 
 class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedModel, GenerationMixin):
-    """Encoder and decoder with a language-model head: summarisation and translation.
+    """Encoder and decoder with a language-model head: summarization and translation.
 
     The decoder sees of the encoder what ``config.memory`` names: all tokens, the nodes of a pyramid over them, or for
     every query the tokens of the ``memory_top_k`` best segments. One embedding serves encoder, decoder and head unless
@@ -74,10 +74,6 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.copy_head = CopyHead(config.hidden_size) if config.copy_head else None
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the encoder's token embedding."""
-        return self.encoder.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding of encoder and decoder."""
@@ -121,16 +117,14 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
                 past only the last token's.
             return_dict: False for a plain tuple.
             **kwargs: ``num_items_in_batch``, by which the Trainer wants the summed loss divided; ``skip_logits``: true
-                where only the loss is wanted: logits are never held, which saves memory and time. Others are ignored.
+                where only the loss is wanted: logits are never kept, which saves memory and time. Others are ignored.
 
         Returns:
             ``loss`` (mean over the labels), ``logits [R, T, vocab_size]`` (with a copy head: logarithms of
             probabilities, float32), the cache, and what was asked for.
         """
         config = self.config
-        wants_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        wants_maps = config.output_attentions if output_attentions is None else output_attentions
-        wants_dict = config.return_dict if return_dict is None else return_dict
+        wants_states, wants_maps, wants_dict = self._wanted(output_hidden_states, output_attentions, return_dict)
         cached = config.use_cache and not self.training and labels is None if use_cache is None else use_cache
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
@@ -179,8 +173,8 @@ class SimMIMForConditionalGeneration(Seq2SeqGenerationHooks, SimMIMPreTrainedMod
                     "input_ids: a model with copy_head=True copies source tokens and needs their ids, got none; "
                     "pass input_ids (or encoder_outputs as the encoder returned them), not inputs_embeds"
                 )
-            held = None if attention_mask is None else check_attention_mask(attention_mask, *source_ids.shape)
-            mask = None if held is None else readable(held)
+            valid = None if attention_mask is None else check_attention_mask(attention_mask, *source_ids.shape)
+            mask = None if valid is None else readable(valid)
             return (head.project_memory(memory, mask), source_ids), mask
 
         if isinstance(past, SimMIMEncoderDecoderCache):

@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from simmim.errors import ShapeError
 from simmim.ops.segments import check_attention_mask
 
-__all__ = ["PackedDocuments", "Packing", "pack_tokens", "spread_tokens"]
+__all__ = ["PackedDocuments", "Packing", "last_tokens"]
 
 
-def pack_tokens(tokens: Tensor, place: Tensor) -> Tensor:
-    """Return the tokens that stand at these places of the flattened batch: ``[B, N, ...] -> [1, T, ...]``."""
-    return tokens.flatten(0, 1).index_select(0, place)[None]
+def _pack_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """Return the tokens at these indices of the flattened batch: ``[B, N, ...] -> [1, T, ...]``."""
+    return tokens.flatten(0, 1).index_select(0, index)[None]
 
 
-def spread_tokens(packed: Tensor, place: Tensor, like: Tensor) -> Tensor:
-    """Put packed tokens back to their places in a batch that is ``[B, N]`` as ``like`` is: zero everywhere else."""
+def _spread_tokens(packed: Tensor, index: Tensor, like: Tensor) -> Tensor:
+    """Put packed tokens back to where they were in a batch that is ``[B, N]`` as ``like`` is: zero everywhere else."""
     out = packed.new_zeros(like.numel(), *packed.shape[2:])
-    return out.index_copy(0, place, packed[0]).view(*like.shape, *packed.shape[2:])
+    return out.index_copy(0, index, packed[0]).view(*like.shape, *packed.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Packing:
     Attributes:
         mask: ``[B, N]`` which tokens exist; None if all do.
         packs: the documents are packed; under ``torch.compile``, where no shape may depend on the mask, padding stays.
-        place: ``[T]`` where the packed tokens stand in the batch; None if nothing moves.
+        index: ``[T]`` where the packed tokens stand in the batch; None if nothing moves.
     """
 
     mask: Tensor | None
     packs: bool
-    place: Tensor | None = None
+    index: Tensor | None = None
 
     @classmethod
     def of(cls, attention_mask: Tensor | None, batch: int, tokens: int) -> Packing:
@@ -46,7 +47,7 @@ class Packing:
             return cls(mask, packs=False)
         if mask is None or bool(mask.all()):
             return cls(None, packs=True)
-        return cls(mask, packs=True, place=mask.flatten().nonzero()[:, 0])
+        return cls(mask, packs=True, index=mask.flatten().nonzero()[:, 0])
 
     @property
     def lengths(self) -> Tensor | None:
@@ -57,15 +58,15 @@ class Packing:
         """``[B, N, ...] -> [1, T, ...]``, or the same with zeros at padding."""
         if self.mask is None:
             return tokens
-        if self.place is not None:
-            return pack_tokens(tokens, self.place)
+        if self.index is not None:
+            return _pack_tokens(tokens, self.index)
         return tokens.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (tokens.dim() - 2)), 0)
 
     def spread(self, packed: Tensor) -> Tensor:
         """Undo ``pack``: zero at padding."""
-        if self.mask is None or self.place is None:
+        if self.mask is None or self.index is None:
             return self.pack(packed)
-        return spread_tokens(packed, self.place, self.mask)
+        return _spread_tokens(packed, self.index, self.mask)
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class PackedDocuments:
     Attributes:
         lengths: ``[D]`` tokens of each document, in the order in which they stand, row by row.
         begins: ``[B, N]`` true at the first token of each document.
-        place: ``[T]`` where the tokens stand in the flattened batch; None if there is no padding.
+        index: ``[T]`` where the tokens stand in the flattened batch; None if there is no padding.
     """
 
     lengths: Tensor
     begins: Tensor
-    place: Tensor | None
+    index: Tensor | None
 
     @classmethod
     def find(
@@ -115,20 +116,26 @@ class PackedDocuments:
             return None
         if not bool((begins.sum(1) > 1).any()):
             return None
-        place = None if mask is None or bool(mask.all()) else mask.flatten().nonzero()[:, 0]
-        flat = begins.flatten() if place is None else begins.flatten()[place]
+        index = None if mask is None or bool(mask.all()) else mask.flatten().nonzero()[:, 0]
+        flat = begins.flatten() if index is None else begins.flatten()[index]
         first = flat.nonzero()[:, 0]
-        return cls(first.diff(append=first.new_tensor([len(flat)])), begins, place)
+        return cls(first.diff(append=first.new_tensor([len(flat)])), begins, index)
 
     def pack(self, tokens: Tensor) -> Tensor:
         """``[B, N, ...] -> [1, T, ...]``: leave the padding out."""
-        return tokens.flatten(0, 1)[None] if self.place is None else pack_tokens(tokens, self.place)
+        return tokens.flatten(0, 1)[None] if self.index is None else _pack_tokens(tokens, self.index)
 
     def spread(self, packed: Tensor) -> Tensor:
         """Undo ``pack``: zero at padding."""
-        if self.place is None:
+        if self.index is None:
             return packed.view(*self.begins.shape, *packed.shape[2:])
-        return spread_tokens(packed, self.place, self.begins)
+        return _spread_tokens(packed, self.index, self.begins)
+
+
+def last_tokens(mask: Tensor) -> Tensor:
+    """Return the index of the token itself or, at padding, of the last one before ``[B, N]``: -1 before the first."""
+    indices = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    return indices.masked_fill(~mask, -1).cummax(dim=1).values
 
 
 def _from_borders(borders: Tensor, batch: int, tokens: int, mask: Tensor | None) -> Tensor:
@@ -150,13 +157,11 @@ def _from_positions(position_ids: Tensor, batch: int, tokens: int, mask: Tensor 
     """Mark the first token of each document; padding may have any position."""
     if tuple(position_ids.shape) != (batch, tokens):
         raise ShapeError(f"position_ids: expected [{batch}, {tokens}], got {list(position_ids.shape)}")
-    held = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
-    # the last token before each that is no padding
-    places = torch.arange(tokens, device=held.device).expand_as(held)
-    before = torch.cat((places.new_full((batch, 1), -1), places.masked_fill(~held, -1).cummax(1).values[:, :-1]), 1)
+    valid = torch.ones_like(position_ids, dtype=torch.bool) if mask is None else mask
+    before = F.pad(last_tokens(valid), (1, -1), value=-1)
     goes_on = (before >= 0) & (position_ids == position_ids.gather(1, before.clamp(min=0)) + 1)
-    begins = held & (position_ids == 0)
-    wrong = held & ~begins & ~goes_on
+    begins = valid & (position_ids == 0)
+    wrong = valid & ~begins & ~goes_on
     if bool(wrong.any()):
         row, column = (int(value) for value in wrong.nonzero()[0])
         raise ShapeError(

@@ -17,7 +17,7 @@ def checked_prompt(input_ids: Tensor, kwargs: dict[str, Any], covered: int, *, a
     """Return a prompt whose new tokens end with a token in every row, with ``attention_mask`` in ``kwargs`` to match.
 
     Where padding stands makes no difference to a model; only so can a prompt be read part by part, the last of which
-    tells how it goes on.
+    says how it goes on.
 
     Args:
         input_ids: ``[B, N]`` the whole text, of which a cache holds the beginning, or what is new.
@@ -29,14 +29,14 @@ def checked_prompt(input_ids: Tensor, kwargs: dict[str, Any], covered: int, *, a
         ShapeError: there is nothing new in it, or in one of its rows, or the cache does not go with it.
     """
     past: Cache | None = kwargs.get("past_key_values")
-    held = 0 if past is None else past.get_seq_length()
+    cached = 0 if past is None else past.get_seq_length()
     batch, tokens = input_ids.shape
-    new = tokens - held if covered == tokens else tokens
-    if new < 1 or covered != held + new:
+    new = tokens - cached if covered == tokens else tokens
+    if new < 1 or covered != cached + new:
         raise ShapeError(
-            f"past_key_values: expected a cache that holds less than the text, got one of {held} tokens with input_ids "
-            f"of {tokens} and an attention_mask of {covered}; pass the whole text, of which the cache holds the "
-            f"beginning, or only what is new with an attention_mask of both, [{batch}, {held} + new]"
+            f"past_key_values: expected a cache that holds less than the text, got one of {cached} tokens with "
+            f"input_ids of {tokens} and an attention_mask of {covered}; pass the whole text, of which the cache holds "
+            f"the beginning, or only what is new with an attention_mask of both, [{batch}, {cached} + new]"
         )
     mask: Tensor | None = kwargs.get("attention_mask")
     if mask is None:

@@ -121,8 +121,8 @@ class Attention(Aggregator):
         values = torch.cat((self.v_proj(left), self.v_proj(right)), dim=1)
         q, k, v = (x.unflatten(-1, (-1, self.head_dim)) for x in (self.q_proj(mean), keys, values))
         if self.head_dim % 2 == 0:
-            places = torch.arange(length, device=left.device)
-            cos, sin = rotary_embedding(places.repeat(2), self.head_dim, 10_000.0, q.dtype)
+            positions = torch.arange(length, device=left.device)
+            cos, sin = rotary_embedding(positions.repeat(2), self.head_dim, 10_000.0, q.dtype)
             cos, sin = cos.expand(left.shape[0], -1, -1), sin.expand(left.shape[0], -1, -1)
             q, k = rotate(q, (cos[:, :length], sin[:, :length])), rotate(k, (cos, sin))
         mask = torch.cat((torch.ones_like(both), both), dim=1)[:, None, None]

@@ -1,4 +1,4 @@
-"""Collects a layer's attention weights where somebody wants to see them (``output_attentions``).
+"""Collects a layer's attention weights where they are asked for (``output_attentions``).
 
 Fused attention keeps no weights. A layer that is given an ``AttentionMaps`` computes them in the open, hands them to
 ``keep`` and goes on with what ``keep`` returns, so that gradients with respect to the maps exist. Its methods return

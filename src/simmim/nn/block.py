@@ -44,7 +44,7 @@ class EncoderBlock(nn.Module):
         wanted = {} if maps is None else {"maps": maps}
         normed = chunked_tokens(hidden_states, self.attention_norm)
         hidden_states = hidden_states + self.dropout(self.attention(normed, layout=layout, **wanted))
-        del normed  # a long document's tokens are not held twice
+        del normed  # a long document's tokens are not kept twice
         return hidden_states + self.dropout(chunked_tokens(hidden_states, self.ffn_norm, self.ffn))
 
 

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from simmim.errors import ShapeError
 from simmim.ops.layout import SegmentLayout
-from simmim.ops.steps import Columns, StepLayout
+from simmim.ops.steps import BatchColumns, StepLayout
 
 __all__ = ["SegmentCache"]
 
 LEAST = 16
 """Least capacity for tokens and for states. That for tokens doubles until the window is full."""
 SPARE = 8
-"""Capacity for states grows by one in so many, so that little is held in vain and growing costs little."""
+"""Capacity for states grows by one in so many, so that little is kept in vain and growing costs little."""
 
 SegmentKeys = tuple[Float[Tensor, "S L H D"], Float[Tensor, "S L H D"]]
 Pooled = tuple[Float[Tensor, "S E"], Float[Tensor, " S"]]
@@ -199,7 +199,7 @@ class SegmentCache:
 
     def write_state(
         self,
-        columns: Columns,
+        columns: BatchColumns,
         k: Float[Tensor, "B H D"],
         v: Float[Tensor, "B H D"],
         node: Float[Tensor, "B E"] | None = None,
@@ -210,7 +210,7 @@ class SegmentCache:
             # A new level of a pyramid comes alone; a new segment is followed by many.
             spare = 0 if node is not None else max(LEAST, present // SPARE)
             self._grow(0, max(columns.needed, present + spare) - present)
-        behind = Columns([self.capacity + column for column in columns.columns], columns.documents)
+        behind = BatchColumns([self.capacity + column for column in columns.columns], columns.documents)
         self.keys, self.values = behind.write(self.keys, k), behind.write(self.values, v)
         if node is not None:
             assert self.nodes is not None

@@ -19,7 +19,7 @@ __all__ = ["MEMORIES", "Memory", "PyramidMemory", "TokenMemory", "TwoLevelMemory
 
 
 class Memory(nn.Module):
-    """Makes a memory of the encoder's output and nothing else, so that whoever has the output can make it again.
+    """Makes a memory of the encoder's output and nothing else, so that it can be made again from the output.
 
     Subclass it and register the class in ``MEMORIES``.
 

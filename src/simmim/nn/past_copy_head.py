@@ -63,9 +63,9 @@ class PastCopyHead(nn.Module):
         # Continuations that are the same token bring the weight of all together, each its part of it.
         same = (ids[..., None] == ids[..., None, :]).to(scores.dtype)
         weight = (same @ scores.exp()[..., None])[..., 0].log() + logits.logsumexp(-1, keepdim=True)
-        places = ids.clamp(min=0)
-        more = F.softplus(weight - logits.gather(-1, places), threshold=40) / same.sum(-1)
-        return logits.scatter_add(-1, places, more.masked_fill(ids < 0, 0))
+        indices = ids.clamp(min=0)
+        more = F.softplus(weight - logits.gather(-1, indices), threshold=40) / same.sum(-1)
+        return logits.scatter_add(-1, indices, more.masked_fill(ids < 0, 0))
 
     def weigh(
         self, hidden_states: Float[Tensor, "B N E"], targets: Int[Tensor, "B N"], ids: Int[Tensor, "B N C"]

@@ -83,7 +83,7 @@ def rotate_token(x: Float[Tensor, "*B H D"], rotary: tuple[Tensor, Tensor]) -> F
         x: heads of one token of each document.
         rotary: the ``token_rotary_embedding`` of each document's position, or of the one that all share.
     """
-    # Moved by D/2, every channel has its partner in its place: (a, b) cos + (b, a) (-sin, sin).
+    # Moved by D/2, every channel has its partner at its index: (a, b) cos + (b, a) (-sin, sin).
     return torch.addcmul(x * rotary[0], x.roll(x.shape[-1] // 2, -1), rotary[1])
 
 

@@ -167,7 +167,7 @@ class SMIAttention(AllStates):
                 last are kept.
 
         Returns:
-            ``[B, N, E]``, and the cache to go on from, in the place of the past.
+            ``[B, N, E]``, and the cache to go on from, instead of the past.
         """
         if past is None or not past.seen:
             assert not isinstance(layout, StepLayout)

@@ -14,7 +14,7 @@ from simmim.nn.cache import SegmentCache
 from simmim.nn.registry import Registry
 from simmim.ops.layout import EverySegment, Reach, SegmentLayout
 from simmim.ops.options import AttentionOptions
-from simmim.ops.steps import READ, UNREAD, Columns, StepLayout
+from simmim.ops.steps import READ, UNREAD, BatchColumns, StepLayout
 
 __all__ = ["STATE_POOLINGS", "STATE_REACHES", "AllStates", "MeanPooling", "StateKeys", "StatePooling"]
 
@@ -140,4 +140,4 @@ class AllStates(nn.Module):
 
     def finish(self, cache: SegmentCache, layout: StepLayout, pooled: Float[Tensor, "B E"]) -> None:
         """Take up the states of the segments that the next token finishes."""
-        cache.write_state(Columns(layout.numbers, layout.ends), *self.project_states(pooled, cache.number))
+        cache.write_state(BatchColumns(layout.numbers, layout.ends), *self.project_states(pooled, cache.number))

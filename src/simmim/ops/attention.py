@@ -1,4 +1,4 @@
-"""The gathered softmax: segments attend to keys from several places, which training gathers again rather than keeps.
+"""The gathered softmax: segments attend to keys from several tensors, which training gathers again rather than keeps.
 
 Letters: S segments, L tokens of a segment, H heads, D head width, K keys that a segment reads, U rows of a source, C
 keys of such a row, R segments of a chunk. What a segment reads is a list of *pieces*. Each names a source of keys

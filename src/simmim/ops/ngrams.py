@@ -32,7 +32,7 @@ BUCKETS = 1 << 14
 NONE, UNKNOWN = -1, -2
 """Stand for a token that is not there, and for one that has no id."""
 _FACTORS = (0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x2545F4914F6CDD1D, 0x369DEA0F31A53F85)
-"""Odd numbers without a pattern, one for each place of an n-gram: sums of products modulo 2^64 are the hash."""
+"""Odd numbers without a pattern, one for each position in an n-gram: sums of products modulo 2^64 are the hash."""
 _Numbers = TypeVar("_Numbers", int, Tensor)
 
 
@@ -42,9 +42,9 @@ class NgramTable:
 
     Attributes:
         recent: ``[B, O]`` int64 the last tokens, the newest first; -1 where there is none, -2 for one without an id.
-        rows: ``[B, O, G, K]`` int64: of every bucket the continuations, the newest first: the upper half tells the
-            n-gram from others of its bucket, the lower one is the token that came; -1 where nothing is. The bucket
-            after the last takes what belongs nowhere.
+        rows: ``[B, O, G, K]`` int64: of every bucket the continuations, the newest first: the upper half distinguishes
+            the n-gram from others of its bucket, the lower one is the token that came; -1 where nothing is. The
+            bucket after the last takes what belongs nowhere.
     """
 
     recent: NDArray[np.int64]
@@ -92,10 +92,10 @@ def find_continuations(
         ids, valid = torch.cat((before, ids), 1), torch.cat((before != NONE, valid), 1)
     width = ids.shape[1]
     flat, previous = ids.flatten(), _previous(valid, begins).flatten()
-    grams, place = [flat], previous
+    grams, index = [flat], previous
     for _ in range(LONGEST - 1):
-        grams.append(_at(flat, place))
-        place = _at(previous, place)
+        grams.append(_at(flat, index))
+        index = _at(previous, index)
     recent = torch.stack(grams, 1)
     following = _put(torch.full_like(flat, NONE), previous, flat)
     waiting = valid.clone()
@@ -145,7 +145,7 @@ def step_continuations(
 
 
 def _hashes_of_one(recent: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield, of the n-grams that are whole, their place among the lengths and what ``_hashes`` says."""
+    """Yield, of the n-grams that are whole, their index among the lengths and what ``_hashes`` says."""
     hashed = 0
     for n, token in enumerate(recent):
         if token < 0:
@@ -174,7 +174,7 @@ def _of_one_length(
         alike.append(same)
     before = torch.stack(kept, 1)
     if table is not None:
-        # Behind what came with these tokens stands what the table valid.
+        # Behind what came with these tokens follow the table's own rows.
         table_rows = torch.from_numpy(table.rows)
         rows = table_rows[document[order], n, bucket]
         count, slots = torch.stack(alike).sum(0)[:, None], torch.arange(KEPT, device=group.device)
@@ -182,7 +182,7 @@ def _of_one_length(
         new = torch.cat((entry[:, None], before[:, :-1]), 1)
         follows = following[order] != NONE
         newest = follows & ~((group == F.pad(group[1:], (0, 1), value=NONE)) & F.pad(follows[1:], (0, 1)))
-        # All that is no bucket's newest goes where nobody looks.
+        # All that is no bucket's newest goes where nothing is read.
         table_rows[document[order], n, torch.where(newest, bucket, BUCKETS)] = new
     same = (before >> 32 == check[:, None]) & (before >= 0)
     shown = torch.where(same, (before & 0xFFFFFFFF) + UNKNOWN, NONE).clamp(min=NONE)
@@ -190,7 +190,7 @@ def _of_one_length(
 
 
 def _hashes(recent: Int[Tensor, "R O"], wanted: Bool[Tensor, "R 1"]) -> tuple[Int[Tensor, "R O"], Int[Tensor, "R O"]]:
-    """Return the bucket of every n-gram, and what tells it from others there: the last and -1 if it is not whole."""
+    """Return bucket and check number of every n-gram: the bucket after the last and -1 if it is not whole."""
     factors = torch.tensor(_FACTORS, device=recent.device)
     hashed = ((recent + 1) * factors).cumsum(-1)
     whole = (recent.cummin(-1).values >= 0) & wanted
@@ -199,22 +199,22 @@ def _hashes(recent: Int[Tensor, "R O"], wanted: Bool[Tensor, "R 1"]) -> tuple[In
 
 
 def _parts(hashed: _Numbers) -> tuple[_Numbers, _Numbers]:
-    """Return the bits of a hash that name the bucket, and those that tell n-grams of one bucket apart."""
+    """Return the bits of a hash that name the bucket, and those that distinguish n-grams of one bucket."""
     return (hashed >> 40) & (BUCKETS - 1), (hashed >> 8) & 0x7FFFFFFF
 
 
 def _previous(real: Bool[Tensor, "B N"], begins: Bool[Tensor, "B N"] | None) -> Int[Tensor, "B N"]:
     """Return where the token before each stands in the flattened batch: -1 for a first one, and for padding."""
-    places = torch.arange(real.numel(), device=real.device).view_as(real)
-    last = F.pad(places.masked_fill(~real, NONE), (1, -1), value=NONE).cummax(1).values
+    indices = torch.arange(real.numel(), device=real.device).view_as(real)
+    last = F.pad(indices.masked_fill(~real, NONE), (1, -1), value=NONE).cummax(1).values
     return last.masked_fill(~real if begins is None else ~real | begins, NONE)
 
 
-def _at(values: Shaped[Tensor, " T"], place: Int[Tensor, " T"]) -> Shaped[Tensor, " T"]:
-    """Return the values at these places, and -1 where there is none."""
-    return values[place.clamp(min=0)].masked_fill(place < 0, NONE)
+def _at(values: Shaped[Tensor, " T"], index: Int[Tensor, " T"]) -> Shaped[Tensor, " T"]:
+    """Return the values at these indices, and -1 where there is none."""
+    return values[index.clamp(min=0)].masked_fill(index < 0, NONE)
 
 
-def _put(values: Shaped[Tensor, " T"], place: Int[Tensor, " T"], new: Shaped[Tensor, " T"]) -> Shaped[Tensor, " T"]:
-    """Return the values with new ones at these places, of which none is told twice; -1 puts nothing anywhere."""
-    return F.pad(values, (0, 1)).index_copy(0, place.masked_fill(place < 0, values.shape[0]), new)[:-1]
+def _put(values: Shaped[Tensor, " T"], index: Int[Tensor, " T"], new: Shaped[Tensor, " T"]) -> Shaped[Tensor, " T"]:
+    """Return the values with new ones at these indices, of which none comes twice; -1 puts nothing anywhere."""
+    return F.pad(values, (0, 1)).index_copy(0, index.masked_fill(index < 0, values.shape[0]), new)[:-1]

@@ -14,7 +14,7 @@ from simmim.ops.segments import first_rows
 __all__ = ["CarriedPyramid", "Carrying", "Pairing", "PyramidNodes", "StatePyramid", "pair_up", "pyramid_height"]
 
 MOST = 1 << 16
-"""How many segments an exported program allows for where nobody says a maximum; more of them are refused as it runs."""
+"""How many segments an exported program allows for where no maximum is given; more of them are refused as it runs."""
 
 
 def pyramid_height(segments: int) -> int:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from simmim.ops.attention import scaled_dot_product_attention
 
-__all__ = ["READ", "UNREAD", "BatchMask", "Columns", "StepLayout", "decode_attention", "key_bias"]
+__all__ = ["READ", "UNREAD", "BatchColumns", "BatchMask", "StepLayout", "decode_attention", "key_bias"]
 
 READ, UNREAD = 0.0, float("-inf")
 """What is added to the score of a key that the next token reads, and of one that it does not."""
@@ -72,7 +72,7 @@ class BatchMask:
         return self.mask.view(-1, *[1] * (like.dim() - 1))
 
 
-class Columns:
+class BatchColumns:
     """The column of each of some documents that is to be written next.
 
     Args:
@@ -91,7 +91,7 @@ class Columns:
         return rows, columns
 
     def write(self, stored: Shaped[Tensor, "B *H C D"], new: Shaped[Tensor, "B *H D"]) -> Shaped[Tensor, "B *H C D"]:
-        """Write into the columns, in place unless a gradient may have to flow through what they held."""
+        """Write into the columns, in place unless a gradient may have to flow through their old values."""
         if torch.is_grad_enabled() or (stored.is_inference() and not torch.is_inference_mode_enabled()):
             stored = stored.clone()
         if self.documents.all and len(set(self.columns)) == 1:
@@ -166,9 +166,9 @@ class StepLayout:
         return self.numbers[: len(self.unique)]
 
     @cached_property
-    def slots(self) -> Columns:
+    def slots(self) -> BatchColumns:
         """Slots of the window that the tokens go to."""
-        return Columns([position % self.window for position in self.positions], self.real)
+        return BatchColumns([position % self.window for position in self.positions], self.real)
 
     @cached_property
     def begins(self) -> BatchMask:

@@ -25,6 +25,8 @@ from simmim.reading.rotation import Rotation, layer_type_of, uses_rotation
 
 __all__ = ["Answer", "Passage", "answer", "recall", "rotated_cache", "tokens_of", "with_sink"]
 
+_REPEATED = 12  # tokens that an answer writes twice before it is ended
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -166,20 +168,19 @@ class _Loop:
 
     Args:
         prompt: tokens before the answer.
-        length: tokens that must come twice.
 
     Attributes:
         end: tokens of the answer before its repetition; None while there is none.
     """
 
-    def __init__(self, prompt: int, length: int = 12) -> None:
-        self._prompt, self._length = prompt, length
+    def __init__(self, prompt: int) -> None:
+        self._prompt = prompt
         self._next = prompt
         self._seen: set[tuple[int, ...]] = set()
         self.end: int | None = None
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        length, total = self._length, input_ids.shape[1]
+        length, total = _REPEATED, input_ids.shape[1]
         new = input_ids[0, self._next :].tolist()
         for start in range(total - 2 * length + 1 - self._next):  # what ends before the last `length` tokens begin
             self._seen.add(tuple(new[start : start + length]))

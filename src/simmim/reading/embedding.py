@@ -12,6 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Encoder"]
 
+_LONGEST = 256  # tokens of a text that are read
+
 
 class Encoder:
     """Turns texts into vectors of length 1: the mean of an encoder's hidden states (Sentence-BERT, arXiv 1908.10084).
@@ -20,13 +22,10 @@ class Encoder:
         model: an encoder of transformers.
         tokenizer: its tokenizer.
         fingerprint: names what it computes.
-        longest: tokens of a text that are read.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str, longest: int = 256
-    ) -> None:
-        self.model, self.tokenizer, self.fingerprint, self.longest = model, tokenizer, fingerprint, longest
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str) -> None:
+        self.model, self.tokenizer, self.fingerprint = model, tokenizer, fingerprint
         self.width: int = model.config.hidden_size
 
     @torch.inference_mode()
@@ -36,7 +35,7 @@ class Encoder:
         Texts of like length go through the encoder together; the vectors do not depend on that beyond rounding.
         """
         found = np.zeros((len(texts), self.width), dtype=np.float32)
-        ids: Any = self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"] if texts else []
+        ids: Any = self.tokenizer(list(texts), truncation=True, max_length=_LONGEST)["input_ids"] if texts else []
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for begin in range(0, len(order), 32):
             batch = order[begin : begin + 32]

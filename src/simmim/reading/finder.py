@@ -143,12 +143,12 @@ def best_sentence(similar: np.ndarray, owners: np.ndarray, segments: int) -> np.
     return best
 
 
-def with_neighbours(found: Sequence[Segment], opened: OpenFolder, around: int = 1) -> list[Segment]:
+def with_neighbours(found: Sequence[Segment], opened: OpenFolder) -> list[Segment]:
     """Return segments and those beside them, in the order of the text, each once."""
     wanted = {
         Segment(segment.document, number)
         for segment in found
-        for number in range(segment.number - around, segment.number + around + 1)
+        for number in range(segment.number - 1, segment.number + 2)
         if 0 <= number < opened.documents[segment.document].segments
     }
     return sorted(wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +24,6 @@ from simmim.serve.schemas import ChatRequest, CompletionRequest, GenerationReque
 from simmim.serve.writer import Order, Writer
 
 __all__ = ["Service", "create_app"]
-
-logger = logging.getLogger("simmim.serve")
 
 _GONE = 499  # the usual log entry for a client that closed its connection; no client receives it
 

@@ -22,8 +22,6 @@ from simmim.terminal import terminal_safe
 
 __all__ = ["Server", "is_loopback", "open_sockets"]
 
-logger = logging.getLogger("simmim.serve")
-
 _MAX_CONNECTIONS = 512
 _HEAD_SECONDS = 15
 _SHUTDOWN_SECONDS = 3

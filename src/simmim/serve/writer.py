@@ -110,7 +110,7 @@ class Writer:
         embeddings: Any = model.get_input_embeddings()
         self._vocabulary: int = embeddings.weight.shape[0]
         self.prompts = PromptEncoder(tokenizer, self._vocabulary, longest)
-        self._ends = _ends(model, tokenizer)
+        self._ends = turn_end_ids(tokenizer, model)
         model.generation_config = _bare(model.generation_config)
         self._job: Job | None = None
         for module in _checkpoints(model):
@@ -227,14 +227,6 @@ class _Progress(StoppingCriteria):
     def _report(self, number: int, row: Pieces) -> None:
         if row.reason is not None:
             self._tell(Ended(number, row.reason, row.tokens))
-
-
-def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that end a text or a turn."""
-    config = model.generation_config
-    given = None if config is None else config.eos_token_id
-    known = given if isinstance(given, list) else [] if given is None else [given]
-    return list(dict.fromkeys([*turn_end_ids(tokenizer), *known]))
 
 
 def _bare(saved: GenerationConfig | None) -> GenerationConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Options of every `from_pretrained`: no download, no remote code. By default transformers asks on standard input."""
 
 
-def fetch_model(name: str) -> Path:
-    """Download a model from the Hugging Face hub, unless it is in the cache.
+def fetch_model(name: str, parts: Sequence[str] = _PARTS) -> Path:
+    """Download files of a model from the Hugging Face hub, by patterns of names, unless they are in the cache.
 
     Returns:
         The folder of the model in the cache.
@@ -51,7 +52,7 @@ def fetch_model(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_PARTS)))
+        return Path(snapshot_download(name, allow_patterns=list(parts)))
     except Exception as error:  # from the name, the network, the hub or the disk
         reason = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simmim.ops.steps import READ, UNREAD, BatchMask, Columns, StepLayout
+from simmim.ops.steps import READ, UNREAD, BatchColumns, BatchMask, StepLayout
 
 CPU = torch.device("cpu")
 L = 4
@@ -39,7 +39,7 @@ def test_columns_are_written_and_nothing_else(shape: tuple[int, ...], flags: tup
     for row, (flag, column) in enumerate(zip(flags, columns, strict=True)):
         if flag:
             expected[row, ..., column, :] = new[row]
-    target = Columns(columns, batch_mask(*flags))
+    target = BatchColumns(columns, batch_mask(*flags))
     assert target.needed == 1 + max((c for c, flag in zip(columns, flags, strict=True) if flag), default=-1)
     before = kept.clone()
     assert torch.equal(target.write(kept, new), expected)
@@ -53,7 +53,7 @@ def test_what_inference_mode_made_is_written_outside_of_it() -> None:
     with torch.inference_mode():
         kept = torch.zeros(1, 2, 3)
     with torch.no_grad():
-        written = Columns([1], batch_mask(True)).write(kept, torch.ones(1, 3))
+        written = BatchColumns([1], batch_mask(True)).write(kept, torch.ones(1, 3))
     assert written.tolist() == [[[0, 0, 0], [1, 1, 1]]]
     assert not written.is_inference()
 

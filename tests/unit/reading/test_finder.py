@@ -161,7 +161,6 @@ class TestFind:
         last = library.opened.documents[0].segments - 1
         found = with_neighbours([Segment(0, last), Segment(1, 0), Segment(0, 0), Segment(0, 1)], library.opened)
         assert found == [Segment(0, i) for i in (0, 1, 2, last - 1, last)] + [Segment(1, 0), Segment(1, 1)]
-        assert with_neighbours([Segment(0, 3)], library.opened, 0) == [Segment(0, 3)]
         assert with_neighbours([], library.opened) == []
 
     def test_queries_are_those_of_the_question(self, library: Library, reader: Reader) -> None:

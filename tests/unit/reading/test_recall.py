@@ -92,12 +92,13 @@ def test_all_segments_of_a_folder(tmp_path: Path, case: str, keep: str, precisio
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_a_loop_ends_where_tokens_come_again(step: int) -> None:
+def test_a_loop_ends_where_tokens_come_again(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer ends before the first repetition of 4 tokens that do not overlap, however the tokens arrive."""
+    monkeypatch.setattr("simmim.reading.answering._REPEATED", 4)
     generator = torch.Generator().manual_seed(1)
     for _ in range(50):
         ids = torch.randint(3, (1, 60), generator=generator)
-        loop, end = _Loop(5, 4), None
+        loop, end = _Loop(5), None
         for length in range(5 + step, 61, step):
             answer_ids = ids[0, 5:length].tolist()
             starts = range(len(answer_ids) - 7)

@@ -85,7 +85,7 @@ class BroadcastAttention(AttendAttention):
         rotary = slot_rotary(self.options, layout, x.dtype)
         keys = self.token_keys(x, layout, rotary, past)
         local = self.read(x, keys, layout, rotary=rotary, maps=maps)
-        # s_i; a causal segment's query is its first vector, since the state tells of its end
+        # s_i; a causal segment's query is its first vector, since the state depends on its end
         pooled = self.pool(local, layout, past)
         entering = FirstPooling.pick(local, layout.mask) if self.causal else pooled[0]
         vectors, states = self.state_keys(pooled[0], layout, past)

@@ -18,7 +18,7 @@ from simmim.nn.tokenwise import RMSNorm
 from simmim.nn.variants.broadcast import BroadcastAttention, GatedBroadcastAttention
 from simmim.ops.layout import Reach, SegmentLayout
 from simmim.ops.pyramid import CarriedPyramid, PyramidNodes, StatePyramid
-from simmim.ops.steps import READ, UNREAD, Columns, StepLayout
+from simmim.ops.steps import READ, UNREAD, BatchColumns, StepLayout
 
 __all__ = ["PyramidAttention", "PyramidBroadcastAttention", "PyramidGatedBroadcastAttention", "PyramidStates"]
 
@@ -130,7 +130,7 @@ class PyramidStates(AllStates):
         while done.any:
             waits = done.where([(number >> level) % 2 == 0 for number in layout.numbers])
             if waits.any:
-                columns = Columns([level] * len(node), waits)
+                columns = BatchColumns([level] * len(node), waits)
                 cache.write_state(columns, *self.project_states(node, middle), node)
             done = done.where([(number >> level) % 2 == 1 for number in layout.numbers])
             if done.any:

@@ -1,6 +1,6 @@
 """Gives transformers the classes of the installed package simmim; it lies beside every saved model.
 
-With ``trust_remote_code=True`` a model is then loaded where simmim is installed but nobody has imported it.
+With ``trust_remote_code=True`` a model is then loaded where simmim is installed but not imported.
 """
 
 from simmim.models import (

@@ -189,17 +189,18 @@ class Chat:
         check_window(self._model, self._tokenizer, needed, _LONGER)
         self._forget()  # in case of a failure, which leaves the cache half filled
         inputs = torch.tensor([ids], device=self._model.device)
+        ends = turn_end_ids(self._tokenizer, self._model)
         generate: Any = self._model.generate  # PreTrainedModel does not declare it
         output = generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             past_key_values=cache,
-            eos_token_id=self._ends(),
+            eos_token_id=ends,
             return_dict_in_generate=True,
             **{"num_beams": 1, **settings},  # beams cannot be streamed, and some models were saved with them
         )
         reply_ids = output.sequences[0, len(ids) :].tolist()
-        complete = bool(reply_ids) and reply_ids[-1] in self._ends()
+        complete = bool(reply_ids) and reply_ids[-1] in ends
         if complete:  # it was never read; the template begins the next turn with it
             reply_ids.pop()
         answer = self._tokenizer.decode(reply_ids, skip_special_tokens=True)
@@ -247,13 +248,6 @@ class Chat:
         rendered = apply_template(self._tokenizer, messages, assistant_name=self.assistant_name, **options)
         assert isinstance(rendered, str)
         return rendered
-
-    def _ends(self) -> list[int]:
-        """Return the tokens that end a turn."""
-        config: Any = self._model.generation_config
-        configured = config.eos_token_id if config is not None else None
-        known = configured if isinstance(configured, list) else [] if configured is None else [configured]
-        return list(dict.fromkeys([*turn_end_ids(self._tokenizer), *known]))
 
 
 def cache_bytes(cache: Cache | None) -> int:

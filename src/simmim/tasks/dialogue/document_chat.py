@@ -24,13 +24,12 @@ class DocumentChat:
 
     Args:
         library: the documents.
-        passages: segments that are read for a turn, each with its neighbours.
     """
 
     user_name = assistant_name = None
 
-    def __init__(self, library: Library, passages: int = 3) -> None:
-        self._library, self._passages = library, passages
+    def __init__(self, library: Library) -> None:
+        self._library = library
         self.messages: list[dict[str, Any]] = []
         self.last: Answer | None = None
 
@@ -67,7 +66,7 @@ class DocumentChat:
         check_text("prompt", text)
         messages = [*self.messages, {"role": "user", "content": text}]
         library = self._library
-        found = answer(library.reader, library.opened, library.finder, messages, passages=self._passages, **settings)
+        found = answer(library.reader, library.opened, library.finder, messages, **settings)
         self.messages = [*messages, {"role": "assistant", "content": found.text}]
         self.last = found
         return Reply(

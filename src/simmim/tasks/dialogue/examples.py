@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,6 @@ from simmim.models.losses import IGNORED
 from simmim.tasks.templates import apply_template
 
 __all__ = ["each_speaker_replies", "encode_conversation", "tokenize_conversations"]
-
-logger = logging.getLogger(__name__)
 
 
 def tokenize_conversations(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:

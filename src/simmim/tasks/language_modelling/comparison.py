@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simmim.errors import DataError
+from simmim.tasks.bootstrap import Draws, interval
 from simmim.tasks.language_modelling.bits_per_byte import TokenCosts
 from simmim.tasks.summarization.comparison import FEW
 
@@ -61,8 +62,6 @@ def compare_language_models(
     *,
     groups: Sequence[str] | None = None,
     whole: Mapping[str, Sequence[float]] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compare systems on the same documents, and the first one with each other one.
 
@@ -74,8 +73,6 @@ def compare_language_models(
         systems: Costs of each, in the order of the documents.
         groups: What each document belongs to; None if that is not known: then each is alone.
         whole: Bits of each document, of systems that know no positions.
-        resamples: Bootstrap samples.
-        seed: Fixes those samples.
 
     Returns:
         Ready for JSON: `bits_per_byte` and `differences` (the first minus each other one) by system, and the same for
@@ -92,7 +89,7 @@ def compare_language_models(
     binned = {name: bits_by_position(found, first, positions) for name, found in systems.items()}
     sizes = next(iter(binned.values()))[1]
     bits = {name: found for name, (found, _) in binned.items()}
-    return compare_binned(bits, sizes, positions, groups=groups, whole=whole, resamples=resamples, seed=seed)
+    return compare_binned(bits, sizes, positions, groups=groups, whole=whole)
 
 
 def bits_by_position(
@@ -120,8 +117,6 @@ def compare_binned(
     *,
     groups: Sequence[str] | None = None,
     whole: Mapping[str, Sequence[float]] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compare systems as `compare_language_models` does.
 
@@ -131,15 +126,13 @@ def compare_binned(
         positions: The ranges.
         groups: As of `compare_language_models`, like all that follows.
         whole: Bits of each document.
-        resamples: Bootstrap samples.
-        seed: Fixes those samples.
     """
     whole, documents = whole or {}, len(sizes)
     labels = list(range(documents)) if groups is None else list(groups)
     for name, given in {**whole, "groups": labels}.items():
         if len(given) != documents:
             raise DataError(f"{name}: expected one entry for each of the {documents} documents, got {len(given)}.")
-    draws = _Draws(labels, resamples, seed)
+    draws = Draws(labels)
     totals = {name: found.sum(1) for name, found in bits.items()}
     totals |= {name: np.asarray(found, dtype=np.float64) for name, found in whole.items()}
     by_position = []
@@ -149,52 +142,31 @@ def compare_binned(
             continue
         row: dict[str, Any] = {"label": position.label, "least": position.least, "below": position.below}
         row |= {"documents": reach, "few": reach < FEW, "bytes": int(sizes[:, index].sum())}
-        by_position.append(
-            row | draws.figures({name: found[:, index] for name, found in bits.items()}, sizes[:, index])
-        )
-    return {**draws.figures(totals, sizes.sum(1)), "by_position": by_position}
+        part = {name: found[:, index] for name, found in bits.items()}
+        by_position.append(row | _figures(draws, part, sizes[:, index]))
+    return {**_figures(draws, totals, sizes.sum(1)), "by_position": by_position}
 
 
-class _Draws:
-    """Estimates ratios of sums over documents, by bootstrap samples of groups that are the same for all."""
-
-    def __init__(self, labels: Sequence[object], resamples: int, seed: int) -> None:
-        _, self._group = np.unique(np.asarray(labels), return_inverse=True)
-        self.groups = int(self._group.max()) + 1
-        random = np.random.default_rng(seed)
-        # how often each group is in each sample
-        self._times = np.stack(
-            [
-                np.bincount(random.integers(self.groups, size=self.groups), minlength=self.groups)
-                for _ in range(resamples)
-            ]
-        )
-
-    def figures(self, bits: Mapping[str, npt.NDArray[np.float64]], sizes: npt.NDArray[np.float64]) -> dict[str, Any]:
-        """Return the ratios of systems, and of the first minus the others, with their intervals."""
-        of_groups = self._sum(sizes)
-        drawn = self._times @ of_groups
-        drawn_any = drawn > 0
-        ratios = {
-            name: (values.sum() / sizes.sum(), (self._times[drawn_any] @ self._sum(values)) / drawn[drawn_any])
-            for name, values in bits.items()
-        }
-        first, *others = ratios
-        return {
-            "bits_per_byte": {name: _interval(*found) for name, found in ratios.items()},
-            "differences": {
-                name: _interval(ratios[first][0] - ratios[name][0], ratios[first][1] - ratios[name][1])
-                for name in others
-            },
-        }
-
-    def _sum(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        summed: npt.NDArray[np.float64] = np.bincount(self._group, values, self.groups).astype(np.float64)
-        return summed
+def _figures(
+    draws: Draws, bits: Mapping[str, npt.NDArray[np.float64]], sizes: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return the ratios of systems, and of the first minus the others, with their intervals."""
+    drawn = draws.resampled(sizes)
+    some = drawn > 0
+    ratios = {
+        name: (values.sum() / sizes.sum(), draws.resampled(values)[some] / drawn[some]) for name, values in bits.items()
+    }
+    first, *others = ratios
+    return {
+        "bits_per_byte": {name: _interval(*found) for name, found in ratios.items()},
+        "differences": {
+            name: _interval(ratios[first][0] - ratios[name][0], ratios[first][1] - ratios[name][1]) for name in others
+        },
+    }
 
 
 def _interval(mean: float, drawn: npt.NDArray[np.float64]) -> dict[str, float]:
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = interval(drawn)
     return {"mean": round(float(mean), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 

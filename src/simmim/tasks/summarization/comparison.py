@@ -29,6 +29,7 @@ FEW = 30  # an interval from fewer documents says little
 _EDGES = (512, 2048, 8192)
 _BEGINNING = 600  # characters of a document that are shown
 _ROUGE_L = 2  # its column
+_EACH = 4  # examples of a kind
 
 
 @dataclass(frozen=True)
@@ -214,20 +215,21 @@ class Example:
 
 
 def choose_examples(
-    systems: Mapping[str, Sequence[str]], scores: Mapping[str, Rouge], examples: Examples, *, each: int = 4
+    systems: Mapping[str, Sequence[str]], scores: Mapping[str, Rouge], examples: Examples
 ) -> list[Example]:
-    """Choose the documents to show: the best and the worst by ROUGE-L of the first system, and random others.
+    """Choose the documents to show: the four best and worst by ROUGE-L of the first system, and as many random others.
+
+    No document comes twice, so there may be fewer.
 
     Args:
         systems: the summaries of each system.
         scores: of each system.
         examples: the documents.
-        each: how many of each kind; no document comes twice, so there may be fewer.
     """
     first = next(iter(systems))
     order = sorted(range(len(examples.documents)), key=lambda row: -scores[first].scores[row, _ROUGE_L])
     # of few documents, each kind gets its part
-    count = min(each, max(len(order) // 3, 1))
+    count = min(_EACH, max(len(order) // 3, 1))
     best, rest = order[:count], order[count:]
     worst, rest = rest[::-1][:count], rest[: max(len(rest) - count, 0)]
     drawn = random.Random(0).sample(rest, min(count, len(rest)))

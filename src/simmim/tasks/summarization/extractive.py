@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,7 +13,7 @@ from simmim.tasks.summarization.lead import budgets
 from simmim.tasks.summarization.rouge import WordRule, mean_rouge_l, word_rule
 from simmim.tasks.summarization.words import count_words, document_sentences, first_words, words
 
-__all__ = ["MOST_SENTENCES", "MOST_WORDS", "TextRank", "TextRankChoice", "best_textrank", "ranked_sentences"]
+__all__ = ["MOST_SENTENCES", "MOST_WORDS", "TextRank", "best_textrank", "ranked_sentences", "textrank_scores"]
 
 # TextRank compares all sentences in pairs, word by word: at these bounds a document takes about a second at most.
 MOST_SENTENCES = 200
@@ -45,19 +44,6 @@ class TextRank:
 
     def __str__(self) -> str:
         return f"TextRank, {self.words} words"
-
-
-@dataclass(frozen=True)
-class TextRankChoice:
-    """The strongest budget of TextRank on a split, and how all of them did there.
-
-    Attributes:
-        textrank: The one with the highest ROUGE-L.
-        rouge_l: ROUGE-L of each, in points of 100.
-    """
-
-    textrank: TextRank
-    rouge_l: Mapping[TextRank, float]
 
 
 def ranked_sentences(document: str, rule: WordRule = "english") -> list[tuple[int, str]]:
@@ -100,14 +86,17 @@ def _likeness(one: Counter[str], other: Counter[str]) -> float:
     return pairs / size if size else float(pairs)
 
 
-def best_textrank(validation: Dataset) -> TextRankChoice:
-    """Choose the strongest budget of the extractive baseline by ROUGE-L.
+def best_textrank(validation: Dataset) -> TextRank:
+    """Return the budget of TextRank with the highest ROUGE-L on a split; not the split that results are reported on."""
+    scores = textrank_scores(validation)
+    return max(scores, key=scores.__getitem__)
+
+
+def textrank_scores(validation: Dataset) -> dict[TextRank, float]:
+    """Return ROUGE-L, in points of 100, of TextRank with each of the `budgets`.
 
     Args:
-        validation: Rows with `document` and `summary`; not the split that results are reported on.
-
-    Returns:
-        The choice and the score of each of the `budgets`.
+        validation: Rows with `document` and `summary`.
     """
     summaries = list(validation["summary"])
     rule = word_rule(summaries)
@@ -116,7 +105,7 @@ def best_textrank(validation: Dataset) -> TextRankChoice:
     for budget in budgets(summaries):
         texts = [_shortened(sentences, budget) for sentences in ranked]
         scores[TextRank(budget, rule)] = mean_rouge_l(texts, summaries, rule=rule)
-    return TextRankChoice(max(scores, key=scores.__getitem__), scores)
+    return scores
 
 
 def _shortened(ranked: list[tuple[int, str]], budget: int) -> str:

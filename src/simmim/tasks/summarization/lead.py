@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasets import Dataset
@@ -10,7 +10,7 @@ from datasets import Dataset
 from simmim.tasks.summarization.rouge import mean_rouge_l, word_rule
 from simmim.tasks.summarization.words import count_words, document_sentences, first_words
 
-__all__ = ["Lead", "LeadChoice", "best_lead", "budgets"]
+__all__ = ["Lead", "best_lead", "budgets", "lead_scores"]
 
 _BUDGETS = (*range(4, 13), 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
@@ -38,39 +38,27 @@ class Lead:
         return " of the ".join(part for part in (words, "first sentence" if self.sentence else "") if part)
 
 
-@dataclass(frozen=True)
-class LeadChoice:
-    """The strongest lead on a split, and how all of them did there.
-
-    Attributes:
-        lead: The one with the highest ROUGE-L.
-        rouge_l: ROUGE-L of each, in points of 100.
-    """
-
-    lead: Lead
-    rouge_l: Mapping[Lead, float]
-
-
 def budgets(summaries: Sequence[str]) -> list[int]:
     """Return the lengths that a baseline tries, in words: from 4 to 256, and none above the longest summary."""
     longest = max(map(count_words, summaries))
     return [words for words in _BUDGETS if words <= max(longest, _BUDGETS[0])]
 
 
-def best_lead(validation: Dataset) -> LeadChoice:
-    """Choose the strongest lead baseline by ROUGE-L.
+def best_lead(validation: Dataset) -> Lead:
+    """Return the lead with the highest ROUGE-L on a split; not the split that results are reported on."""
+    scores = lead_scores(validation)
+    return max(scores, key=scores.__getitem__)
 
-    The candidates are the first sentence and, for each of the `budgets`, so many words of the document and of its first
-    sentence.
+
+def lead_scores(validation: Dataset) -> dict[Lead, float]:
+    """Return ROUGE-L, in points of 100, of the first sentence and, for each of the `budgets`, of so many words.
+
+    These are words of the document, and of its first sentence.
 
     Args:
-        validation: Rows with `document` and `summary`; not the split that results are reported on.
-
-    Returns:
-        The choice and the score of each candidate.
+        validation: Rows with `document` and `summary`.
     """
     documents, summaries = list(validation["document"]), list(validation["summary"])
     rule, tried = word_rule(summaries), budgets(summaries)
     leads = [Lead(None, sentence=True), *(Lead(words, sentence) for sentence in (False, True) for words in tried)]
-    scores = {one: mean_rouge_l([one(document) for document in documents], summaries, rule=rule) for one in leads}
-    return LeadChoice(max(scores, key=scores.__getitem__), scores)
+    return {one: mean_rouge_l([one(document) for document in documents], summaries, rule=rule) for one in leads}

@@ -11,6 +11,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from simmim.errors import DataError
+from simmim.tasks.bootstrap import Draws, interval
 from simmim.tasks.summarization.words import line_sentences, words
 
 __all__ = [
@@ -89,8 +90,6 @@ def rouge(
     *,
     groups: Sequence[str] | None = None,
     rule: WordRule | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Rouge:
     """Score predictions against references: F1 x 100, mean over documents.
 
@@ -102,8 +101,6 @@ def rouge(
         groups: What each document belongs to. Documents of a group are alike, so with groups the bootstrap draws
             whole groups, which gives the wider, honest interval; without, it draws single documents.
         rule: What counts as a word; by default as `word_rule` chooses for the references.
-        resamples: Bootstrap samples.
-        seed: Fixes those samples.
 
     Returns:
         The mean, its interval and the value of each document, for each metric.
@@ -111,8 +108,7 @@ def rouge(
     Raises:
         DataError: The lengths differ, or there is no document.
     """
-    scores = _scores(METRICS, predictions, references, rule)
-    return estimate(scores, groups, resamples=resamples, seed=seed)
+    return estimate(_scores(METRICS, predictions, references, rule), groups)
 
 
 def mean_rouge_l(predictions: Sequence[str], references: Sequence[str], *, rule: WordRule | None = None) -> float:
@@ -144,17 +140,13 @@ def _scores(
     return 100 * np.array([[score[metric].fmeasure for metric in metrics] for score in found], dtype=np.float64)
 
 
-def paired_difference(
-    system: Rouge, baseline: Rouge, *, groups: Sequence[str] | None = None, resamples: int = 1000, seed: int = 0
-) -> Rouge:
+def paired_difference(system: Rouge, baseline: Rouge, *, groups: Sequence[str] | None = None) -> Rouge:
     """Estimate how much better a system is than a baseline on the same documents.
 
     Args:
         system: Its scores.
         baseline: The scores to compare with, of the same documents in the same order.
-        groups: As in `rouge`.
-        resamples: Bootstrap samples; both systems are drawn together.
-        seed: Fixes those samples.
+        groups: As in `rouge`; both systems are drawn together.
 
     Returns:
         System minus baseline; an interval that leaves out 0 is a difference at the 95 % level.
@@ -167,19 +159,15 @@ def paired_difference(
             f"system, baseline: expected scores of the same documents, got {len(system.scores)} and "
             f"{len(baseline.scores)} documents. Score both on the same split."
         )
-    return estimate(system.scores - baseline.scores, groups, resamples=resamples, seed=seed)
+    return estimate(system.scores - baseline.scores, groups)
 
 
-def estimate(
-    scores: npt.NDArray[np.float64], groups: Sequence[str] | None = None, *, resamples: int = 1000, seed: int = 0
-) -> Rouge:
+def estimate(scores: npt.NDArray[np.float64], groups: Sequence[str] | None = None) -> Rouge:
     """Estimate means from the values of documents, by the percentile bootstrap over groups.
 
     Args:
         scores: `[documents, 4]` in the order of `METRICS`, in points of 100; the rows of some documents, for instance.
         groups: As in `rouge`.
-        resamples: Bootstrap samples.
-        seed: Fixes those samples.
 
     Returns:
         The mean of each column, its interval, and the scores.
@@ -187,18 +175,11 @@ def estimate(
     Raises:
         DataError: The groups are of another number of documents.
     """
-    labels = np.arange(len(scores)) if groups is None else np.asarray(groups)
+    labels = range(len(scores)) if groups is None else groups
     if len(labels) != len(scores):
         raise DataError(f"groups: expected one for each of the {len(scores)} documents, got {len(labels)}.")
-    _, group = np.unique(labels, return_inverse=True)
-    sizes = np.bincount(group)
-    totals = np.zeros((len(sizes), scores.shape[1]))
-    np.add.at(totals, group, scores)
-
-    random = np.random.default_rng(seed)
-    draws = (random.integers(len(sizes), size=len(sizes)) for _ in range(resamples))
-    means = np.stack([totals[drawn].sum(axis=0) / sizes[drawn].sum() for drawn in draws])
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    draws = Draws(labels)
+    low, high = interval(draws.resampled(scores) / draws.resampled(np.ones((len(scores), 1))))
     columns = zip(scores.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
     rouge1, rouge2, rouge_l, rouge_lsum = (Estimate(*column) for column in columns)
     return Rouge(rouge1, rouge2, rouge_l, rouge_lsum, scores)

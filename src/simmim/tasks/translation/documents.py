@@ -1,4 +1,4 @@
-"""Holds a document as its source and the blocks in it, and writes translations into their places."""
+"""Holds a document as its source and the blocks in it, and writes translations over them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from simmim.tasks.translation.marks import Block, restore
 
-__all__ = ["Document", "SpanDocument", "splice"]
+__all__ = ["Document", "SpanDocument"]
 
 
 class Document(Protocol):
@@ -23,7 +23,7 @@ class Document(Protocol):
 
         Args:
             texts: the texts; where one is that of its block, the document stays as it is there.
-            language: what the document is said to be in, where its format can say so; None leaves it.
+            language: what the document declares to be in, where its format can; None leaves it.
         """
 
 
@@ -36,40 +36,25 @@ class SpanDocument:
         blocks: its blocks, in order; they do not overlap.
         escape: writes a text as the document has it.
         encode: turns characters into bytes.
+        finish: gets what a block was and what is written for it, and returns that as the format wants it.
     """
 
     source: str
     blocks: Sequence[Block]
     escape: Callable[[str], str]
     encode: Callable[[str], bytes]
+    finish: Callable[[str, str], str] = lambda old, new: new
 
     def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
         """Return the document with these texts in place of its own."""
-        return self.encode(splice(self.source, self.blocks, texts, self.escape))
+        return self.encode(self.written(texts))
 
-
-def splice(
-    source: str,
-    blocks: Sequence[Block],
-    texts: Sequence[str],
-    escape: Callable[[str], str],
-    finish: Callable[[str], str] = str,
-) -> str:
-    """Write texts into the places of blocks; a block whose text is unchanged keeps its characters.
-
-    Args:
-        source: the document.
-        blocks: in order, without overlap.
-        texts: one for each block.
-        escape: writes a text as the document has it.
-        finish: mends what has been written for a block.
-    """
-    parts: list[str] = []
-    position = 0
-    for block, text in zip(blocks, texts, strict=True):
-        parts.append(source[position : block.start])
-        unchanged = text == block.text
-        parts.append(source[block.start : block.end] if unchanged else finish(restore(block, text, escape)))
-        position = block.end
-    parts.append(source[position:])
-    return "".join(parts)
+    def written(self, texts: Sequence[str]) -> str:
+        """Return the characters with texts over blocks; a block whose text is unchanged keeps its characters."""
+        parts, position = [], 0
+        for block, text in zip(self.blocks, texts, strict=True):
+            old = self.source[block.start : block.end]
+            new = old if text == block.text else self.finish(old, restore(block, text, self.escape))
+            parts += [self.source[position : block.start], new]
+            position = block.end
+        return "".join(parts) + self.source[position:]

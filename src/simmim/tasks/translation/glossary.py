@@ -41,7 +41,7 @@ class Glossary:
         return len(self._terms)
 
     def replaced(self, text: str, first: int) -> tuple[str, list[str]]:
-        """Put marks in the places of terms.
+        """Put marks instead of terms.
 
         Args:
             text: a block with marks.

@@ -19,7 +19,7 @@ from transformers import (
 from simmim.errors import CheckpointError
 from simmim.models import SimMIMConfig
 from simmim.nn import lay_out_for_decoding
-from simmim.tasks.checkpoints import LOCAL, find_device
+from simmim.tasks.checkpoints import LOCAL, fetch_model, find_device
 from simmim.tasks.checkpoints import load_model as load_checked
 from simmim.tasks.quiet import quiet
 
@@ -44,7 +44,7 @@ def load_translation_model(
     """
     folder = Path(name)
     if not folder.exists():
-        folder = _fetched(str(name))
+        folder = fetch_model(str(name), _PARTS)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, **LOCAL)
@@ -66,16 +66,3 @@ def load_translation_model(
         raise CheckpointError(f"{folder}: cannot load the model or its tokenizer: {error}") from error
     chosen = dtype or (torch.float32 if target.type == "cpu" else model.dtype)
     return model.to(target, chosen).eval(), tokenizer
-
-
-def _fetched(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(_PARTS)))
-    except Exception as error:  # from the name, the network, the hub or the disk
-        reason = str(error).strip().split("\n", 1)[0]
-        raise CheckpointError(
-            f"model: expected the folder of a saved model or the name of one on the hub, got {name!r}, "
-            f"which is no folder and cannot be fetched: {reason}"
-        ) from error

@@ -124,8 +124,8 @@ def _trimmed(pieces: list[Piece]) -> list[Piece]:
     def is_blank(piece: Piece) -> bool:
         return piece.source is None and (piece.text is None or not piece.text.strip(_BLANK))
 
-    first = next((place for place, piece in enumerate(pieces) if not is_blank(piece)), len(pieces))
-    last = next((place for place in range(len(pieces), first, -1) if not is_blank(pieces[place - 1])), first)
+    first = next((index for index, piece in enumerate(pieces) if not is_blank(piece)), len(pieces))
+    last = next((index for index in range(len(pieces), first, -1) if not is_blank(pieces[index - 1])), first)
     return pieces[first:last]
 
 
@@ -137,7 +137,7 @@ def _items(source: str, pieces: Sequence[Piece], escape: Callable[[str], str]) -
     """Yield texts and marks in turn."""
     numbers = _element_numbers(pieces)
     runs = [list(run) for _, run in groupby(zip(pieces, numbers, strict=True), lambda pair: _is_markup(pair[0]))]
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         if run[0][0].text is None or not run[0][0].text.strip(_BLANK):
             if all(piece.text is not None for piece, _ in run):  # white space between two texts
                 yield " " if any(piece.text for piece, _ in run) else ""
@@ -145,9 +145,9 @@ def _items(source: str, pieces: Sequence[Piece], escape: Callable[[str], str]) -
             yield from _merged(source, run)
             continue
         text = _SPACE.sub(" ", "".join(piece.text or "" for piece, _ in run))
-        if place == 0:
+        if index == 0:
             text = text.lstrip(" ")
-        if place == len(runs) - 1:
+        if index == len(runs) - 1:
             text = text.rstrip(" ")
         position = 0
         for found in _PLACEHOLDER.finditer(text):
@@ -163,8 +163,8 @@ def _is_markup(piece: Piece) -> bool:
 
 def _merged(source: str, run: Sequence[tuple[Piece, int]]) -> Iterator[str | Mark]:
     """Yield one mark for a run of markup, its outer white space beside it."""
-    first = next(place for place, (piece, _) in enumerate(run) if piece.text is None)
-    last = next(place for place in range(len(run), 0, -1) if run[place - 1][0].text is None)
+    first = next(index for index, (piece, _) in enumerate(run) if piece.text is None)
+    last = next(index for index in range(len(run), 0, -1) if run[index - 1][0].text is None)
     yield " " if any(piece.text for piece, _ in run[:first]) else ""
     inner = run[first:last]
     closes: list[int] = []
@@ -189,7 +189,7 @@ def _element_numbers(pieces: Sequence[Piece]) -> list[int]:
     total = 0
     for piece in pieces:
         if piece.name.startswith("/"):
-            match = next((place for place in range(len(stack), 0, -1) if stack[place - 1][0] == piece.name[1:]), 0)
+            match = next((index for index in range(len(stack), 0, -1) if stack[index - 1][0] == piece.name[1:]), 0)
             if match:
                 numbers.append(stack[match - 1][1])
                 del stack[match - 1 :]

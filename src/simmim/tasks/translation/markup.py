@@ -1,12 +1,15 @@
-"""Cuts HTML and XML into tags and text at their places in the source; nothing is expanded, fetched or repaired."""
+"""Cuts HTML and XML into tags and text with their offsets in the source; nothing is expanded, fetched or repaired."""
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-__all__ = ["Token", "attribute", "tokens"]
+from simmim.tasks.translation.marks import Piece
+
+__all__ = ["Token", "attribute", "coded_pieces", "tokens"]
 
 _SPECIAL = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<![^>\[]*(?:\[.*?\]\s*)?>", re.S)
 _TAG = re.compile(r"""<(/?)([A-Za-z_][^\s/>]*)((?:[^>"']|"[^"]*"|'[^']*')*+)>""")
@@ -75,3 +78,34 @@ def attribute(token: Token, name: str) -> str | None:
     pattern = rf"""(?:^|[\s"']){re.escape(name)}\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))"""
     found = re.search(pattern, token.attributes, re.I)
     return None if found is None else next(value for value in found.groups() if value is not None)
+
+
+def coded_pieces(
+    source: str, start: int, end: int, codes: Collection[str], paired: Collection[str] = ()
+) -> Iterator[Piece]:
+    """Cut a segment of a translation file into texts and markup, of which codes of another document are one piece each.
+
+    Args:
+        source: the characters of the file.
+        start: where the segment begins.
+        end: where it ends.
+        codes: elements whose content is code.
+        paired: elements whose two ends belong together in a translation.
+    """
+    code, began = "", 0
+    for token in tokens(source[start:end], xml=True):
+        name = token.name.rpartition(":")[2]
+        first, behind = token.start + start, token.end + start
+        if code:
+            if token.kind == "close" and name == code:
+                yield Piece(began, behind)
+                code = ""
+        elif name in codes and token.kind == "open":
+            code, began = name, first
+        elif token.kind == "text":
+            yield Piece(first, behind, html.unescape(source[first:behind]))
+        else:
+            ends = name in paired and token.kind in ("open", "close")
+            yield Piece(first, behind, None, (f"/{name}" if token.kind == "close" else name) if ends else "")
+    if code:
+        yield Piece(began, end)

@@ -12,12 +12,11 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from simmim.tasks.bootstrap import Draws, interval
 from simmim.tasks.translation.faults import mark_faults, missing_numbers, numbers_of
 from simmim.tasks.translation.marks import MARK, Mark
 
 __all__ = ["Interval", "Measured", "measure", "term_consistency"]
-
-_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ def measure(
     documents: Sequence[str],
     *,
     language: str,
-    seed: int = 0,
 ) -> Measured:
     """Measure translations, block by block.
 
@@ -77,15 +75,15 @@ def measure(
         references: what people wrote for each, with marks.
         documents: the document of each block; intervals resample documents, as blocks of one are alike.
         language: that of the translations; Chinese and Japanese are cut into words by sacrebleu's own tokenisers.
-        seed: of the resampling.
     """
     written, wanted = ([MARK.sub("", text).strip() for text in side] for side in (translations, references))
     tokenizer = {"zh": "zh", "ja": "char", "ko": "char"}.get(language[:2], "13a")
     metrics = {"chrf": CHRF(), "bleu": BLEU(tokenize=tokenizer)}
-    found = {name: _interval(metric, written, wanted, documents, seed) for name, metric in metrics.items()}
+    draws = Draws(documents)
+    found = {name: _interval(metric, written, wanted, draws) for name, metric in metrics.items()}
     signatures = {name: str(metric.get_signature()) for name, metric in metrics.items()}
-    with_marks = [place for place, source in enumerate(sources) if MARK.search(source)]
-    kept = sum(not mark_faults(_placeholders(sources[place]), translations[place]) for place in with_marks)
+    with_marks = [index for index, source in enumerate(sources) if MARK.search(source)]
+    kept = sum(not mark_faults(_placeholders(sources[index]), translations[index]) for index in with_marks)
     total = sum(sum(numbers_of(source).values()) for source in sources)
     missing = sum(len(missing_numbers(*pair)) for pair in zip(sources, translations, strict=True))
     return Measured(
@@ -106,24 +104,16 @@ def _placeholders(source: str) -> list[Mark]:
     return [Mark("") for _ in set(MARK.findall(source))]
 
 
-def _interval(
-    metric: Any, translations: list[str], references: list[str], documents: Sequence[str], seed: int
-) -> Interval:
+def _interval(metric: Any, translations: list[str], references: list[str], draws: Draws) -> Interval:
     """Score a corpus, and resample its documents with the counts that the score is made of."""
     metric.corpus_score(translations, [references])  # sets the signature
     counts = np.asarray(metric._extract_corpus_statistics(translations, [references]), dtype=np.int64)
-    names = sorted(set(documents))
-    place = {name: number for number, name in enumerate(names)}
-    summed = np.zeros((len(names), counts.shape[1]), dtype=np.int64)
-    np.add.at(summed, [place[name] for name in documents], counts)
 
-    def score(rows: Any) -> float:
-        return float(metric._compute_score_from_stats(rows.sum(0).tolist()).score)
+    def score(row: Any) -> float:
+        return float(metric._compute_score_from_stats(row.tolist()).score)
 
-    generator = np.random.default_rng(seed)
-    draws = [score(summed[generator.integers(0, len(names), len(names))]) for _ in range(_DRAWS)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Interval(score(summed), float(low), float(high))
+    low, high = interval(np.array([score(row) for row in draws.resampled(counts)]))
+    return Interval(score(counts.sum(0)), float(low), float(high))
 
 
 def term_consistency(sources: Sequence[str], translations: Sequence[str], documents: Sequence[str]) -> float | None:
@@ -152,7 +142,7 @@ def term_consistency(sources: Sequence[str], translations: Sequence[str], docume
 
 
 def _spans(text: str) -> dict[tuple[str, str], str]:
-    """Return what stands between each mark with an odd place and the mark that follows it."""
+    """Return what stands between each mark of an odd number in the order and the mark that follows it."""
     marks = list(MARK.finditer(text))
     return {
         (first[1], second[1]): text[first.end() : second.start()].strip()

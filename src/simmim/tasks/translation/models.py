@@ -102,13 +102,13 @@ class Translator(ABC):
         """
         ids = [self.encode(group) for group in groups]
         written: dict[int, Written] = {}
-        for places in batches([len(row) for row in ids], batch_size, token_budget):
-            rows = [ids[place] for place in places]
+        for indices in batches([len(row) for row in ids], batch_size, token_budget):
+            rows = [ids[index] for index in indices]
             longest = max(map(len, rows))
             # a translation has about as many tokens as its source; none of those seen has twice as many and 32 more
             found = self.generate(rows, max_new_tokens=2 * longest + 32)
-            written |= dict(zip(places, self._taken(found, longest), strict=True))
-        return [written[place] for place in range(len(groups))]
+            written |= dict(zip(indices, self._taken(found, longest), strict=True))
+        return [written[index] for index in range(len(groups))]
 
     def _taken(self, found: Any, source_length: int) -> list[Written]:
         sequences = found.sequences[:, self._skipped(source_length) :]
@@ -160,7 +160,7 @@ class BlockTranslator(Translator):
 
 
 class SeqTranslator(Translator):
-    """An encoder-decoder of the hub: MarianMT, NLLB, M2M100, T5; each is told the language in its own way."""
+    """An encoder-decoder of the hub: MarianMT, NLLB, M2M100, T5; each takes the language in its own way."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)

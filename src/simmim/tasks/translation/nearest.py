@@ -26,9 +26,9 @@ class NearestBlock:
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         self._sources, self._targets = sources, targets
         self._words: dict[str, list[int]] = defaultdict(list)
-        for place, source in enumerate(sources):
+        for index, source in enumerate(sources):
             for word in set(_words(source)):
-                self._words[word].append(place)
+                self._words[word].append(index)
 
     def __call__(self, source: str) -> tuple[str, float]:
         """Return the translation of the nearest block, and how near it is, from 0 to 1.
@@ -37,18 +37,18 @@ class NearestBlock:
         """
         shared: dict[int, float] = defaultdict(float)
         lists = sorted((self._words[word] for word in set(_words(source)) if word in self._words), key=len)
-        for places in lists:
-            if len(places) <= _COMMON or not shared:
-                weight = 1 / len(places)
-                for place in places[: 10 * _COMMON]:
-                    shared[place] += weight
+        for indices in lists:
+            if len(indices) <= _COMMON or not shared:
+                weight = 1 / len(indices)
+                for index in indices[: 10 * _COMMON]:
+                    shared[index] += weight
         best, nearness = -1, 0.0
-        for place in sorted(shared, key=shared.__getitem__, reverse=True)[:_CANDIDATES]:
-            matcher = SequenceMatcher(None, source, self._sources[place], autojunk=False)
+        for index in sorted(shared, key=shared.__getitem__, reverse=True)[:_CANDIDATES]:
+            matcher = SequenceMatcher(None, source, self._sources[index], autojunk=False)
             if matcher.real_quick_ratio() > nearness and matcher.quick_ratio() > nearness:
                 found = matcher.ratio()
                 if found > nearness:
-                    best, nearness = place, found
+                    best, nearness = index, found
         return (self._targets[best], nearness) if best >= 0 else (source, 0.0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,15 @@ from pathlib import Path
 from simmim.errors import DataError
 from simmim.tasks.translation.formats.characters import declared_encoding, decoded
 from simmim.tasks.translation.formats.html import escape_markup
-from simmim.tasks.translation.marks import Block, Piece, make_block
-from simmim.tasks.translation.markup import attribute, tokens
+from simmim.tasks.translation.marks import Block, make_block
+from simmim.tasks.translation.markup import attribute, coded_pieces, tokens
 from simmim.tasks.translation.matching import matched_marks
 
 __all__ = ["Page", "read_memory", "read_pages"]
 
 _TWO_TEXTS = re.compile(r"(.*)\{([\w-]+),([\w-]+)\}(.*)", re.S)
 _CODES = frozenset("bpt ept it ph ut sub".split())
+_Sides = dict[tuple[str, str], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
@@ -106,29 +106,29 @@ def _json_lines(path: Path) -> Iterator[Page]:
         raise DataError(f"{path}: expected UTF-8, byte {error.start} is not; convert the file") from error
 
 
-def _page(line: str, place: str) -> Page:
+def _page(line: str, position: str) -> Page:
     wanted = "an object with the texts source_language and target_language and the lists of texts source and target"
     try:
         row = json.loads(line)
-        page = Page(row["source_language"], row["target_language"], row["source"], row["target"], place)
+        page = Page(row["source_language"], row["target_language"], row["source"], row["target"], position)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{place}: expected {wanted}; {type(error).__name__}: {error}") from error
+        raise DataError(f"{position}: expected {wanted}; {type(error).__name__}: {error}") from error
     languages = (page.source_language, page.target_language)
     sides = (page.source, page.target)
     if not all(isinstance(name, str) for name in languages) or not all(
         isinstance(side, list) and all(isinstance(text, str) for text in side) for side in sides
     ):
-        raise DataError(f"{place}: expected {wanted}, got values of other types")
+        raise DataError(f"{position}: expected {wanted}, got values of other types")
     if len(page.source) != len(page.target):
         raise DataError(
-            f"{place}: expected as many blocks in target as in source ({len(page.source)}), got {len(page.target)}"
+            f"{position}: expected as many blocks in target as in source ({len(page.source)}), got {len(page.target)}"
         )
     return page
 
 
 def _tmx(path: Path) -> Iterator[Page]:
     text = _read(path)
-    sides: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    sides: _Sides = {}
     unit: list[tuple[str, Block]] = []
     language, began = "", -1
     for token in tokens(text, xml=True):
@@ -137,61 +137,42 @@ def _tmx(path: Path) -> Iterator[Page]:
             if token.kind == "close" and len(unit) > 1:
                 (first, source), *others = unit
                 for second, target in others:
-                    pair = sides.setdefault((first, second), ([], []))
-                    for side, written in zip(pair, matched_marks(source, target), strict=True):
-                        side.append(written)
+                    _add(sides, (first, second), source, target)
         elif token.name == "tuv" and token.kind == "open":
             language = (attribute(token, "xml:lang") or attribute(token, "lang") or "").lower()
         elif token.name == "seg":
             if token.kind == "open":
                 began = token.end
             elif token.kind == "close" and began >= 0:
-                block = make_block(text, _coded(text, began, token.start), escape_markup)
+                block = make_block(text, coded_pieces(text, began, token.start, _CODES, ("hi",)), escape_markup)
                 if block is not None:
                     unit.append((language, block))
                 began = -1
     if not sides:
         raise DataError(f"{path}: expected a TMX file with units (tu) of two languages, found none")
-    for (first, second), (source_side, target_side) in sides.items():
-        yield Page(first, second, source_side, target_side, str(path))
-
-
-def _coded(text: str, start: int, end: int) -> list[Piece]:
-    """Cut a segment of a TMX file into texts and codes."""
-    pieces, code, began = [], "", 0
-    for token in tokens(text[start:end], xml=True):
-        first, behind = start + token.start, start + token.end
-        if code:
-            if token.kind == "close" and token.name == code:
-                pieces.append(Piece(began, behind))
-                code = ""
-        elif token.name in _CODES and token.kind == "open":
-            code, began = token.name, first
-        elif token.kind == "text":
-            pieces.append(Piece(first, behind, html.unescape(text[first:behind])))
-        else:
-            name = "hi" if token.name == "hi" and token.kind != "empty" else ""
-            pieces.append(Piece(first, behind, None, f"/{name}" if name and token.kind == "close" else name))
-    return pieces
+    yield from (Page(*languages, *pair, str(path)) for languages, pair in sides.items())
 
 
 def _xliff(path: Path) -> Iterator[Page]:
     from simmim.tasks.translation.formats.xliff import read_units, segment_block
 
     text = _read(path)
-    sides: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    sides: _Sides = {}
     for unit in read_units(text):
         if unit.target is None:
             continue
         source, target = segment_block(text, unit.source), segment_block(text, unit.target)
         if source is not None and target is not None:
-            pair = sides.setdefault((unit.languages[0].lower(), unit.languages[1].lower()), ([], []))
-            for side, written in zip(pair, matched_marks(source, target), strict=True):
-                side.append(written)
+            _add(sides, (unit.languages[0].lower(), unit.languages[1].lower()), source, target)
     if not sides:
         raise DataError(f"{path}: expected an XLIFF file with translated segments, found none")
-    for (first, second), (source_side, target_side) in sides.items():
-        yield Page(first, second, source_side, target_side, str(path))
+    yield from (Page(*languages, *pair, str(path)) for languages, pair in sides.items())
+
+
+def _add(sides: _Sides, languages: tuple[str, str], source: Block, target: Block) -> None:
+    """Add a block and its translation to the page of their languages."""
+    for side, written in zip(sides.setdefault(languages, ([], [])), matched_marks(source, target), strict=True):
+        side.append(written)
 
 
 def _po(path: Path) -> Iterator[Page]:

@@ -11,8 +11,8 @@ from simmim.tasks.language_detection import detect_language
 from simmim.tasks.translation.formats import open_document
 from simmim.tasks.translation.glossary import Glossary
 from simmim.tasks.translation.loading import load_translation_model
-from simmim.tasks.translation.marks import Block, Piece, make_block
-from simmim.tasks.translation.models import Translator, translator_for
+from simmim.tasks.translation.marks import Block, Piece, make_block, restore
+from simmim.tasks.translation.models import translator_for
 from simmim.tasks.translation.translate import Translated, translate_blocks
 
 __all__ = ["TranslationPipeline"]
@@ -84,7 +84,7 @@ class TranslationPipeline:
                 results.append({"translation_text": text, "score": None, "repairs": [], "faults": []})
                 continue
             one = next(found)
-            written = _filled(block, one.text)
+            written = restore(block, one.text, str)
             results.append(
                 {
                     "translation_text": text[: block.start] + written + text[block.end :],
@@ -133,17 +133,8 @@ class TranslationPipeline:
         source = from_ or self._from or detect_language(name, (block.text for block in blocks))
         return translate_blocks(
             blocks,
-            self._translator(source, target),
+            translator_for(self.model, self.tokenizer, source, target, **self._settings),
             glossary=Glossary(glossary) if glossary else None,
             memory=memory,
             **self._options,
         )
-
-    def _translator(self, source: str, target: str) -> Translator:
-        return translator_for(self.model, self.tokenizer, source, target, **self._settings)
-
-
-def _filled(block: Block, text: str) -> str:
-    from simmim.tasks.translation.marks import restore
-
-    return restore(block, text, str)

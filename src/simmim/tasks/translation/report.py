@@ -28,21 +28,21 @@ class PagesReport:
         source_lengths: characters of each source block.
         target_lengths: characters of each translation.
         faults: how many blocks have each fault.
-        places: the first blocks that have it.
+        positions: the first blocks that have it.
     """
 
     pages: int = 0
     source_lengths: list[int] = field(default_factory=list)
     target_lengths: list[int] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
-    places: dict[str, list[str]] = field(default_factory=dict)
+    positions: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, fault: str, place: str) -> None:
+    def add(self, fault: str, position: str) -> None:
         """Count a block with a fault."""
         self.faults[fault] += 1
-        places = self.places.setdefault(fault, [])
-        if len(places) < 3:
-            places.append(place)
+        positions = self.positions.setdefault(fault, [])
+        if len(positions) < 3:
+            positions.append(position)
 
 
 def check_pages(pages: Iterable[Page]) -> dict[str, PagesReport]:
@@ -66,7 +66,7 @@ def check_pages(pages: Iterable[Page]) -> dict[str, PagesReport]:
         report.pages += 1
         run = 0
         for number, (source, target) in enumerate(zip(page.source, page.target, strict=True), start=1):
-            place = f"{page.name} block {number}"
+            position = f"{page.name} block {number}"
             report.source_lengths.append(len(source))
             report.target_lengths.append(len(target))
             faults = _faults(source, target, ratios[direction])
@@ -77,7 +77,7 @@ def check_pages(pages: Iterable[Page]) -> dict[str, PagesReport]:
             if run == _RUN:
                 faults.append("misaligned")
             for fault in faults:
-                report.add(fault, place)
+                report.add(fault, position)
     return reports
 
 

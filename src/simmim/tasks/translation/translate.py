@@ -78,20 +78,20 @@ def translate_blocks(
     """
     memory = memory or {}
     known = {
-        place: memory[block.text]
-        for place, block in enumerate(blocks)
+        index: memory[block.text]
+        for index, block in enumerate(blocks)
         if block.text in memory and not mark_faults(block.marks, memory[block.text])
     }
     advance(len(known))
-    jobs = {place: _job(block, glossary) for place, block in enumerate(blocks) if place not in known}
+    jobs = {index: _job(block, glossary) for index, block in enumerate(blocks) if index not in known}
     for portion in _portions(list(jobs.values()), batch_size * max(1, group_size)):
         _write(portion, translator, group_size if translator.reads_groups else 1, batch_size)
         for job in portion:
             _mend(job, translator)
         advance(len(portion))
     return [
-        Translated(block.text, known[place], origin="memory") if place in known else _finished(jobs[place])
-        for place, block in enumerate(blocks)
+        Translated(block.text, known[index], origin="memory") if index in known else _finished(jobs[index])
+        for index, block in enumerate(blocks)
     ]
 
 
@@ -157,18 +157,18 @@ def _fitting_parts(text: str, fits: Callable[[str], bool]) -> list[str]:
     if fits(text) or len(text) < 2:
         return [text]
     for end in (_SENTENCE_END, _WORD_END):
-        places = [found.end() for found in end.finditer(text) if 0 < found.end() < len(text)]
-        if places:
-            middle = min(places, key=lambda place: abs(place - len(text) // 2))
+        offsets = [found.end() for found in end.finditer(text) if 0 < found.end() < len(text)]
+        if offsets:
+            middle = min(offsets, key=lambda offset: abs(offset - len(text) // 2))
             break
     else:
-        free = (place for place in range(len(text) // 2, len(text)) if not _in_mark(text, place))
+        free = (offset for offset in range(len(text) // 2, len(text)) if not _in_mark(text, offset))
         middle = next(free, len(text) - 1)
     return [part for half in (text[:middle], text[middle:]) for part in _fitting_parts(half, fits)]
 
 
-def _in_mark(text: str, place: int) -> bool:
-    return any(found.start() < place < found.end() for found in MARK.finditer(text))
+def _in_mark(text: str, offset: int) -> bool:
+    return any(found.start() < offset < found.end() for found in MARK.finditer(text))
 
 
 def _joined(parts: Sequence[str], written: Sequence[str]) -> str:
@@ -224,7 +224,7 @@ def _between_marks(text: str, translator: Translator) -> tuple[str, list[str]]:
 
 
 def _finished(job: _Job) -> Translated:
-    """Put terms into the places of their marks, and say which numbers are missing."""
+    """Put terms instead of their marks, and say which numbers are missing."""
     first = len(job.block.marks) + 1
 
     def put(found: re.Match[str]) -> str:

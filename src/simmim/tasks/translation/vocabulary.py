@@ -66,8 +66,8 @@ def encode_blocks(tokenizer: PreTrainedTokenizerBase, blocks: Sequence[str], lan
     mark = _token_id(tokenizer, BLOCK_MARK)
     assert mark is not None and tokenizer.eos_token_id is not None
     pieces = tokenizer(list(blocks), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-    for place, piece in enumerate(pieces):
-        if place:
+    for index, piece in enumerate(pieces):
+        if index:
             ids.append(mark)
         ids += piece
     return [*ids, tokenizer.eos_token_id]
@@ -77,8 +77,8 @@ def decode_blocks(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> lis
     """Return the texts between the marks of what a model wrote, up to its end token."""
     mark = _token_id(tokenizer, BLOCK_MARK)
     blocks: list[list[int]] = [[]]
-    for place, token in enumerate(ids):
-        if token == tokenizer.eos_token_id and place:
+    for index, token in enumerate(ids):
+        if token == tokenizer.eos_token_id and index:
             break
         if token == mark:
             blocks.append([])

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from simmim.tasks.summarization import extractive
-from simmim.tasks.summarization.extractive import TextRank, best_textrank, ranked_sentences
+from simmim.tasks.summarization.extractive import TextRank, best_textrank, ranked_sentences, textrank_scores
 
 CENTRAL = "Boats on the river carry stone and grain."
 DOCUMENT = (
@@ -54,11 +54,11 @@ def test_the_budget_is_chosen_on_validation(budget: int) -> None:
     longest = " ".join(DOCUMENT.split()[:12])
     summaries = [TextRank(budget)(document) for document in documents]
     rows = {"document": [*documents, longest], "summary": [*summaries, longest]}
-    choice = best_textrank(Dataset.from_dict(rows))
-    assert choice.textrank.words in (budget, 12)
-    assert best_textrank(Dataset.from_dict({"document": documents, "summary": summaries})).textrank == TextRank(budget)
-    assert list(choice.rouge_l) == [TextRank(words) for words in range(4, 13)]
-    assert choice.rouge_l[choice.textrank] == max(choice.rouge_l.values())
+    scores, best = textrank_scores(Dataset.from_dict(rows)), best_textrank(Dataset.from_dict(rows))
+    assert best.words in (budget, 12)
+    assert best_textrank(Dataset.from_dict({"document": documents, "summary": summaries})) == TextRank(budget)
+    assert list(scores) == [TextRank(words) for words in range(4, 13)]
+    assert scores[best] == max(scores.values())
 
 
 def test_likeness_is_that_of_the_paper() -> None:

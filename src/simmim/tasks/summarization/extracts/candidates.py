@@ -100,13 +100,13 @@ def candidates(text: str, headings: Mapping[int, int] | None = None, *, wrapped:
 
 def _spans(text: str, wrapped: bool) -> Iterator[tuple[int, int]]:
     """Yield begin and end of each sentence, without the white space around it."""
-    place = 0
+    start = 0
     for part in [text] if wrapped else text.splitlines(keepends=True):
         for begin, end in sentences(part):
             sentence = part[begin:end]
             left, right = len(sentence) - len(sentence.lstrip()), len(sentence) - len(sentence.rstrip())
-            yield place + begin + left, place + end - right
-        place += len(part)
+            yield start + begin + left, start + end - right
+        start += len(part)
 
 
 def _found(text: str, spans: Sequence[tuple[int, int]], outline: Outline) -> Iterator[Candidate]:

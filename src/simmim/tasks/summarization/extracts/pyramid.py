@@ -128,9 +128,9 @@ def _scores(offered: list[int], found: Sequence[Candidate], vectors: np.ndarray,
     likeness = _LIKENESS_OF_DOCUMENT * (vectors[offered] @ whole) + _LIKENESS_OF_SECTION * (vectors[offered] @ own)
     fitness = np.array([found[i].fitness for i in offered], dtype=np.float32)
     order = np.argsort(offered)  # the lead counts sentences that stand alone; a title page has others
-    place = np.zeros(len(offered), dtype=np.float32)
-    place[order] = np.cumsum(fitness[order] >= 0.7)
-    lead = _LEAD / (1 + np.maximum(place - 1, 0) / 3)
+    rank = np.zeros(len(offered), dtype=np.float32)
+    rank[order] = np.cumsum(fitness[order] >= 0.7)
+    lead = _LEAD / (1 + np.maximum(rank - 1, 0) / 3)
     scores: np.ndarray = fitness * (np.maximum(likeness, 0) + lead)
     return scores
 

@@ -5,56 +5,22 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 
 from simmim.errors import DataError
 from simmim.tasks.translation.documents import SpanDocument
-from simmim.tasks.translation.formats.archives import read_members, with_members
+from simmim.tasks.translation.formats.archives import ArchiveDocument, read_members
 from simmim.tasks.translation.formats.html import escape_markup
 from simmim.tasks.translation.marks import Block, Piece, make_block
 from simmim.tasks.translation.markup import Token, tokens
 
-__all__ = ["ArchiveDocument", "open_docx"]
+__all__ = ["open_docx"]
 
 _PARTS = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml")
 _PAIRED = frozenset("hyperlink ins smartTag sdt sdtContent fldSimple customXml bdo dir moveTo".split())
 _UNTOUCHED = frozenset("instrText delText del moveFrom drawing pict object".split())
 # what Word notes in a run without changing its looks
 _LOOKS_NOTHING = re.compile(r"""<w:(?:lang|noProof|proofErr|rFonts)\b[^>]*/>|\sw:rsid\w*="[^"]*\"""")
-
-
-@dataclass(frozen=True)
-class ArchiveDocument:
-    """An archive whose members are translated.
-
-    Attributes:
-        content: the archive.
-        parts: the members that have blocks.
-    """
-
-    content: bytes
-    parts: dict[str, SpanDocument]
-
-    @cached_property
-    def blocks(self) -> Sequence[Block]:
-        """The blocks of all members."""
-        return [block for part in self.parts.values() for block in part.blocks]
-
-    def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
-        """Return the archive with these texts in place of its own."""
-        return with_members(self.content, rendered_parts(self.parts, texts, language))
-
-
-def rendered_parts(parts: dict[str, SpanDocument], texts: Sequence[str], language: str | None) -> dict[str, bytes]:
-    """Return what members become with these texts in place of their own."""
-    changed, position = {}, 0
-    for name, part in parts.items():
-        count = len(part.blocks)
-        changed[name] = part.render(texts[position : position + count], language)
-        position += count
-    return changed
 
 
 def open_docx(name: str, content: bytes) -> ArchiveDocument:
@@ -148,9 +114,9 @@ def _pieces(source: str, paragraph: list[Token]) -> list[Piece]:
         sizes[found] += end - start
     base = sizes.most_common(1)[0][0] if sizes else ""
     pieces: list[Piece] = []
-    for place, (start, end, found) in enumerate(texts):
-        if place:
-            previous = texts[place - 1]
+    for index, (start, end, found) in enumerate(texts):
+        if index:
+            previous = texts[index - 1]
             pieces += _between(source, paragraph, previous[1], start, (previous[2], found, base))
         pieces.append(Piece(start, end, html.unescape(source[start:end])))
     return pieces

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from simmim.errors import DataError
 from simmim.tasks.translation.documents import SpanDocument
-from simmim.tasks.translation.formats.archives import read_members, with_members
+from simmim.tasks.translation.formats.archives import ArchiveDocument, read_members
 from simmim.tasks.translation.formats.characters import declared_encoding, decoded
-from simmim.tasks.translation.formats.docx import rendered_parts
 from simmim.tasks.translation.formats.html import escape_markup, html_blocks, open_html
 from simmim.tasks.translation.marks import Block
 
@@ -24,26 +21,16 @@ _CONTENTS = frozenset(
 _PACKAGE = frozenset("package metadata manifest spine guide meta title creator date identifier language item".split())
 
 
-@dataclass(frozen=True)
-class EpubDocument:
+class EpubDocument(ArchiveDocument):
     """An e-book."""
 
-    content: bytes
-    parts: dict[str, SpanDocument]
-
-    @cached_property
-    def blocks(self) -> Sequence[Block]:
-        """The blocks of all chapters, in the order of the archive."""
-        return [block for part in self.parts.values() for block in part.blocks]
-
-    def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
-        """Return the e-book with these texts in place of its own."""
-        changed = rendered_parts(self.parts, texts, language)
+    def rendered_parts(self, texts: Sequence[str], language: str | None) -> dict[str, bytes]:
+        """Return what the members become; the package says which language the book is in."""
+        changed = super().rendered_parts(texts, language)
         if language is not None:
             for name in (name for name in changed if name.endswith(".opf")):
-                written = re.sub(rb"(<dc:language[^>]*>)[^<]*", rb"\g<1>" + language.encode(), changed[name])
-                changed[name] = written
-        return with_members(self.content, changed)
+                changed[name] = re.sub(rb"(<dc:language[^>]*>)[^<]*", rb"\g<1>" + language.encode(), changed[name])
+        return changed
 
 
 def open_epub(name: str, content: bytes) -> EpubDocument:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from simmim.tasks.translation.documents import SpanDocument, splice
+from simmim.tasks.translation.documents import SpanDocument
 from simmim.tasks.translation.marks import Block, Piece, make_block
 from simmim.tasks.translation.markup import Token, attribute, tokens
 
@@ -34,8 +34,8 @@ class HtmlDocument(SpanDocument):
     """A page, which names its language."""
 
     def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
-        """Return the page with these texts in place of its own, said to be in a language."""
-        written = splice(self.source, self.blocks, texts, self.escape)
+        """Return the page with these texts in place of its own, and its language."""
+        written = self.written(texts)
         if language is not None:
             opening = re.search(r"<html\b[^>]*>", written, re.I)
             if opening is not None:

@@ -100,17 +100,17 @@ def _spans(source: str, token: Token, start: int, behind: int) -> list[tuple[int
 def _pieces(source: str, spans: list[tuple[int, int]]) -> Iterator[Piece]:
     # the lines are read as one text, as markup may go from one to the next
     text = "\n".join(source[start:end] for start, end in spans)
-    places = [place for start, end in spans for place in range(start, end + 1)]
+    positions = [offset for start, end in spans for offset in range(start, end + 1)]
     open_marks: list[str] = []
     links = _links(text)
     position = 0
     for found in _INLINE.finditer(text):
-        for opening in (place for place in links if position <= place < found.start()):
-            yield from _text(places, text, position, opening)
-            yield Piece(places[opening], places[opening] + 1, None, "link")
+        for opening in (offset for offset in links if position <= offset < found.start()):
+            yield from _text(positions, text, position, opening)
+            yield Piece(positions[opening], positions[opening] + 1, None, "link")
             position = opening + 1
-        yield from _text(places, text, position, found.start())
-        start, end = places[found.start()], places[found.end() - 1] + 1
+        yield from _text(positions, text, position, found.start())
+        start, end = positions[found.start()], positions[found.end() - 1] + 1
         position = found.end()
         kind = found.lastgroup if found["fence"] is None else "code"
         written = found[0]
@@ -127,20 +127,20 @@ def _pieces(source: str, spans: list[tuple[int, int]]) -> Iterator[Piece]:
             yield Piece(start, end, written[1])
         else:
             yield Piece(start, end)
-    for opening in (place for place in links if place >= position):
-        yield from _text(places, text, position, opening)
-        yield Piece(places[opening], places[opening] + 1, None, "link")
+    for opening in (offset for offset in links if offset >= position):
+        yield from _text(positions, text, position, opening)
+        yield Piece(positions[opening], positions[opening] + 1, None, "link")
         position = opening + 1
-    yield from _text(places, text, position, len(text))
+    yield from _text(positions, text, position, len(text))
 
 
-def _text(places: list[int], text: str, start: int, end: int) -> Iterator[Piece]:
+def _text(positions: list[int], text: str, start: int, end: int) -> Iterator[Piece]:
     """Yield a text, a piece a line."""
     for line in re.finditer(r"[^\n]+|\n", text[start:end]):
         first, behind = start + line.start(), start + line.end()
         # what is between two lines, such as the mark of a quotation, is a space
-        stop = places[behind] if line[0] == "\n" and behind < len(places) else places[behind - 1] + 1
-        yield Piece(places[first], stop, line[0])
+        stop = positions[behind] if line[0] == "\n" and behind < len(positions) else positions[behind - 1] + 1
+        yield Piece(positions[first], stop, line[0])
 
 
 def _links(text: str) -> dict[int, int]:

@@ -11,7 +11,7 @@ from simmim.tasks.translation.marks import Block, Piece, make_block
 __all__ = ["open_text"]
 
 _PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
-_MARGIN = 50  # a line of fewer characters ends a block: it was not broken for want of room
+_MARGIN = 50  # a line of fewer characters ends a block: it was not broken at a margin
 
 
 def open_text(source: str, encode: Callable[[str], bytes]) -> SpanDocument:

@@ -5,42 +5,22 @@ from __future__ import annotations
 import html
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
+from simmim.tasks.translation.documents import SpanDocument
 from simmim.tasks.translation.formats.html import escape_markup
-from simmim.tasks.translation.marks import Block, Piece, make_block, restore
+from simmim.tasks.translation.marks import Block, Piece, make_block
 
-__all__ = ["SubtitleDocument", "open_subtitles"]
+__all__ = ["open_subtitles"]
 
 _CUE = re.compile(r"^[^\n]*-->[^\n]*\n(?P<text>(?:[^\n]*\S[^\n]*(?:\n|\Z))+)", re.M)
 _MARKUP = re.compile(r"</?[A-Za-z\d][^<>]*>|\{\\[^{}]*\}")
 _SPEAKER = re.compile(r"\s*[-–—]\s?\S")
 
 
-@dataclass(frozen=True)
-class SubtitleDocument:
-    """Subtitles; a cue keeps the number of its lines, which are broken anew."""
-
-    source: str
-    blocks: Sequence[Block]
-    escape: Callable[[str], str]
-    encode: Callable[[str], bytes]
-
-    def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
-        """Return the subtitles with these texts in place of their own."""
-        parts, position = [], 0
-        for block, text in zip(self.blocks, texts, strict=True):
-            parts.append(self.source[position : block.start])
-            old = self.source[block.start : block.end]
-            new = old if text == block.text else _broken(restore(block, text, self.escape), old.count("\n") + 1)
-            parts.append(new)
-            position = block.end
-        return self.encode("".join(parts) + self.source[position:])
-
-
-def _broken(text: str, lines: int) -> str:
-    """Break a text into lines of like length; tags count as the characters that they are."""
+def _broken(old: str, text: str) -> str:
+    """Break a text into as many lines of like length as a cue had; tags count as the characters that they are."""
+    lines = old.count("\n") + 1
     if lines == 1 or " " not in text:
         return text
     width = max(len(text) // lines, 1)
@@ -49,7 +29,7 @@ def _broken(text: str, lines: int) -> str:
     return "\n".join(found)
 
 
-def open_subtitles(source: str, encode: Callable[[str], bytes], *, vtt: bool) -> SubtitleDocument:
+def open_subtitles(source: str, encode: Callable[[str], bytes], *, vtt: bool) -> SpanDocument:
     """Find the cues.
 
     Args:
@@ -58,7 +38,7 @@ def open_subtitles(source: str, encode: Callable[[str], bytes], *, vtt: bool) ->
         vtt: whether it is WebVTT, which has character references.
     """
     unescape, escape = (html.unescape, escape_markup) if vtt else (str, str)
-    return SubtitleDocument(source, list(_blocks(source, unescape, escape)), escape, encode)
+    return SpanDocument(source, list(_blocks(source, unescape, escape)), escape, encode, _broken)
 
 
 def _blocks(source: str, unescape: Callable[[str], str], escape: Callable[[str], str]) -> Iterator[Block]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-from simmim.tasks.translation.documents import splice
+from simmim.tasks.translation.documents import SpanDocument
 from simmim.tasks.translation.marks import Block, Piece, make_block
 
-__all__ = ["TroffDocument", "escape_troff", "open_troff"]
+__all__ = ["escape_troff", "open_troff"]
 
 _FONTS = frozenset("B I R BI IB BR RB IR RI SM SB".split())
 _HEADINGS = frozenset("SH SS Sh Ss".split())
@@ -39,19 +38,6 @@ _CHARACTERS = {
 _PLAIN = (r"\fP", r"\fR", r"\f[R]", r"\f[]", r"\f1", r"\f[P]")
 
 
-@dataclass(frozen=True)
-class TroffDocument:
-    """A manual page; what is translated is written in one line, with escapes for the macros of fonts."""
-
-    source: str
-    blocks: Sequence[Block]
-    encode: Callable[[str], bytes]
-
-    def render(self, texts: Sequence[str], language: str | None = None) -> bytes:
-        """Return the page with these texts in place of its own."""
-        return self.encode(splice(self.source, self.blocks, texts, escape_troff, _as_lines))
-
-
 def escape_troff(text: str) -> str:
     """Write a text as troff has it."""
     text = text.replace("\\", r"\e").replace("\xa0", r"\~")
@@ -59,20 +45,20 @@ def escape_troff(text: str) -> str:
     return re.sub(r"(?<![^\W_])-(?=[\w-])|(?<= )-(?= )", r"\\-", text)
 
 
-def _as_lines(text: str) -> str:
-    """Mend the line ends around macros, and the beginning of a line that would be one."""
+def _as_lines(_: str, text: str) -> str:
+    """Write a block in one line; mend the line ends around macros, and the beginning of a line that would be one."""
     text = re.sub(r" *\n\s*", "\n", text)
     return rf"\&{text}" if text[:1] in (".", "'") else text
 
 
-def open_troff(source: str, encode: Callable[[str], bytes]) -> TroffDocument:
+def open_troff(source: str, encode: Callable[[str], bytes]) -> SpanDocument:
     """Find the blocks of a manual page.
 
     Args:
         source: its characters.
         encode: turns characters into the bytes of a file.
     """
-    return TroffDocument(source, list(_blocks(source)), encode)
+    return SpanDocument(source, list(_blocks(source)), escape_troff, encode, _as_lines)
 
 
 def _blocks(source: str) -> Iterator[Block]:
@@ -144,8 +130,8 @@ def _fonts(source: str, start: int, end: int, name: str) -> Iterator[Piece]:
     fonts = {"SM": "R", "SB": "B"}.get(name, name)
     if len(fonts) == 1:
         words = [" ".join(words)]
-    for place, word in enumerate(words):
-        font = fonts[place % len(fonts)]
+    for index, word in enumerate(words):
+        font = fonts[index % len(fonts)]
         if font != "R":
             yield Piece(start, end, None, "font", rf"\f{font}")
         for piece in _text(word, 0, len(word)):

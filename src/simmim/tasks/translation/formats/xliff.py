@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simmim.tasks.translation.formats.html import escape_markup
-from simmim.tasks.translation.marks import Block, Piece, make_block, restore
-from simmim.tasks.translation.markup import attribute, tokens
+from simmim.tasks.translation.marks import Block, make_block, restore
+from simmim.tasks.translation.markup import attribute, coded_pieces, tokens
 
 __all__ = ["Unit", "XliffDocument", "open_xliff", "read_units", "segment_block"]
 
@@ -158,25 +157,4 @@ def segment_block(source: str, span: tuple[int, int]) -> Block | None:
         source: the characters of the file.
         span: where the content begins and ends.
     """
-    return make_block(source, list(_pieces(source, *span)), escape_markup)
-
-
-def _pieces(source: str, start: int, end: int) -> Iterator[Piece]:
-    code = ""
-    began = 0
-    for token in tokens(source[start:end], xml=True):
-        name = token.name.rpartition(":")[2]
-        first, behind = token.start + start, token.end + start
-        if code:
-            if token.kind == "close" and name == code:
-                yield Piece(began, behind)
-                code = ""
-        elif name in _CODES and token.kind == "open":
-            code, began = name, first
-        elif token.kind == "text":
-            yield Piece(first, behind, html.unescape(source[first:behind]))
-        else:
-            paired = name in _PAIRED and token.kind in ("open", "close")
-            yield Piece(first, behind, None, (f"/{name}" if token.kind == "close" else name) if paired else "")
-    if code:
-        yield Piece(began, end)
+    return make_block(source, coded_pieces(source, *span, _CODES, _PAIRED), escape_markup)
