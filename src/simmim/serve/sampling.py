@@ -92,4 +92,5 @@ def _likeliest(probabilities: Tensor, top_p: float) -> Tensor:
     """Zero the probabilities outside the smallest set of tokens that reaches ``top_p``; one token always remains."""
     ordered, indices = probabilities.sort(dim=-1, descending=True)
     excluded = ordered.cumsum(-1) - ordered >= top_p
+    excluded[..., 0] = False  # a top_p such as 1e-300 is 0 in float32
     return torch.zeros_like(probabilities).scatter(-1, indices, ordered.masked_fill(excluded, 0.0))
