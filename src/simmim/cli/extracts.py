@@ -164,11 +164,11 @@ def _record(done: _Done, job: Job) -> dict[str, Any]:
 
 
 def _sentence(one: Candidate, extracted: Extracted) -> dict[str, Any]:
-    line, page = _place(one.begin, extracted)
+    line, page = _line_and_page(one.begin, extracted)
     return {"text": one.text, "begin": one.begin, "end": one.end, "line": line, "page": page, "headings": one.headings}
 
 
-def _place(begin: int, extracted: Extracted) -> tuple[int, int | None]:
+def _line_and_page(begin: int, extracted: Extracted) -> tuple[int, int | None]:
     """Return line and page of a character, from 1."""
     page = bisect_right(extracted.pages, begin) or None if extracted.pages else None
     return extracted.text.count("\n", 0, begin) + 1, page
@@ -206,7 +206,7 @@ def _show(done: _Done, job: Job) -> None:
         card.add_row("title", Text(printable(digest.root.headings[-1])))
     text = _joined(digest, job.length)
     card.add_row("summary", Text("\n".join(map(printable, text.splitlines())), style="green"))
-    card.add_row("from", _places(chosen, done.extracted))
+    card.add_row("from", _lines(chosen, done.extracted))
     if done.extracted.note:
         card.add_row("note", Text(done.extracted.note))
     memory = peak_memory()
@@ -218,15 +218,15 @@ def _show(done: _Done, job: Job) -> None:
         console.print(Padding(_branch(digest, digest.root, done.extracted), (0, 0, 1, 2)))
 
 
-def _places(chosen: list[Candidate], extracted: Extracted) -> str:
-    places = [_place(one.begin, extracted) for one in chosen]
-    numbers = list(dict.fromkeys(f"{line:,}" if page is None else f"{page:,}" for line, page in places))
+def _lines(chosen: list[Candidate], extracted: Extracted) -> str:
+    lines = [_line_and_page(one.begin, extracted) for one in chosen]
+    numbers = list(dict.fromkeys(f"{line:,}" if page is None else f"{page:,}" for line, page in lines))
     unit = "page" if extracted.pages else "line"
     return f"{unit}{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _named(begin: int, extracted: Extracted) -> str:
-    line, page = _place(begin, extracted)
+    line, page = _line_and_page(begin, extracted)
     return f"line {line:,}" if page is None else f"page {page:,}"
 
 
