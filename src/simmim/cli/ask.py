@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -10,7 +9,8 @@ import typer
 
 from simmim.cli.notices import complain
 from simmim.cli.options import AsJson, CausalModel, Device, Dtype, Quiet, Verbose, dtype_of
-from simmim.errors import ConfigError, DataError, SimMIMError
+from simmim.cli.questions import piped_questions
+from simmim.errors import ConfigError, SimMIMError
 
 __all__ = ["ask"]
 
@@ -35,7 +35,7 @@ def ask(
     """Answer questions about documents of any length, and show the passages that were read for each answer."""
     if document == "-" and not questions:
         raise ConfigError("QUESTION: expected a question after -, standard input is the document")
-    asked = questions or _piped_questions()
+    asked = questions or piped_questions()
     if not asked:
         raise ConfigError("QUESTION: expected a question, got none; write it after the document, or into a pipe")
     # torch and transformers take seconds to import: not before there is something to do
@@ -53,16 +53,3 @@ def ask(
                 failed += 1
     if failed:
         raise typer.Exit(1)
-
-
-def _piped_questions() -> list[str]:
-    """Return the lines of standard input.
-
-    Raises:
-        DataError: they are no UTF-8.
-    """
-    try:
-        lines = sys.stdin.buffer.read().decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"standard input: expected questions in UTF-8: {error}; convert them") from error
-    return [line.strip() for line in lines if line.strip()]

@@ -197,6 +197,39 @@ class TestRead:
         assert 'pip install "simmim[read]"' in result.stderr
 
 
+class TestSearch:
+    def test_shows_the_passages_alone(self, run: Run, folder: str) -> None:
+        result = run("search", folder, "When was the mill built?", "--count", "2", model=None)
+        assert result.exit_code == 0
+        places = [line for line in result.stdout.splitlines() if not line.startswith("  ")]
+        assert len(places) == 2
+        assert all(line.startswith(("houses.txt, line ", "trees.md, line ")) for line in places)
+        assert result.stderr == ""
+
+    def test_json(self, run: Run, folder: str) -> None:
+        result = run("search", folder, "When was the mill built?", "Tall?", "--json", model=None)
+        records = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [record["query"] for record in records] == ["When was the mill built?", "Tall?"]
+        for record in records:
+            weights = [passage["weight"] for passage in record["passages"]]
+            assert weights == sorted(weights, reverse=True)
+            assert sum(weights) == pytest.approx(1, abs=1e-3)
+            for passage in record["passages"]:
+                assert passage["text"]
+
+    def test_a_query_that_fails_does_not_stop_the_others(self, run: Run, folder: str) -> None:
+        result = run("search", folder, "  ", "Tall?", "--json", model=None)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: question: expected a text, got a blank one")
+        assert len(result.stdout.splitlines()) == 1
+
+    @pytest.mark.parametrize("document", ["-", "houses"])
+    def test_no_query(self, run: Run, document: str) -> None:
+        result = run("search", document, typed=b" \n")
+        assert result.exit_code == 1
+        assert result.stderr.startswith("error: QUERY: expected a query")
+
+
 class TestAsk:
     def test_shows_the_answer_and_the_passages(self, run: Run, folder: str) -> None:
         result = run("ask", folder, "When was the mill built?", "--max-new-tokens", "4", model=None)
