@@ -54,7 +54,7 @@ def _measure(corpus: str, extractor: Extractor, limit: int, seed: int) -> dict[s
     references = list(test["summary"])
     rule = word_rule(references)
     words, tried = _best_length(extractor, validation)
-    lead, textrank = best_lead(validation).lead, best_textrank(validation).textrank
+    lead, textrank = best_lead(validation), best_textrank(validation)
     systems: dict[str, Callable[[str], str]] = {
         "extract": lambda text: _text(extractor(text), words),
         "lead": lead,
