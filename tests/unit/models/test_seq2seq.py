@@ -49,16 +49,16 @@ class TestGeneration:
     def test_step_equals_forward_at_every_position(self, preset: str, texts: tuple[Tensor, Tensor]) -> None:
         model = model_of(**PRESETS[preset])
         ids, mask = texts
-        target = torch.randint(4, 50, (3, 30), generator=torch.Generator().manual_seed(2))
+        target = torch.randint(4, 50, (3, 19), generator=torch.Generator().manual_seed(2))
         held = torch.ones_like(target)
         held[1, :5] = 0  # a left-padded target among others
         whole = model(ids, mask, decoder_input_ids=target, decoder_attention_mask=held, use_cache=False).logits
-        for start in (1, 8, 13):
+        for start in (1, 13):
             first = model(
                 ids, mask, decoder_input_ids=target[:, :start], decoder_attention_mask=held[:, :start], use_cache=True
             )
             cache, found = first.past_key_values, [first.logits]
-            for t in range(start, 30):
+            for t in range(start, 19):
                 step = model(
                     input_ids=ids,
                     encoder_outputs=(first.encoder_last_hidden_state,),
@@ -69,7 +69,7 @@ class TestGeneration:
                     use_cache=True,
                 )
                 found.append(step.logits)
-            assert cache.get_seq_length() == 30
+            assert cache.get_seq_length() == 19
             torch.testing.assert_close(torch.cat(found, 1)[held.bool()], whole[held.bool()], rtol=0, atol=1e-10)
 
     @pytest.mark.parametrize("beams", [1, 3])
@@ -80,15 +80,15 @@ class TestGeneration:
         ids, mask = texts
         settings = {
             "attention_mask": mask,
-            "max_new_tokens": 28,
+            "max_new_tokens": 18,
             "eos_token_id": None,
             "do_sample": False,
             "num_beams": beams,
         }
         cached = model.generate(ids, use_cache=True, **settings)
-        assert cached.shape == (3, 29)
+        assert cached.shape == (3, 19)
         assert torch.equal(cached, model.generate(ids, use_cache=False, **settings))
-        alone = model.generate(ids[:1, :20], max_new_tokens=28, eos_token_id=None, do_sample=False, num_beams=beams)
+        alone = model.generate(ids[:1, :20], max_new_tokens=18, eos_token_id=None, do_sample=False, num_beams=beams)
         assert torch.equal(alone[0], cached[0])
 
 
@@ -150,8 +150,8 @@ def test_loss_is_the_mean_over_labels_and_falls_when_trained(texts: tuple[Tensor
     expected = torch.nn.functional.cross_entropy(output.logits[labels != -100], labels[labels != -100])
     torch.testing.assert_close(output.loss, expected)
     torch.testing.assert_close(model(ids, mask, labels=labels, num_items_in_batch=46).loss, expected / 2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for _ in range(30):
         loss = model(ids, mask, labels=labels).loss
         loss.backward()
         optimizer.step()
