@@ -63,11 +63,6 @@ def check_every_size(head: Head, variant: str, most: int | None) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-@pytest.mark.usefixtures("unchecked_shapes")
-def test_the_encoder_is_exported_for_every_batch_and_length() -> None:
-    check_every_size(SimMIMModel, "default", 256)
-
-
 @pytest.mark.slow
 @pytest.mark.contract
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -72,23 +72,22 @@ class TestGeneration:
             assert cache.get_seq_length() == 19
             torch.testing.assert_close(torch.cat(found, 1)[held.bool()], whole[held.bool()], rtol=0, atol=1e-10)
 
-    @pytest.mark.parametrize("beams", [1, 3])
-    def test_generate_gives_the_same_with_and_without_cache(
-        self, preset: str, beams: int, texts: tuple[Tensor, Tensor]
-    ) -> None:
+    def test_generate_gives_the_same_with_and_without_cache(self, preset: str, texts: tuple[Tensor, Tensor]) -> None:
+        """Into a second segment; one beam and three in turn, so that of two forms of a memory one has three."""
+        beams = 1 + 2 * (list(PRESETS).index(preset) % 2)
         model = model_of(**PRESETS[preset])
         ids, mask = texts
         settings = {
             "attention_mask": mask,
-            "max_new_tokens": 18,
+            "max_new_tokens": 10,
             "eos_token_id": None,
             "do_sample": False,
             "num_beams": beams,
         }
         cached = model.generate(ids, use_cache=True, **settings)
-        assert cached.shape == (3, 19)
+        assert cached.shape == (3, 11)
         assert torch.equal(cached, model.generate(ids, use_cache=False, **settings))
-        alone = model.generate(ids[:1, :20], max_new_tokens=18, eos_token_id=None, do_sample=False, num_beams=beams)
+        alone = model.generate(ids[:1, :20], max_new_tokens=10, eos_token_id=None, do_sample=False, num_beams=beams)
         assert torch.equal(alone[0], cached[0])
 
 
@@ -151,7 +150,7 @@ def test_loss_is_the_mean_over_labels_and_falls_when_trained(texts: tuple[Tensor
     torch.testing.assert_close(output.loss, expected)
     torch.testing.assert_close(model(ids, mask, labels=labels, num_items_in_batch=46).loss, expected / 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
-    for _ in range(30):
+    for _ in range(25):
         loss = model(ids, mask, labels=labels).loss
         loss.backward()
         optimizer.step()
