@@ -22,6 +22,7 @@ from support import (
     family,
     family_batch,
     family_model,
+    fewest_layers,
     one_of,
     predicted,
     score,
@@ -67,7 +68,7 @@ def test_hidden_states_are_the_embeddings_and_every_layers_output(head: Head, va
 
 @pytest.mark.parametrize(("head", "variant"), some_of_the_family())
 def test_ready_embeddings_do_as_well_as_ids_but_not_both(head: Head, variant: str) -> None:
-    model, batch = family_model(head, variant), family_batch(head)
+    model, batch = family_model(head, variant, **fewest_layers(variant)), family_batch(head)
     expected = predicted(model(**batch))
     ids = batch.pop("input_ids")
     embedded = model.get_input_embeddings()(ids)
@@ -144,7 +145,7 @@ def test_maps_are_shares_of_what_can_be_read(head: Head, variant: str) -> None:
 
 @pytest.mark.parametrize(("head", "variant"), some_of_the_family(attentive=True))
 def test_maps_of_a_batch_are_those_of_each_document_alone(head: Head, variant: str) -> None:
-    model, batch = family_model(head, variant), family_batch(head)
+    model, batch = family_model(head, variant, **fewest_layers(variant)), family_batch(head)
     together = model(**batch, output_attentions=True)
     fields = [key for key in together if key.endswith("attentions") and "cross" not in key and "decoder" not in key]
     for row in range(len(TEXTS)):
@@ -170,7 +171,7 @@ def test_maps_of_a_batch_are_those_of_each_document_alone(head: Head, variant: s
 @pytest.mark.parametrize(("number", "head", "variant"), [(n, *pair) for n, pair in enumerate(some_of_the_family())])
 def test_everything_returned_has_a_gradient(number: int, head: Head, variant: str) -> None:
     """With padding and without in turn."""
-    model, batch = family_model(head, variant), family_batch(head)
+    model, batch = family_model(head, variant, **fewest_layers(variant)), family_batch(head)
     if number % 2:
         del batch["attention_mask"]
     attentive = model.config.segment_encoder == "smi"
@@ -187,7 +188,7 @@ def test_everything_returned_has_a_gradient(number: int, head: Head, variant: st
 @pytest.mark.parametrize(("head", "variant"), some_of_the_family())
 def test_a_document_depends_neither_on_its_batch_nor_on_what_stands_in_the_padding(head: Head, variant: str) -> None:
     """Contract 5 for every class: padding right, left, in between and none."""
-    model, batch = family_model(head, variant), family_batch(head)
+    model, batch = family_model(head, variant, **fewest_layers(variant)), family_batch(head)
     mask = batch["attention_mask"]
     together = predicted(model(**batch))
     others = {**batch, "input_ids": batch["input_ids"].where(mask == 1, (batch["input_ids"] + 11) % 50)}
@@ -229,7 +230,7 @@ def test_every_dtype_is_float64_up_to_its_rounding(
     head: Head, variant: str, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     """Contract 8: a loaded model of any dtype against float64 with the same (rounded) weights, and its gradients."""
-    model = family_model(head, variant, **stable(variant))
+    model = family_model(head, variant, **stable(variant), **fewest_layers(variant))
     moderate(model)
     model.to(dtype).save_pretrained(tmp_path)
     batch = family_batch(head)
@@ -246,7 +247,10 @@ def test_every_dtype_is_float64_up_to_its_rounding(
 
 @pytest.mark.parametrize(("head", "variant"), some_of_the_family())
 def test_autocast_works(head: Head, variant: str) -> None:
-    model, batch = family_model(head, variant, torch.float32, **stable(variant)), family_batch(head)
+    model, batch = (
+        family_model(head, variant, torch.float32, **stable(variant), **fewest_layers(variant)),
+        family_batch(head),
+    )
     moderate(model)
     exact = predicted(model.double()(**batch))
     model.float()
