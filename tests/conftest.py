@@ -20,9 +20,11 @@ import yaml
 from hypothesis import HealthCheck, settings
 from jaxtyping import config, install_import_hook
 
+import shape_checks
+
 # Before anything imports simmim: from here on a call there can check its arguments' and results' types and shapes.
 # (Not in models: transformers passes its own subclasses and proxies through signatures that say less.)
-install_import_hook(["simmim.ops", "simmim.nn"], "beartype.beartype")
+install_import_hook(["simmim.ops", "simmim.nn"], "shape_checks.checked")
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
@@ -30,7 +32,7 @@ USERS_CACHE = os.environ.get("SIMMIM_CACHE", "")
 
 SHAPES_EVERY = int(os.environ.get("SIMMIM_TEST_SHAPES_EVERY", "12"))
 """A test function checks shapes with the first of its parameters and each so-many-th: the checks cost four times what
-they check. A test without parameters always does."""
+they check. A test without parameters always does; each of them in its first calls, as `shape_checks` says."""
 _checks_shapes = pytest.StashKey[bool]()
 
 
@@ -58,7 +60,7 @@ def pytest_collection() -> Generator[None, object, object]:
 @pytest.fixture(autouse=True)
 def _shapes(request: pytest.FixtureRequest) -> None:
     """Check shapes, or not."""
-    config.update("jaxtyping_disable", not request.node.stash[_checks_shapes])
+    shape_checks.begin(request.node.stash[_checks_shapes])
 
 
 @pytest.fixture(autouse=True)

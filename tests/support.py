@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -62,9 +62,35 @@ def every_option() -> Iterator[dict[str, Any]]:
         yield options
 
 
-def some_options() -> list[dict[str, Any]]:
-    """Return combinations in which every two values of two options meet, or nearly so."""
-    return list(every_option())[::11]
+def covering(combinations: Iterable[dict[str, Any]], strength: int = 2) -> list[dict[str, Any]]:
+    """Choose combinations in which all values meet that meet in any: every two of them, or so many as ``strength``.
+
+    Greedy, from those that show most that is new down to those that show anything; the same ones every time.
+    """
+    shown: set[Any] = set()
+    chosen: dict[int, dict[str, Any]] = {}
+    waiting = [
+        (
+            number,
+            combination,
+            set(itertools.combinations(sorted(combination.items(), key=lambda pair: pair[0]), strength)),
+        )
+        for number, combination in enumerate(combinations)
+    ]
+    least = max((len(meetings) for _, _, meetings in waiting), default=0)
+    while least:
+        for number, combination, meetings in waiting:
+            if len(meetings - shown) >= least:
+                shown |= meetings
+                chosen[number] = combination
+        least = least * 4 // 5
+    return [chosen[number] for number in sorted(chosen)]
+
+
+def some_options(strength: int = 2, **fixed: Any) -> list[dict[str, Any]]:
+    """Return combinations in which every two values of two options meet, or every three; with some options fixed."""
+    found = [options for options in every_option() if options.items() >= fixed.items()]
+    return covering(found, strength)
 
 
 def name_of(options: dict[str, Any]) -> str:
@@ -157,6 +183,22 @@ def family(*, attentive: bool = False) -> list[tuple[type[SimMIMPreTrainedModel]
         if (name not in reads_memory or head is SimMIMForConditionalGeneration)
         and (name not in ("lstm", "cnn") or not (attentive or head is SimMIMForCausalLM))
     ]
+
+
+def some_of_the_family(*, attentive: bool = False) -> list[tuple[type[SimMIMPreTrainedModel], str]]:
+    """Return every model class and every variant, with all pairs of a plain encoder and of both decoders.
+
+    The variants take turns with the classes that put a layer on the encoder.
+    """
+    plain = (SimMIMModel, SimMIMForConditionalGeneration, SimMIMForCausalLM)
+    pairs = family(attentive=attentive)
+    return [pair for number, pair in enumerate(pairs) if pair[0] in plain or number % 3 == 0]
+
+
+def fewest_layers(variant: str) -> dict[str, Any]:
+    """Return as few layers as show all that a variant does: of two, the second is shifted, if the variant shifts."""
+    layers = 2 if "segment_shift" in VARIANTS[variant] else 1
+    return {"num_hidden_layers": layers, "num_decoder_layers": layers}
 
 
 def family_model(

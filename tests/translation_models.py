@@ -159,6 +159,8 @@ def _pieces(folder):
 
 def _saved(folder, model, tokenizer):
     torch.manual_seed(0)
+    # Random weights never end a text: after some tokens the end becomes more likely with each.
+    model.generation_config.exponential_decay_length_penalty = (8, 1.6)
     folder.mkdir(parents=True, exist_ok=True)
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

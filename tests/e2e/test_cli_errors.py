@@ -237,6 +237,8 @@ def test_an_evaluation_that_breaks_keeps_the_result_of_the_last(place, monkeypat
     assert snapshot(place) == before
 
 
+@pytest.mark.slow  # as of a full disk, which is a process of its own, too
+@pytest.mark.contract
 def test_a_real_process_shows_one_line_and_no_traceback(place):
     command = [sys.executable, "-W", "error", "-m", "simmim", "summarize", "absent.txt", "--model", "model"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ)

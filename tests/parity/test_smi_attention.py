@@ -23,6 +23,7 @@ from support import (
     LENGTH,
     LITERAL,
     batch_of,
+    covering,
     documents,
     every_option,
     name_of,
@@ -70,8 +71,9 @@ def test_some_options_equal_the_equations(options: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.contract
-@pytest.mark.parametrize("options", list(every_option()), ids=name_of)
+@pytest.mark.parametrize("options", some_options(3), ids=name_of)
 def test_every_option_equals_the_equations(options: dict[str, Any]) -> None:
+    """Contract 1 with every three values of three options that can meet."""
     assert_equals_reference(options)
 
 
@@ -138,13 +140,13 @@ def steps_equal_the_whole(options: dict[str, Any], starts: Sequence[int]) -> Non
             torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11, msg=lambda m: f"{options}: {m}")
 
 
-def causal_options(options: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [chosen for chosen in options if chosen["causal"]]
+def causal_options() -> list[dict[str, Any]]:
+    return [chosen for chosen in every_option() if chosen["causal"]]
 
 
 def in_turn(*values: Any, among: Iterable[dict[str, Any]] | None = None) -> list[Any]:
     """Return causal options, some if not said, each with one of the values as parameters: the values take turns."""
-    pairs = zip(causal_options(among or some_options()), itertools.cycle(values), strict=False)
+    pairs = zip(among or some_options(causal=True), itertools.cycle(values), strict=False)
     return [pytest.param(options, value, id=f"{name_of(options)}-{value}") for options, value in pairs]
 
 
@@ -157,10 +159,10 @@ def test_a_step_at_a_time_equals_the_parallel_pass(options: dict[str, Any], star
 
 @pytest.mark.slow
 @pytest.mark.contract
-@pytest.mark.parametrize("options", causal_options(every_option()), ids=name_of)
+@pytest.mark.parametrize("options", some_options(3, causal=True), ids=name_of)
 @torch.no_grad()
 def test_a_step_at_a_time_equals_the_parallel_pass_with_every_option(options: dict[str, Any]) -> None:
-    """Contract 4 on a layer."""
+    """Contract 4 on a layer, with every three values of three options that can meet."""
     steps_equal_the_whole(options, (0, LENGTH + 1))
 
 
@@ -225,12 +227,18 @@ def two_parts_make_the_whole(options: dict[str, Any], cuts: Sequence[int]) -> No
             torch.testing.assert_close(torch.cat((first, second, *steps), 1), expected, rtol=0, atol=1e-11)
 
 
-THIRDS = [range(first, WIDTH - 2, 3) for first in range(3)]
+def with_thirds_of_the_cuts() -> list[Any]:
+    """Return causal options and a third of the cuts; every two values of options meet with each third."""
+    combinations = [{**options, "first": first} for options in causal_options() for first in range(3)]
+    return [
+        pytest.param(options, range(first, WIDTH - 2, 3), id=f"{name_of(options)}-{first}")
+        for first, options in ((chosen.pop("first"), chosen) for chosen in covering(combinations, 3))
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.contract
-@pytest.mark.parametrize(("options", "cuts"), in_turn(*THIRDS, among=every_option()))
+@pytest.mark.parametrize(("options", "cuts"), with_thirds_of_the_cuts())
 @torch.no_grad()
 def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, Any], cuts: range) -> None:
     """Contract 4 part by part: a third of the cuts with each combination, so every cut with every two values."""
@@ -238,7 +246,7 @@ def test_parts_of_any_cut_make_the_whole_with_every_option(options: dict[str, An
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "cuts"), in_turn(range(WIDTH - 2), among=every_option()))
+@pytest.mark.parametrize(("options", "cuts"), in_turn(range(WIDTH - 2), among=causal_options()))
 @torch.no_grad()
 def test_parts_of_every_cut_make_the_whole_with_every_option(options: dict[str, Any], cuts: range) -> None:
     """The same with every cut."""

@@ -34,7 +34,7 @@ from support import (
 )
 
 LAYERS = list(every_option())
-CAUSAL = [options for options in some_options() if options["causal"]]
+CAUSAL = some_options(causal=True)
 
 
 @settings(max_examples=60)
@@ -141,7 +141,7 @@ def test_every_token_hears_of_every_other(options: dict[str, Any]) -> None:
         assert gradient[there].any()
 
 
-@pytest.mark.parametrize("options", some_options()[::3], ids=name_of)
+@pytest.mark.parametrize("options", some_options()[::2], ids=name_of)
 def test_a_document_does_not_depend_on_its_batch(options: dict[str, Any]) -> None:
     """Contract 5: alone, beside others, in another order, after other calls: the same."""
     layer = random_layer(**options)
@@ -193,7 +193,7 @@ def test_counted_cost_grows_as_stated(causal: bool, tied: bool, turned: float, s
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-@pytest.mark.parametrize("options", some_options()[::5], ids=name_of)
+@pytest.mark.parametrize("options", some_options()[::3], ids=name_of)
 def test_large_inputs_stay_finite(dtype: torch.dtype, options: dict[str, Any]) -> None:
     """Contract 8: scores in the hundreds, long documents and empty ones give no NaN, forward or backward."""
     layer = random_layer(dtype, **options)

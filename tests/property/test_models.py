@@ -16,7 +16,7 @@ from support import POOLINGS, READS, family_model
 
 # That annotated shapes hold is checked in tests/unit/models; the checks would take most of the time here.
 pytestmark = pytest.mark.usefixtures("unchecked_shapes")
-FEW = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
 
 

@@ -71,8 +71,11 @@ assert type(model).__name__ == "SimMIMForCausalLM", type(model)
     "imports",
     [
         "from transformers import AutoConfig, AutoModelForCausalLM\nimport simmim",
-        "import simmim, importlib.util\nimportlib.util.find_spec('transformers')\n"
-        "from transformers.models.auto import AutoConfig, AutoModelForCausalLM",
+        pytest.param(
+            "import simmim, importlib.util\nimportlib.util.find_spec('transformers')\n"
+            "from transformers.models.auto import AutoConfig, AutoModelForCausalLM",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_auto_classes_know_the_models_whatever_is_imported_first(imports):

@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pyramid": {"state_reach": "pyramid", "segment_shift": 4},
     "none": {"state_read": "none"},
 }
-SETTINGS: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "max_new_tokens": 10}
+SETTINGS: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "max_new_tokens": 5}
 
 
 def model_of(**changes: Any) -> SimMIMForCausalLM:

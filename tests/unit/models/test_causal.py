@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def model_of(seed: int = 0, **changes: Any) -> SimMIMForCausalLM:
     return model.double().eval()
 
 
+def preset_model(preset: str) -> SimMIMForCausalLM:
+    """Build one of a single layer, or of two where the second is shifted."""
+    return model_of(num_hidden_layers=2 if "segment_shift" in PRESETS[preset] else 1, **PRESETS[preset])
+
+
 @pytest.fixture
 def ids() -> Tensor:
     return torch.randint(4, 50, (3, TOKENS), generator=torch.Generator().manual_seed(1))
@@ -65,7 +71,7 @@ def test_the_states_of_longer_texts_weigh_as_much_as_those_that_were_learnt_from
 class TestPresets:
     def test_no_leak_by_value_and_by_gradient(self, preset: str, ids: Tensor) -> None:
         """Contract 3 on the whole model."""
-        model = model_of(**PRESETS[preset])
+        model = preset_model(preset)
         before = model(ids[:1]).logits
         for t in (0, 7, 8, 20, TOKENS - 2):
             changed = ids[:1].clone()
@@ -84,7 +90,7 @@ class TestPresets:
     @pytest.mark.parametrize("side", ["left", "right", "mixed"])
     def test_padding_changes_nothing(self, preset: str, side: str, ids: Tensor) -> None:
         """Contract 5: logits and loss are those of the texts alone, wherever their padding stands."""
-        model = model_of(**PRESETS[preset])
+        model = preset_model(preset)
         batch, mask = padded(ids, side)
         together = model(batch, mask, labels=batch.masked_fill(mask == 0, -100))
         losses = []
@@ -96,8 +102,8 @@ class TestPresets:
 
     def test_step_equals_forward_at_every_position(self, preset: str, ids: Tensor) -> None:
         """Contract 4 on the whole model, with padding on either side and in between."""
-        model = model_of(**PRESETS[preset])
-        for side, starts in (("left", (1, 13)), ("mixed", (8,))):
+        model = preset_model(preset)
+        for side, starts in (("left", (1,)), ("mixed", (24,))):
             batch, mask = padded(ids, side)
             whole = model(batch, mask, use_cache=False).logits
             for start in starts:
@@ -112,22 +118,21 @@ class TestPresets:
                 held = mask == 1
                 torch.testing.assert_close(torch.cat(found, 1)[held], whole[held], rtol=0, atol=1e-10)
 
-    @pytest.mark.parametrize("side", ["left", "right"])
     @pytest.mark.parametrize("beams", [1, 3])
-    def test_generate_gives_the_same_with_and_without_cache(
-        self, preset: str, beams: int, side: str, ids: Tensor
-    ) -> None:
-        model = model_of(**PRESETS[preset])
-        batch, mask = padded(ids, side)
-        settings = {"max_new_tokens": 24, "eos_token_id": None, "do_sample": False, "num_beams": beams}
+    def test_generate_gives_the_same_with_and_without_cache(self, preset: str, beams: int, ids: Tensor) -> None:
+        """Ten tokens, so that every row goes on into a new segment, and one of them into a third."""
+        model = preset_model(preset)
+        # The sides take turns: each with every preset and with any number of beams.
+        batch, mask = padded(ids, ("left", "right")[(list(PRESETS).index(preset) + beams // 2) % 2])
+        settings = {"max_new_tokens": 10, "eos_token_id": None, "do_sample": False, "num_beams": beams}
         cached = model.generate(batch, attention_mask=mask, **settings)
-        assert cached.shape == (3, TOKENS + 24)
+        assert cached.shape == (3, TOKENS + 10)
         assert torch.equal(cached, model.generate(batch, attention_mask=mask, use_cache=False, **settings))
         alone = model.generate(ids[:1, :20], **settings)
         assert torch.equal(cached[0, TOKENS:], alone[0, 20:])
 
     def test_every_parameter_gets_a_gradient(self, preset: str, ids: Tensor) -> None:
-        model = model_of(**PRESETS[preset])
+        model = preset_model(preset)
         model(ids, labels=ids).loss.backward()
         assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -168,9 +173,9 @@ def test_training_lowers_the_loss_and_checkpointing_changes_no_gradient(ids: Ten
         assert torch.equal(model.generate(ids, **settings), model.generate(ids, use_cache=False, **settings))
     torch.testing.assert_close(grads[0], grads[1])
     model = SimMIMForCausalLM(small_config()).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
     first = model(ids, labels=ids).loss
-    for _ in range(60):
+    for _ in range(25):
         loss = model(ids, labels=ids).loss
         loss.backward()
         optimizer.step()
@@ -178,17 +183,16 @@ def test_training_lowers_the_loss_and_checkpointing_changes_no_gradient(ids: Ten
     assert loss < first / 4
 
 
-@pytest.mark.parametrize("beams", [1, 2])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("preset", "beams"), [*zip(PRESETS, itertools.cycle((1, 2)), strict=False)])
 def test_a_prompt_read_in_parts_gives_what_it_gives_whole(
     preset: str, beams: int, ids: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long prompt, or any with ``prefill_chunk_size``, is read part by part, and the same text comes out."""
-    model = model_of(**PRESETS[preset])
+    model = preset_model(preset)
     mask = (torch.arange(TOKENS) < torch.tensor([TOKENS, 20, 9])[:, None]).flip(1)
     calls: list[int] = []
     model.decoder.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape[1]))
-    settings = {"attention_mask": mask.long(), "max_new_tokens": 12, "do_sample": False, "num_beams": beams}
+    settings = {"attention_mask": mask.long(), "max_new_tokens": 5, "do_sample": False, "num_beams": beams}
     whole = model.generate(ids, **settings)
     assert max(calls) == TOKENS
     for chosen, chunk in (({"prefill_chunk_size": 11}, 11), ({}, 9), ({"attention_mask": None}, 9)):

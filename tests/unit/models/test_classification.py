@@ -258,7 +258,7 @@ def test_trainer_lowers_the_loss(head: type[Classifier], tmp_path: Path) -> None
     model = head(small_config(num_hidden_layers=1, num_labels=4))
     arguments = TrainingArguments(
         str(tmp_path),
-        **{"max_steps": 100, "learning_rate": 2e-2, "per_device_train_batch_size": 16, "report_to": "none"},
+        **{"max_steps": 40, "learning_rate": 5e-2, "per_device_train_batch_size": 16, "report_to": "none"},
         **{"gradient_accumulation_steps": 2, "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"},
     )
     trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from support import MODELS, family, family_batch, family_model, predicted, score
+from support import MODELS, family, family_batch, family_model, fewest_layers, predicted, score
 
 
 def run_compiled(head: str, variant: str, backend: str) -> None:
     """Compare a compiled model with an eager one, and let another mask and other tokens compile nothing."""
     found = next(cls for cls in MODELS if cls.__name__ == head)
-    model, batch = family_model(found, variant), family_batch(found)
+    model, batch = family_model(found, variant, **fewest_layers(variant)), family_batch(found)
     whole = {name: tensor for name, tensor in batch.items() if name != "attention_mask"}
     others = {**batch, "input_ids": batch["input_ids"].flip(1), "attention_mask": batch["attention_mask"].flip(1)}
     if "labels" in batch and batch["labels"].shape == batch["input_ids"].shape:

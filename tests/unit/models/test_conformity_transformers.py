@@ -26,7 +26,14 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_pt_utils import get_module_class_from_name
 
-from simmim import CheckpointError, ShapeError, SimMIMForCausalLM, SimMIMForConditionalGeneration, SimMIMModel
+from simmim import (
+    CheckpointError,
+    ShapeError,
+    SimMIMForCausalLM,
+    SimMIMForConditionalGeneration,
+    SimMIMForSequenceClassification,
+    SimMIMModel,
+)
 from simmim.data.tokenizer import train_tokenizer
 from simmim.models import pretrained_path
 from simmim.models.modeling_simmim import SimMIMPreTrainedModel
@@ -59,9 +66,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("source", MODELS)
-@pytest.mark.parametrize("head", MODELS)
+@pytest.mark.parametrize(
+    ("head", "source", "named"),
+    # With its class's name or without in turn; both where the names of the layers are alike.
+    [
+        *((head, source, (i + j) % 2 == 0) for i, head in enumerate(MODELS) for j, source in enumerate(MODELS)),
+        (SimMIMForCausalLM, SimMIMForConditionalGeneration, True),
+        (SimMIMForConditionalGeneration, SimMIMForCausalLM, True),
+        *((SimMIMForCausalLM, source, True) for source in (SimMIMModel, SimMIMForSequenceClassification)),
+    ],
+)
 def test_no_layer_is_ever_random(head: Head, source: Head, named: bool, saved: Path, tmp_path: Path) -> None:
     """A checkpoint of another class gives its encoder, or is refused, whether or not it says what it is of."""
     folder = tmp_path / "model"

@@ -167,7 +167,7 @@ def test_trainer_lowers_the_loss(tmp_path: Path) -> None:
     model = SimMIMForMaskedLM(small_config(num_hidden_layers=1))
     arguments = TrainingArguments(
         str(tmp_path),
-        **{"max_steps": 120, "learning_rate": 2e-2, "per_device_train_batch_size": 16, "report_to": "none"},
+        **{"max_steps": 50, "learning_rate": 5e-2, "per_device_train_batch_size": 16, "report_to": "none"},
         **{"gradient_accumulation_steps": 2, "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"},
     )
     trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows)

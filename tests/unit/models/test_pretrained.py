@@ -79,14 +79,14 @@ def test_shipped_language_model_goes_on_with_prompts_in_a_plain_pipeline() -> No
     prompts = ["The manual page", "To be, or not to be", "The option --help prints"]
     assert [ids[0] for ids in tokenizer(prompts)["input_ids"]] == [tokenizer.bos_token_id] * 3
     writes = pipeline("text-generation", model=model, tokenizer=tokenizer, device="cpu")
-    settings = {"do_sample": False, "max_new_tokens": 12, "return_full_text": False}
+    settings = {"do_sample": False, "max_new_tokens": 6, "return_full_text": False}
     alone = [writes(prompt, **settings)[0]["generated_text"] for prompt in prompts]
     assert all(text.strip() for text in alone)
     assert [[found] for found in alone] == [
         [row["generated_text"] for row in rows] for rows in writes(prompts, batch_size=3, **settings)
     ]
     inputs = tokenizer(prompts, padding=True, return_tensors="pt")
-    rows = model.generate(**inputs, do_sample=False, max_new_tokens=12)[:, inputs["input_ids"].shape[1] :]
+    rows = model.generate(**inputs, do_sample=False, max_new_tokens=6)[:, inputs["input_ids"].shape[1] :]
     assert tokenizer.batch_decode(rows, skip_special_tokens=True) == alone
     assert tokenizer.chat_template == _chat_template()
 

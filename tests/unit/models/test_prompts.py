@@ -131,14 +131,14 @@ def test_memory_of_a_long_prompt_is_that_of_its_parts(
     copying: bool | None, table: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing grows with the text but ids, mask and what sorts them (N numbers each), and the nodes read: log N."""
-    monkeypatch.setattr("simmim.models.transformers_hooks.PREFILL_CHUNK", 128)
+    monkeypatch.setattr("simmim.models.transformers_hooks.PREFILL_CHUNK", 64)
     model = family_model(SimMIMForCausalLM, "pyramid", torch.float32, copy_head=copying)
     seen = []
-    for tokens, padding in ((512, 3), (4096, 0)):
+    for tokens, padding in ((512, 3), (1024, 0)):
         ids = torch.randint(4, 50, (1, tokens))
         mask = (torch.arange(tokens) < tokens - padding).long()[None]
         with Largest() as largest:
             model.generate(ids, attention_mask=mask, **SETTINGS)
-        assert largest.others == table if table else largest.others < 8192
+        assert largest.others == table if table else largest.others < 2048
         seen.append(largest.floats)
     assert seen[0] <= seen[1] < 1.25 * seen[0] < 10_000

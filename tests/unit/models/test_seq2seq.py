@@ -32,6 +32,12 @@ def model_of(seed: int = 0, **changes: Any) -> SimMIMForConditionalGeneration:
     return with_large_weights(SimMIMForConditionalGeneration(small_config(**changes)), seed)
 
 
+def preset_model(preset: str) -> SimMIMForConditionalGeneration:
+    """Build one of a single layer on either side, or of two where the second is shifted."""
+    layers = 2 if "segment_shift" in PRESETS[preset] else 1
+    return model_of(num_hidden_layers=layers, num_decoder_layers=layers, **PRESETS[preset])
+
+
 @pytest.fixture
 def texts() -> tuple[Tensor, Tensor]:
     """Three sources of 20, 37 and 7 tokens, padded right, not at all and left, with rubbish in the padding."""
@@ -47,18 +53,18 @@ class TestGeneration:
     """Contract 4 on the whole model: decoding with the cache is decoding without it."""
 
     def test_step_equals_forward_at_every_position(self, preset: str, texts: tuple[Tensor, Tensor]) -> None:
-        model = model_of(**PRESETS[preset])
+        model = preset_model(preset)
         ids, mask = texts
-        target = torch.randint(4, 50, (3, 30), generator=torch.Generator().manual_seed(2))
+        target = torch.randint(4, 50, (3, 19), generator=torch.Generator().manual_seed(2))
         held = torch.ones_like(target)
         held[1, :5] = 0  # a left-padded target among others
         whole = model(ids, mask, decoder_input_ids=target, decoder_attention_mask=held, use_cache=False).logits
-        for start in (1, 8, 13):
+        for start in (1, 13):
             first = model(
                 ids, mask, decoder_input_ids=target[:, :start], decoder_attention_mask=held[:, :start], use_cache=True
             )
             cache, found = first.past_key_values, [first.logits]
-            for t in range(start, 30):
+            for t in range(start, 19):
                 step = model(
                     input_ids=ids,
                     encoder_outputs=(first.encoder_last_hidden_state,),
@@ -69,26 +75,25 @@ class TestGeneration:
                     use_cache=True,
                 )
                 found.append(step.logits)
-            assert cache.get_seq_length() == 30
+            assert cache.get_seq_length() == 19
             torch.testing.assert_close(torch.cat(found, 1)[held.bool()], whole[held.bool()], rtol=0, atol=1e-10)
 
-    @pytest.mark.parametrize("beams", [1, 3])
-    def test_generate_gives_the_same_with_and_without_cache(
-        self, preset: str, beams: int, texts: tuple[Tensor, Tensor]
-    ) -> None:
-        model = model_of(**PRESETS[preset])
+    def test_generate_gives_the_same_with_and_without_cache(self, preset: str, texts: tuple[Tensor, Tensor]) -> None:
+        """Into a second segment; one beam and three in turn, so that of two forms of a memory one has three."""
+        beams = 1 + 2 * (list(PRESETS).index(preset) % 2)
+        model = preset_model(preset)
         ids, mask = texts
         settings = {
             "attention_mask": mask,
-            "max_new_tokens": 28,
+            "max_new_tokens": 10,
             "eos_token_id": None,
             "do_sample": False,
             "num_beams": beams,
         }
         cached = model.generate(ids, use_cache=True, **settings)
-        assert cached.shape == (3, 29)
+        assert cached.shape == (3, 11)
         assert torch.equal(cached, model.generate(ids, use_cache=False, **settings))
-        alone = model.generate(ids[:1, :20], max_new_tokens=28, eos_token_id=None, do_sample=False, num_beams=beams)
+        alone = model.generate(ids[:1, :20], max_new_tokens=10, eos_token_id=None, do_sample=False, num_beams=beams)
         assert torch.equal(alone[0], cached[0])
 
 
@@ -150,8 +155,8 @@ def test_loss_is_the_mean_over_labels_and_falls_when_trained(texts: tuple[Tensor
     expected = torch.nn.functional.cross_entropy(output.logits[labels != -100], labels[labels != -100])
     torch.testing.assert_close(output.loss, expected)
     torch.testing.assert_close(model(ids, mask, labels=labels, num_items_in_batch=46).loss, expected / 2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for _ in range(25):
         loss = model(ids, mask, labels=labels).loss
         loss.backward()
         optimizer.step()

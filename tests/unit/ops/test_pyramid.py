@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from simmim.ops.layout import SegmentLayout
-from simmim.ops.pyramid import StatePyramid, pair_up
+from simmim.ops.pyramid import StatePyramid, pair_up, pyramid_height
 from simmim.ops.reference import state_cover
 
 LENGTHS = (1, 6, 7, 12, 27, 0, 61)
@@ -68,3 +68,18 @@ def test_pairs_in_fixed_rows_are_the_same_pairs() -> None:
         theirs = getattr(fixed, name)[held] - document * 5
         assert (getattr(ragged, name) - first[document]).tolist() == theirs.tolist()
     assert ragged.paired.tolist() == fixed.paired[held].tolist()
+
+
+class Height(torch.nn.Module):
+    """Adds the height of a pyramid over some nodes to their sum."""
+
+    def forward(self, nodes: torch.Tensor) -> torch.Tensor:
+        return nodes.sum() + pyramid_height(nodes.shape[0])
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize(("most", "height"), [(256, 8), (None, 16)])
+def test_a_program_for_any_length_has_the_levels_of_the_longest(most: int | None, height: int) -> None:
+    shapes = ({0: torch.export.Dim("nodes", max=most)},)
+    program = torch.export.export(Height(), (torch.ones(5),), dynamic_shapes=shapes)
+    assert program.module()(torch.ones(3)) == 3 + height

@@ -19,6 +19,7 @@ from simmim.reading.manifest import read_manifest
 from simmim.reading.reader import Reader
 from simmim.reading.states import rebuild_state
 from simmim.tasks.reading import open_library
+from support import covering
 
 LONG = "".join(f"Part {i}. {TEXT}" for i in range(3))
 MORE = {
@@ -124,10 +125,17 @@ def test_a_damaged_document_does_not_grow(reader: Reader, tmp_path: Path, ending
         reader.read(tmp_path, LONG + "The end.", "a.txt")
 
 
+REBUILT = [
+    {"case": case, "chunk": chunk, "last": last}
+    for case in ("llama", "gemma3_text", "mistral sliding", "smollm3", "qwen3")
+    for chunk in (8, 24, 64)
+    for last in (None, 0)
+]
+"""Every two of these meet."""
+
+
 @pytest.mark.contract
-@pytest.mark.parametrize("case", ["llama", "gemma3_text", "mistral sliding", "smollm3", "qwen3"])
-@pytest.mark.parametrize("chunk", [8, 24, 64])
-@pytest.mark.parametrize("last", [None, 0])
+@pytest.mark.parametrize(("case", "chunk", "last"), [tuple(case.values()) for case in covering(REBUILT)])
 @torch.inference_mode()
 def test_a_rebuilt_state_is_the_state(case: str, chunk: int, last: int | None) -> None:
     model, ids, counted = tiny(case), draw(1, 8 * 72)[0].numpy(), []

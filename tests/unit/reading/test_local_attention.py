@@ -68,7 +68,7 @@ def _cases(draw):
     return window, chunks, padding, draw(st.sampled_from([1, 2, 3, 4, 8, 16, 128])), draw(st.booleans())
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(_cases(), st.sampled_from([None, 2.0]))
 def test_equals_the_reference(case, softcap):
     window, chunks, padding, block, rotated = case

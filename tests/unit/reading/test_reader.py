@@ -127,16 +127,18 @@ class Stopper:
 
 @pytest.mark.contract
 @pytest.mark.parametrize(
-    "moment", ["amid", pytest.param("before", marks=pytest.mark.slow), pytest.param("after", marks=pytest.mark.slow)]
+    ("moment", "step"),
+    [("amid", 3), *(pytest.param(moment, 1, marks=pytest.mark.slow) for moment in ("amid", "before", "after"))],
 )
 def test_resumed_after_an_interruption_at_every_write(
-    reader: Reader, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    reader: Reader, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, step: int
 ) -> None:
+    """At each third one, if the test is not to be slow."""
     with monkeypatch.context() as patch:
         counter = Stopper(patch)
         reader.read(tmp_path / "counted", TEXT, "a.txt", [0, 100])
     assert counter.count > 25
-    for at in range(counter.count):
+    for at in range(0, counter.count, step):
         folder = tmp_path / str(at)
         with monkeypatch.context() as patch:
             Stopper(patch, at, moment)

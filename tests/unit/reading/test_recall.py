@@ -224,8 +224,7 @@ def test_no_message(library: Library) -> None:
         library.reader.prompt.after([])
 
 
-@pytest.mark.parametrize("passages", [1, 4, 40, 1000])
-@pytest.mark.parametrize("new", [1, 100, 400])
+@pytest.mark.parametrize(("passages", "new"), [(1, 400), (4, 100), (40, 1), (40, 400), (1000, 100), (1000, 1)])
 def test_what_is_read_fits_into_the_window(library: Library, passages: int, new: int) -> None:
     found = _ask(library, passages=passages, max_new_tokens=new, stop_strings=None)
     assert found.read_tokens + new <= 512

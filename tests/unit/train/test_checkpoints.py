@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pickle
@@ -217,20 +218,20 @@ def test_whatever_is_damaged_a_run_ends_the_same_or_is_refused(tmp_path, make_re
         "pretraining/model": (remove, make_a_folder),
     }
     for phase, damages in tried.items():
-        for name in sorted(path.name for path in (whole / phase).iterdir()):
-            for damage in damages:
-                again = copy_of(whole, run)
-                if phase.startswith("pretraining"):
-                    shutil.rmtree(run / "checkpoints")
-                    shutil.rmtree(run / "model")
-                if phase == "pretraining/checkpoints/checkpoint-4":
-                    shutil.rmtree(run / "pretraining" / "model")
-                damage(run / phase / name)
-                try:
-                    assert_same_weights(train(again, resume=True), whole / "model")
-                    same += 1
-                except CheckpointError:
-                    refused += 1
-                shutil.rmtree(run)
+        names = sorted(path.name for path in (whole / phase).iterdir())
+        for name, damage in zip(names, itertools.cycle(damages), strict=False):
+            again = copy_of(whole, run)
+            if phase.startswith("pretraining"):
+                shutil.rmtree(run / "checkpoints")
+                shutil.rmtree(run / "model")
+            if phase == "pretraining/checkpoints/checkpoint-4":
+                shutil.rmtree(run / "pretraining" / "model")
+            damage(run / phase / name)
+            try:
+                assert_same_weights(train(again, resume=True), whole / "model")
+                same += 1
+            except CheckpointError:
+                refused += 1
+            shutil.rmtree(run)
     print(f"{same} went on from before, {refused} refused")
     assert same > refused

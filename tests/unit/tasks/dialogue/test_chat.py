@@ -16,7 +16,7 @@ from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.tasks.checkpoints import load_model
 from simmim.tasks.dialogue.chat import Chat, cache_bytes
 
-TURNS = 50
+TURNS = 20
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 CHATML = (
     "{% if messages[0].role != 'system' %}<|im_start|>system\nDefault.<|im_end|>\n{% endif %}{% for m in messages %}"
@@ -72,7 +72,7 @@ def ending(tokens: int, end: int) -> dict[str, Any]:
     return {"logits_processor": LogitsProcessorList([EndsAfter(tokens, end)])}
 
 
-def test_fifty_turns_read_every_token_once(model: Any, tokenizer: Any, read: list[list[int]]) -> None:
+def test_twenty_turns_read_every_token_once(model: Any, tokenizer: Any, read: list[list[int]]) -> None:
     """So the time of a token depends on the turn only through the cache."""
     chat = Chat(model, tokenizer, system="a system")
     end = tokenizer.convert_tokens_to_ids("<|end|>")
