@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 import lab.corpora  # noqa: F401  (registers them)
+from simmim.cli.provenance import provenance
 from simmim.data.corpora import load_corpus
 from simmim.tasks.summarization.extractive import best_textrank
 from simmim.tasks.summarization.extracts.extract import Digest, Extractor
@@ -44,7 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     extractor = Extractor.with_default_encoder("cpu")
     rows = [_measure(name, extractor, options.limit, options.seed) for name in options.corpus]
     if options.output:
-        options.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        made = provenance("rouge-score", "networkx", "nltk")
+        found = {
+            "command": f"python -m lab.summaries {' '.join(arguments or sys.argv[1:])}",
+            "corpora": rows,
+            "made": made,
+        }
+        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -195,7 +195,7 @@ def test_a_cache_that_cannot_be_saved_leaves_what_was_there(
         SimMIMCache(2).save(file, model)
     with pytest.raises(ShapeError, match="got one of 3"):
         cache.save(file, other("size"))
-    with pytest.raises(CheckpointError, match="path: expected a place to write a cache to"):
+    with pytest.raises(CheckpointError, match="path: expected a path to write a cache to"):
         cache.save(file / "cache", model)
     with pytest.raises(ConfigError, match="made_from: expected token ids, or what JSON can hold"):
         cache.save(file, model, made_from={"ids": object()})
