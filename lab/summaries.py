@@ -29,18 +29,23 @@ from simmim.tasks.summarization.extracts.extract import Digest, Extractor
 from simmim.tasks.summarization.lead import best_lead, budgets
 from simmim.tasks.summarization.rouge import mean_rouge_l, paired_difference, rouge, word_rule
 
-__all__ = ["main"]
+__all__ = ["main", "parse"]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command."""
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Return the options of the command."""
     parser = argparse.ArgumentParser(prog="python -m lab.summaries", description=__doc__)
     parser.add_argument("--corpus", nargs="+", required=True)
     parser.add_argument("--limit", type=int, default=200, help="documents of each split, drawn with --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    options = parse(arguments)
     torch.set_num_threads(options.threads)
     extractor = Extractor.with_default_encoder("cpu")
     rows = [_measure(name, extractor, options.limit, options.seed) for name in options.corpus]

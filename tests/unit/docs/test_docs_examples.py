@@ -89,7 +89,9 @@ def commands(page: str) -> list[str]:
 def test_commands_parse(page: str) -> None:
     for command in commands(page):
         program, *arguments = shlex.split(command, comments=True)
-        if program == "python":
+        if program == "python" and hasattr(module := import_module(arguments[1]), "parse"):
+            assert module.parse(arguments[2:])
+        elif program == "python":
             assert get_command(import_module(f"{arguments[1]}.__main__").app).make_context(program, arguments[2:])
         elif arguments != ["--version"]:
             name, *rest = arguments

@@ -411,7 +411,7 @@ def test_no_space_left(
 
 
 _KILLED = """
-import os, sys, signal, time, random
+import os, shutil, sys, signal, time, random
 from simmim.cli.main import app
 from typer.testing import CliRunner
 from simmim.tasks import reading
@@ -434,12 +434,15 @@ lasts = time.monotonic() - began
 arguments[3] = real
 rng = random.Random(7)
 killed = 0
-for _ in range(20):
+while killed < 20:
     process = child()
-    time.sleep(rng.random() * lasts * 0.9)
+    time.sleep(rng.random() * lasts)
     os.kill(process, signal.SIGKILL)
-    killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
-print(killed)
+    if os.WIFSIGNALED(os.waitpid(process, 0)[1]):
+        killed += 1
+    else:  # it was faster than the one that was timed: begin again, and kill sooner
+        shutil.rmtree(real)
+        lasts *= 0.8
 assert os.waitpid(child(), 0)[1] == 0
 """
 
@@ -460,7 +463,6 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         check=False,
     )
     assert found.returncode == 0, found.stderr
-    assert int(found.stdout) >= 10
     killed, undisturbed = files_of(folder), files_of(tmp_path / "killed-warm")
     assert killed.keys() == undisturbed.keys()
     assert killed == undisturbed
