@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -125,7 +126,7 @@ def run_cases(
                 workdir = Path(folder, f"{case.kind}-{case.number}")
                 workdir.mkdir()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_run, args=(case, kinds[case.kind], good, workdir, sender, time_limit))
+                process = context.Process(target=_run, args=(case, kinds[case.kind], good, workdir, sender))
                 process.start()
                 sender.close()
                 running[receiver] = _Running(case, process, receiver, workdir, time.monotonic())
@@ -146,6 +147,9 @@ def run_cases(
 def _collect(entry: _Running, *, hang: bool) -> Verdict:
     """Return the verdict that a process sent, or one on its hang or crash."""
     if hang:
+        with contextlib.suppress(OSError, TypeError):
+            os.kill(entry.process.pid, signal.SIGUSR1)  # type: ignore[arg-type]
+            time.sleep(0.5)
         entry.process.kill()
         entry.process.join()
         entry.receiver.close()
@@ -165,17 +169,18 @@ def _collect(entry: _Running, *, hang: bool) -> Verdict:
     return verdict
 
 
-def _run(case: Case, kind: Kind, good: Path, workdir: Path, sender: Connection, time_limit: float) -> None:
-    """Run a case in its process; dump its stack shortly before the time limit."""
+def _run(case: Case, kind: Kind, good: Path, workdir: Path, sender: Connection) -> None:
+    """Run a case in its process; it writes its stack when it is asked to."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     os.chdir(workdir)  # for files with relative paths
     with (workdir / _STACK).open("w", encoding="utf-8") as stack:
-        faulthandler.dump_traceback_later(0.9 * time_limit, repeat=True, file=stack)
+        # in its own thread, at a signal: a dump by another thread may crash the process
+        faulthandler.register(signal.SIGUSR1, file=stack)
         try:
             verdict = kind(case.rng(), good, workdir)
         except Exception:  # an unexpected exception is a fault
             verdict = Verdict(False, "traceback", traceback.format_exc())
-        faulthandler.cancel_dump_traceback_later()
+        faulthandler.unregister(signal.SIGUSR1)
     if not verdict.fault:
         leftovers = [str(path.relative_to(workdir)) for path in workdir.rglob(".*.draft")]
         executed = [str(path) for path in (*workdir.rglob("executed"), Path("executed")) if path.exists()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -125,7 +126,7 @@ def _mutate_once(rng: Random, value: Any) -> Any:
         elif action < 0.2 and isinstance(value, dict):
             value[rng.choice([*ODD_TEXTS[:12], f"{key}_"])] = odd_value(rng)
         elif action < 0.2 and isinstance(value, list):
-            value.insert(rng.randrange(len(value) + 1), value[key])
+            value.insert(rng.randrange(len(value) + 1), copy.deepcopy(value[key]))
         else:
             value[key] = _mutate_once(rng, value[key])
         return value

@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["file_digest", "open_regular", "read_regular_text"]
+__all__ = ["append_text", "file_digest", "open_regular", "read_regular_text"]
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -18,6 +18,18 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add text to the end of a regular file, in UTF-8; a missing one is made.
+
+    Raises:
+        OSError: the file cannot be written, or is not regular, such as a pipe, which would wait for a reader for ever.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, 0o666), "wb") as stream:  # noqa: PTH123
+        _check_regular(stream.fileno(), path)
+        stream.write(text.encode("utf-8"))
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -31,12 +43,19 @@ def open_regular(path: Path) -> io.BufferedReader:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:  # a NUL character or a lone surrogate
         raise OSError(errno.EINVAL, "no name of a file", str(path)) from error
+    try:
+        _check_regular(handle, path)
+    except OSError:
+        os.close(handle)
+        raise
+    return io.BufferedReader(io.FileIO(handle))
+
+
+def _check_regular(handle: int, path: Path) -> None:
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
-        os.close(handle)
         code = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
         raise OSError(code, f"expected a file, it is {_KINDS.get(kind, 'something else')}", str(path))
-    return io.BufferedReader(io.FileIO(handle))
 
 
 def read_regular_text(path: Path) -> str:

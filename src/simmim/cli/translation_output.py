@@ -11,6 +11,7 @@ from typing import Any
 
 from simmim.atomic import make_parents, replaced_path
 from simmim.errors import ConfigError, DataError
+from simmim.files import append_text
 
 __all__ = ["Ledger", "output_paths", "write_document"]
 
@@ -95,7 +96,6 @@ class Ledger:
         entry = {"output": str(output), "sha256": sha256, "settings": self._settings}
         self._done[str(output)] = entry
         try:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(entry) + "\n")
+            append_text(self._path, json.dumps(entry) + "\n")
         except OSError as error:
             raise DataError(f"{self._path}: cannot write: {error.strerror}; free some space and run again") from error

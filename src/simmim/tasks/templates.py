@@ -39,7 +39,7 @@ def apply_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mappin
 
     Raises:
         DataError: a text contains a control token or is not valid Unicode, or the template refuses a message, fails,
-            or takes more than 3 seconds or 1 GiB of memory.
+            or takes more than 3 seconds of processor time or 1 GiB of memory.
     """
     _check_powers(tokenizer.chat_template)
     _check_texts(tokenizer, messages, options)
@@ -104,11 +104,11 @@ class _TooSlowError(BaseException):
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """Limit the time of a block, checked at each line of Python, and its memory."""
-    end, previous = time.monotonic() + _SECONDS, sys.gettrace()
+    """Limit the processor time of a block, checked at each line of Python, and its memory."""
+    end, previous = time.thread_time() + _SECONDS, sys.gettrace()
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        if time.monotonic() > end:
+        if time.thread_time() > end:
             raise _TooSlowError
         return trace
 

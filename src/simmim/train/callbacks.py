@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from simmim.files import append_text
+
 __all__ = ["EpochEnds", "FreedMemory", "RunReporter"]
 
 
@@ -84,8 +86,7 @@ class RunReporter(TrainerCallback):
         if "loss" in logs:
             entry["source_tokens"] = state.num_input_tokens_seen
             entry["tokens_per_second"] = round(self._tokens_per_second(state), 1)
-        with self._log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        append_text(self._log, json.dumps(entry) + "\n")
         self._show(entry, state)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
