@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import typer
 from rich.console import Console
@@ -11,14 +11,15 @@ from rich.text import Text
 
 from simmim.cli.results import json_line
 from simmim.console import SafeConsole
-from simmim.reading.answering import Answer, Passage, answer
+from simmim.data.unicode import check_text
+from simmim.reading.answering import Answer, Passage, answer, passages_of
 from simmim.reading.lexical import words
 from simmim.reading.sentences import sentences
 from simmim.tasks.reading import Library
 from simmim.tasks.streaming import TextStream
 from simmim.terminal import printable, terminal_safe
 
-__all__ = ["excerpt", "print_answer", "show_passages"]
+__all__ = ["excerpt", "print_answer", "print_passages", "show_passages"]
 
 _SHOWN = 280  # characters of a passage in the terminal
 
@@ -55,6 +56,28 @@ def print_answer(
         typer.echo(found.text)
     if not quiet:
         show_passages(question, found, SafeConsole(stderr=not live, highlight=False))
+
+
+def print_passages(library: Library, query: str, count: int, as_json: bool, many: bool) -> None:
+    """Print the passages that are found for a query, the best first."""
+    check_text("query", query)
+    found = library.finder.find(query, count)
+    total = sum(one.score for one in found)
+    passages = [
+        replace(passages_of([one.segment], found, library.opened)[0], weight=round(one.score / total, 4))
+        for one in found
+    ]
+    if as_json:
+        typer.echo(json_line({"query": query, "passages": [asdict(one) for one in passages]}), nl=False)
+        return
+    out = SafeConsole(highlight=False)
+    if many:
+        out.print(Text(printable(query), "bold"))
+    for passage in passages:
+        out.print(Text(where(passage), "bold"), soft_wrap=True)
+        out.print(Padding(Text(excerpt(passage.text, query)), (0, 0, 0, 2), expand=False))
+    if many:
+        out.print()
 
 
 def show_passages(question: str, found: Answer, console: Console) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simmim.cli.notices import complain
-from simmim.cli.options import AsJson, CausalModel, Device, Dtype, Quiet, Verbose, dtype_of
-from simmim.cli.questions import piped_questions
-from simmim.errors import ConfigError, SimMIMError
+from simmim.cli.options import AsJson, CausalModel, Device, Dtype, Quiet, Verbose
+from simmim.cli.questions import ask_each
+
+if TYPE_CHECKING:
+    from simmim.tasks.reading import Library
 
 __all__ = ["ask"]
 
@@ -33,23 +33,10 @@ def ask(
     verbose: Verbose = False,
 ) -> None:
     """Answer questions about documents of any length, and show the passages that were read for each answer."""
-    if document == "-" and not questions:
-        raise ConfigError("QUESTION: expected a question after -, standard input is the document")
-    asked = questions or piped_questions()
-    if not asked:
-        raise ConfigError("QUESTION: expected a question, got none; write it after the document, or into a pipe")
-    # torch and transformers take seconds to import: not before there is something to do
-    from simmim.cli.answers import print_answer
-    from simmim.cli.reading import open_document
 
-    failed = 0
-    with ExitStack() as stack:
-        library = open_document(document, model, device, dtype_of(dtype), stack)
-        for question in asked:
-            try:
-                print_answer(library, question, passages, max_new_tokens, as_json, quiet, many=len(asked) > 1)
-            except SimMIMError as error:
-                complain(error)
-                failed += 1
-    if failed:
-        raise typer.Exit(1)
+    def answer(library: Library, question: str, many: bool) -> None:
+        from simmim.cli.answers import print_answer  # takes seconds to import
+
+        print_answer(library, question, passages, max_new_tokens, as_json, quiet, many)
+
+    ask_each(document, questions, "question", (model, device, dtype), answer)

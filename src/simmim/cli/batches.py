@@ -21,7 +21,7 @@ from simmim.cli.documents import Extracted
 from simmim.cli.notices import say
 from simmim.cli.options import dtype_of
 from simmim.cli.progress import bar
-from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
+from simmim.cli.results import ResultsFile, json_line, open_results
 from simmim.console import SafeConsole
 from simmim.errors import DataError
 from simmim.models import pretrained_path
@@ -92,9 +92,7 @@ def _open(job: Job, folder: Path, names: list[str], output: Path | None, overwri
     dtype = job.dtype or ("float32" if device == "cpu" else "as saved")
     settings = {"model": fingerprint(folder), "encoding": job.encoding or "utf-8", "device": device, "dtype": dtype}
     settings |= job.settings
-    if is_folder(output):
-        return ResultsFolder(output, settings, overwrite, names)
-    return ResultsFile(output, settings, overwrite)
+    return open_results(output, settings, overwrite, names)
 
 
 def summarize_documents(

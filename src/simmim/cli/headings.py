@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["heading_mark", "without_marks"]
+__all__ = ["MARK", "heading_mark", "without_marks"]
 
-# A control character that no text keeps: parsers of documents give it as a space or not at all.
-_MARK = "\x02"
-_MARKED = re.compile(rf"^{_MARK}([1-9])|{_MARK}[1-9]?", re.MULTILINE)
+MARK = "\x02"
+"""A control character that readers of documents give as a space, so that it marks headings alone."""
+_MARKED = re.compile(rf"^{MARK}([1-9])|{MARK}[1-9]?", re.MULTILINE)
 
 
 def heading_mark(level: int) -> str:
     """Return what stands before a heading until `without_marks` takes it away."""
-    return f"{_MARK}{min(max(level, 1), 9)}"
+    return f"{MARK}{min(max(level, 1), 9)}"
 
 
 def without_marks(text: str) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -13,7 +13,7 @@ from simmim.atomic import make_parents, remove_empty, replaced_file
 from simmim.errors import ConfigError, DataError
 from simmim.terminal import steers_terminal
 
-__all__ = ["ResultsFile", "ResultsFolder", "is_folder", "json_line"]
+__all__ = ["ResultsFile", "ResultsFolder", "is_folder", "json_line", "open_results"]
 
 Record = dict[str, Any]
 
@@ -184,6 +184,13 @@ class ResultsFolder(ResultsFile):
                 except OSError as error:
                     raise _unwritten(target, error) from error
         super().add(records)
+
+
+def open_results(output: Path, settings: dict[str, Any], overwrite: bool, names: Sequence[str]) -> ResultsFile:
+    """Open the file or folder that a name stands for; errors as of these."""
+    if is_folder(output):
+        return ResultsFolder(output, settings, overwrite, names)
+    return ResultsFile(output, settings, overwrite)
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from simmim.cli.encodings import decode, standard_encoding
-from simmim.cli.headings import heading_mark, without_marks
+from simmim.cli.headings import MARK, heading_mark, without_marks
 
 if TYPE_CHECKING:
     from turbohtml import Element, Node
@@ -33,7 +33,7 @@ _VOID = "area base br col embed hr img input link meta param source track wbr".r
 _EMPTY = re.compile(rf"""<(?!(?:{_VOID})\b)([a-z][\w:.-]*)((?:[^<>"']|"[^"]*"|'[^']*')*)/>""", re.I)
 # Characters that the parser never gives: white space that stays, where other white space means a space at most.
 _LINE_END, _SPACE = "\f", "\0"
-_RESERVED = str.maketrans("\f\x02", "  ")
+_RESERVED = str.maketrans(_LINE_END + MARK, "  ")
 _HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
 
 

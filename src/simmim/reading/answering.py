@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.reading.finder import Finder, Found, with_neighbours
 from simmim.reading.interface import decoder_of
+from simmim.reading.location import line_and_page
 from simmim.reading.opened import OpenFolder, Segment
 from simmim.reading.reader import Reader
 from simmim.reading.rotation import Rotation, layer_type_of, uses_rotation
@@ -260,9 +260,8 @@ def passages_of(chosen: Sequence[Segment], found: Sequence[Found], opened: OpenF
     for group in groups:
         document = opened.documents[group[0].document]
         begin, end = document.span(group[0].number, group[-1].number)
-        text, pages = document.text, document.about.pages
-        line = text.count("\n", 0, begin) + 1
-        page = bisect_right(pages, begin) or None if pages else None
+        text = document.text
+        line, page = line_and_page(text, document.about.pages, begin)
         weight = sum(votes.get(segment, 0.0) for segment in group) / total
         passages.append(Passage(document.about.name, begin, end, line, page, text[begin:end], round(weight, 4)))
     return tuple(passages)

@@ -22,7 +22,7 @@ def tokenize_examples(
     max_source_tokens: int | None = None,
     max_target_tokens: int | None = None,
 ) -> Dataset:
-    """Turn documents and summaries into token ids; how many of them are cut is logged, never silent.
+    """Encode documents and summaries; how many of them are cut is logged, never silent.
 
     Args:
         dataset: Rows with `document` and `summary`.

@@ -131,10 +131,15 @@ def _prose(text: str, outline: Outline) -> str:
         _blank(kept, begin, end, "\n")
     for begin, end in _grouped(text, outline.page_heads):
         # a sentence may go on behind the head of the next page
-        before = text[:begin].rstrip()[-1:]
-        behind = len(text) - len(text[end:].lstrip())
-        joins = not re.search(r"[.!?:。！？]", before) and text[behind : behind + 1].islower()
-        _blank(kept, len(text[:begin].rstrip()) if joins else begin, behind if joins else end, " " if joins else "\n")
+        before, behind = begin, end
+        while before > 0 and text[before - 1].isspace():
+            before -= 1
+        while behind < len(text) and text[behind].isspace():
+            behind += 1
+        if text[before - 1 : before] not in tuple(".!?:。！？") and text[behind : behind + 1].islower():
+            _blank(kept, before, behind, " ")
+        else:
+            _blank(kept, begin, end, "\n")
     return "".join(kept)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
 from simmim.tasks.language_detection import detect_language
@@ -46,6 +44,11 @@ class Digest:
     root: Node
     encoded: bool
 
+    @property
+    def spaced(self) -> bool:
+        """Whether the language puts spaces between words."""
+        return self.language not in ("zh", "ja")
+
     def summary(self, length: str | int = "paragraph", node: Node | None = None) -> list[Candidate]:
         """Return the sentences that summarize a part, in the order of the text.
 
@@ -54,11 +57,8 @@ class Digest:
             node: the part; None is the whole.
         """
         words = length if isinstance(length, int) else LENGTHS[length]
-        spaced = self.language not in ("zh", "ja")
-        return [
-            self.sentences[i]
-            for i in choose(node or self.root, self.sentences, words if spaced else int(_UNSPACED * words))
-        ]
+        words = words if self.spaced else int(_UNSPACED * words)
+        return [self.sentences[i] for i in choose(node or self.root, self.sentences, words)]
 
 
 class Extractor:
@@ -108,7 +108,7 @@ class Extractor:
             name: its name, for errors.
             headings: where each heading begins, and its level; None looks for them by form.
             wrapped: whether a paragraph may have several lines.
-            progress: called with the sentences that have a vector, and all.
+            progress: called with how many more sentences have a vector, and the number of all.
 
         Raises:
             DataError: the text holds no words, or is no valid Unicode.
@@ -124,7 +124,8 @@ class Extractor:
         else:
             if len(found) > _ENCODED:
                 found = [found[i] for i in shortlist(found, word_vectors([one.text for one in found]), _ENCODED)]
-            vectors = _encode(encoder, found, progress)
+            report = progress or (lambda count, total: None)
+            vectors = encoder.encode([one.text for one in found], lambda count: report(count, len(found)))
         return Digest(language, count_words(text), tuple(found), build(found, vectors), encoder is not None)
 
     def _encoder_for(self, language: str) -> Encoder | None:
@@ -132,15 +133,3 @@ class Extractor:
             return None
         self._encoder = self._encoder or self._load_encoder()
         return self._encoder
-
-
-def _encode(encoder: Encoder, found: list[Candidate], progress: Callable[[int, int], None] | None) -> np.ndarray:
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, len(found))
-
-    return encoder.encode([one.text for one in found], advance)

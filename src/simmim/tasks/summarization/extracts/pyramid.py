@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -118,14 +119,16 @@ def _node(
     offered = [i for child in children for i in child.kept] or list(range(first, last + 1))
     scores = _scores(offered, found, vectors, whole)
     kept = _diverse(offered, scores, vectors, found)
-    shared = _shared([found[i].headings for i in (first, last)])
+    pairs = zip(found[first].headings, found[last].headings, strict=False)
+    shared = tuple(one for one, other in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return Node(level, first, last, shared, kept, children)
 
 
 def _scores(offered: list[int], found: Sequence[Candidate], vectors: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return how well each sentence says what the document and the part are about, float32."""
     own = _mean(vectors, found, offered)
-    likeness = _LIKENESS_OF_DOCUMENT * (vectors[offered] @ whole) + _LIKENESS_OF_SECTION * (vectors[offered] @ own)
+    these = vectors[offered]
+    likeness = _LIKENESS_OF_DOCUMENT * (these @ whole) + _LIKENESS_OF_SECTION * (these @ own)
     fitness = np.array([found[i].fitness for i in offered], dtype=np.float32)
     order = np.argsort(offered)  # the lead counts sentences that stand alone; a title page has others
     rank = np.zeros(len(offered), dtype=np.float32)
@@ -141,13 +144,12 @@ def _diverse(
     """Return sentences by their scores less what those before already say (Carbonell and Goldstein 1998)."""
     kept: list[int] = []
     space = _KEPT
-    alike = np.zeros(len(offered), dtype=np.float32)
-    left = scores.copy()
+    these, alike, left = vectors[offered], np.zeros(len(offered), dtype=np.float32), scores.copy()
     while space > 0 and np.isfinite(left).any():
-        best = int(np.argmax(left - _REDUNDANCY * np.maximum(scores, 0) * alike))
+        best = int(np.argmax(left - _REDUNDANCY * scores * alike))
         kept.append(offered[best])
         space -= found[offered[best]].words
-        alike = np.maximum(alike, vectors[offered] @ vectors[offered[best]])
+        alike = np.maximum(alike, these @ these[best])
         left[best] = -np.inf
     return tuple(kept)
 
@@ -157,12 +159,3 @@ def _mean(vectors: np.ndarray, found: Sequence[Candidate], chosen: Sequence[int]
     weights = np.array([found[i].fitness for i in chosen], dtype=np.float32)
     mean = weights @ vectors[list(chosen)]
     return mean / max(float(np.linalg.norm(mean)), 1e-9)
-
-
-def _shared(headings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    shared = []
-    for level in zip(*headings, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
-    return tuple(shared)

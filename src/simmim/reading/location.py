@@ -1,0 +1,13 @@
+"""Says where in a document a character stands."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+__all__ = ["line_and_page"]
+
+
+def line_and_page(text: str, pages: Sequence[int], index: int) -> tuple[int, int | None]:
+    """Return line and page of a character, from 1; no page where `pages`, the first character of each, is empty."""
+    return text.count("\n", 0, index) + 1, bisect_right(pages, index) or None if pages else None
