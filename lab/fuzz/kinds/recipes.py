@@ -17,7 +17,7 @@ from lab.fuzz.mutations import damage_bytes, mutate_json, odd_value
 __all__ = ["recipes"]
 
 _SCALARS = (
-    *("2024-13-45", "0x_", "1_000", "!!python/object/apply:os.system ['touch executed']", ".inf", ".nan", "~", "*a"),
+    *("2024-13-45", "0x_", "1_2", "!!python/object/apply:os.system ['touch executed']", ".inf", ".nan", "~", "*a"),
     *("!!binary x", "!!float x", "!!int ''", "&a [*a]", "<<: 1", "0b", "0o9", "1e999", "'", "[", "{a: ", "- - -"),
     *("2024-01-01", "12:30:99", "!!timestamp x", "!!set {a}", "on", "\x00", "\ud83d", "? [a]", "%YAML 9", "|+", "@"),
 )
