@@ -5,7 +5,7 @@ import io
 import docx
 
 from document_files import packed
-from simmim.tasks.translation.models import Translator, Written
+from simmim.tasks.translation.translator import Translator, Written
 
 TEXT = """A heading
 

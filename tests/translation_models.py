@@ -1,4 +1,4 @@
-"""Folders with tiny models of random weights that translate: SimMIM's, MarianMT, M2M100, NLLB, T5 and a chat model."""
+"""Folders with tiny models of random weights that translate: SimMIM's, MarianMT, M2M100, NLLB, T5, a chat model and one of pairs."""
 
 import io
 import json
@@ -135,6 +135,16 @@ def chat(folder, template=True):
         pad_token_id=None,
     )
     return _saved(folder, LlamaForCausalLM(config), tokenizer)
+
+
+def pairs(folder, directions=("en-fr", "fr-en"), longest=200):
+    """Save a causal model that reads pairs of blocks, as the default model does."""
+    chat(folder, template=False)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["translation_pairs"] = {"directions": list(directions), "longest": longest}
+    path.write_text(json.dumps(config))
+    return folder
 
 
 def _small():

@@ -13,7 +13,7 @@ import typer
 
 from simmim.cli.notices import complain, say
 from simmim.cli.options import Device, Dtype, Quiet, Verbose, dtype_of
-from simmim.errors import ConfigError, DataError
+from simmim.errors import DataError
 from simmim.terminal import terminal_safe
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def translate(
         str | None, typer.Option("--from", metavar="LANGUAGE", help="That of the documents.", show_default="detected")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="FOLDER|NAME", help="A model that translates: a folder, or a name on the hub.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER|NAME", help="A model that translates: a folder, or a name on the hub.", show_default="ours"
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -75,8 +78,6 @@ def translate(
     Markup, code, addresses and placeholders stay, and are checked. What a model loses of them is mended; what cannot be
     mended, such as a number, is reported. A document that cannot be read does not stop the others: the exit code is 1.
     """
-    if model is None:
-        raise ConfigError("--model: expected the folder of a model that translates, or a name on the hub; name one")
     from simmim.cli.inputs import find_documents
     from simmim.cli.translation_output import Ledger, output_paths
     from simmim.tasks.translation.formats import SUFFIXES
@@ -134,7 +135,7 @@ def _content(path: Path | None) -> str | None:
 class _Work:
     """Holds what documents are translated with; the model is loaded with the first that needs it."""
 
-    model: str
+    model: str | None
     to: str
     from_: str | None
     encoding: str | None
@@ -148,8 +149,11 @@ class _Work:
     @functools.cached_property
     def _loaded(self) -> Any:
         # torch and transformers take seconds to import: not before there is something to do
+        from simmim.tasks.translation.default_model import is_made
         from simmim.tasks.translation.loading import load_translation_model
 
+        if self.model is None and not is_made():
+            say("making the default model once, from its Python packages; that takes a minute or two")
         return load_translation_model(self.model, self.device, dtype_of(self.dtype))
 
     @functools.cached_property

@@ -6,13 +6,21 @@ from pathlib import Path
 
 from simmim.errors import CheckpointError
 
-__all__ = ["LANGUAGE_MODEL", "SUMMARISER", "pretrained_path"]
+__all__ = ["LANGUAGE_MODEL", "SUMMARISER", "TRANSLATOR", "adapter_path", "pretrained_path"]
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
 SUMMARISER = "software-summaries"
 """The summariser that comes with SimMIM, by name."""
 LANGUAGE_MODEL = "manuals-and-plays"
 """The SimMIM language model that comes with the package, by name; the commands do not use it by themselves."""
+
+TRANSLATOR = "translated-documentation"
+"""The adapter for translation that comes with SimMIM, by name."""
+
+
+def adapter_path(name: str) -> Path:
+    """Return the folder of an adapter that comes with SimMIM."""
+    return FOLDER / name
 
 
 def pretrained_path(name: str = SUMMARISER) -> Path:

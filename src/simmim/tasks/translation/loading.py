@@ -22,6 +22,7 @@ from simmim.nn import lay_out_for_decoding
 from simmim.tasks.checkpoints import LOCAL, fetch_model, find_device
 from simmim.tasks.checkpoints import load_model as load_checked
 from simmim.tasks.quiet import quiet
+from simmim.tasks.translation.default_model import find_translation_model
 
 __all__ = ["load_translation_model"]
 
@@ -29,12 +30,12 @@ _PARTS = ("*.json", "*.jinja", "*.safetensors", "*.spm", "*.model")
 
 
 def load_translation_model(
-    name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    name: str | Path | None, device: torch.device | str | None = None, dtype: torch.dtype | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model and its tokenizer; no code in the folder is run, and weights are read from safetensors alone.
 
     Args:
-        name: the folder of a saved model, or the name of one on the Hugging Face hub.
+        name: the folder of a saved model, or the name of one on the Hugging Face hub; None for the default.
         device: where to compute; None takes the accelerator if there is one.
         dtype: of the weights; None computes in float32 on a CPU and as saved on an accelerator.
 
@@ -42,7 +43,7 @@ def load_translation_model(
         CheckpointError: the model is missing, incomplete or damaged, or cannot be fetched.
         ConfigError: a value in `config.json` is not valid, or the device does not exist.
     """
-    folder = Path(name)
+    folder = find_translation_model() if name is None else Path(name)
     if not folder.exists():
         folder = fetch_model(str(name), _PARTS)
     try:

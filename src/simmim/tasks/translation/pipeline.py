@@ -22,7 +22,7 @@ class TranslationPipeline:
     """Translate texts; `simmim.pipeline("translation", model=...)` makes one.
 
     Args:
-        model: the folder of a saved model, or the name of one on the hub.
+        model: the folder of a saved model, or the name of one on the hub; None for the default.
         device: where to compute; None takes the accelerator if there is one.
         to: the language to write, where a call names none.
         from_: that of the texts, where a call names none; None detects it.
@@ -35,7 +35,7 @@ class TranslationPipeline:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         device: str | None = None,
         to: str | None = None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from simmim.tasks.translation.faults import mark_faults, missing_numbers
 from simmim.tasks.translation.glossary import Glossary
 from simmim.tasks.translation.marks import MARK, Block, Mark, split_marks
-from simmim.tasks.translation.models import Translator, Written
+from simmim.tasks.translation.translator import Translator, Written
 
 __all__ = ["Translated", "translate_blocks"]
 

@@ -8,7 +8,8 @@ from simmim import pipeline
 from simmim.errors import CheckpointError, ConfigError, DataError
 from simmim.tasks.translation.loading import load_translation_model
 from simmim.tasks.translation.marks import Block, Mark
-from simmim.tasks.translation.models import BlockTranslator, ChatTranslator, SeqTranslator, translator_for
+from simmim.tasks.translation.causal import ChatTranslator, PairTranslator
+from simmim.tasks.translation.models import BlockTranslator, SeqTranslator, translator_for
 from simmim.tasks.translation.translate import translate_blocks
 
 KINDS = {
@@ -18,6 +19,7 @@ KINDS = {
     "nllb": (tiny.nllb, SeqTranslator),
     "t5": (tiny.t5, SeqTranslator),
     "chat": (tiny.chat, ChatTranslator),
+    "pairs": (tiny.pairs, PairTranslator),
 }
 
 
@@ -133,8 +135,6 @@ def test_the_pipeline_translates_texts_and_documents(folders):
 
 
 def test_the_pipeline_names_what_is_missing(folders):
-    with pytest.raises(ConfigError, match="model: expected the folder of a model that translates"):
-        pipeline("translation")
     with pytest.raises(DataError, match="to: expected the language to write"):
         pipeline("translation", folders("simmim"))("text")
     with pytest.raises(DataError, match="inputs: expected a text or a list of texts"):
