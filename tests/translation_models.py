@@ -1,4 +1,4 @@
-"""Folders with tiny models of random weights that translate: SimMIM's, MarianMT, M2M100, NLLB, T5, a chat model and one of pairs."""
+"""Folders with tiny models of random weights that translate: SimMIM's, MarianMT, M2M100, NLLB, T5, chat and pairs."""
 
 import io
 import json

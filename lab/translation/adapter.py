@@ -1,9 +1,9 @@
 """The command `python -m lab.translation.adapter`: trains the adapter that lets a small causal model translate.
 
-`base` trims the vocabulary of the pretrained model, `train` trains the adapter, `ship` writes the folder that comes with
-SimMIM. The adapter is low-rank (LoRA: Hu et al., 2021), on all linear layers. An example is a block alone or blocks that follow
-each other, in the form of `simmim.tasks.translation.pairs`. The learning rate stays level until the last sixth of the
-steps, so that a run may be prolonged from a checkpoint before that.
+`base` trims the vocabulary of the pretrained model, `train` trains the adapter, `ship` writes the folder that comes
+with SimMIM. The adapter is low-rank (LoRA: Hu et al., 2021), on all linear layers. An example is a block alone or
+blocks that follow each other, in the form of `simmim.tasks.translation.pairs`. The learning rate stays level until the
+last sixth of the steps, so that a run may be prolonged from a checkpoint before that.
 """
 
 from __future__ import annotations
@@ -94,8 +94,9 @@ def base(
     for line in (data / "train.jsonl").open(encoding="utf-8"):
         page = json.loads(line)
         form = PairFormat(tokenizer, page["source_language"], page["target_language"])
-        for ids, _ in (form.example([pair]) for pair in zip(page["source"], page["target"], strict=True)):
-            used.update(ids)
+        used.update(form.example([("", "")])[0])
+        texts = [" " + " ".join(text.split()) for text in (*page["source"], *page["target"])]
+        used.update(*tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"])
     characters = [chr(code) for first, last in _SCRIPTS for code in range(first, last)]
     kept = closed_vocabulary(tokenizer, used, characters)
     trim_model(model, kept)
@@ -112,9 +113,10 @@ def ship(
     base: Annotated[Path, typer.Argument(help="The folder that `base` wrote.")],
     adapter: Annotated[Path, typer.Argument(help="The adapter: a checkpoint, or the end/ of a run.")],
     directions: Annotated[str, typer.Option(help="That were trained.")] = "en-fr,en-zh,fr-en",
-    output: Annotated[Path, typer.Option("--output", "-o")] = adapter_path(TRANSLATOR),
+    output: Annotated[Path | None, typer.Option("--output", "-o", show_default="that of SimMIM")] = None,
 ) -> None:
     """Write the adapter in bfloat16, with what the default model is made from."""
+    output = output or adapter_path(TRANSLATOR)
     output.mkdir(parents=True, exist_ok=True)
     weights = load_file(adapter / "adapter_model.safetensors")
     save_file({name: values.bfloat16() for name, values in weights.items()}, output / "adapter_model.safetensors")

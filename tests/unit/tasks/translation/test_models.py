@@ -6,9 +6,9 @@ import torch
 import translation_models as tiny
 from simmim import pipeline
 from simmim.errors import CheckpointError, ConfigError, DataError
+from simmim.tasks.translation.causal import ChatTranslator, PairTranslator
 from simmim.tasks.translation.loading import load_translation_model
 from simmim.tasks.translation.marks import Block, Mark
-from simmim.tasks.translation.causal import ChatTranslator, PairTranslator
 from simmim.tasks.translation.models import BlockTranslator, SeqTranslator, translator_for
 from simmim.tasks.translation.translate import translate_blocks
 
