@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from simmim.errors import DataError
 from simmim.models import pretrained_path
 from simmim.tasks.checkpoints import find_device, fingerprint
 from simmim.tasks.process_memory import peak_memory
+from simmim.tasks.summarization.faithfulness import Source, Unsupported, supported_sentences
 from simmim.tasks.summarization.generation import Summary, summarize_batches
 from simmim.terminal import printable
 
@@ -40,10 +41,19 @@ _BATCH = 32  # documents of a batch at most
 
 @dataclass(frozen=True)
 class Outcome:
-    """Holds a document, and its summary or the error that came instead."""
+    """Holds a document, and its summary or the error that came instead.
+
+    Attributes:
+        document: the document.
+        summary: its summary, or the error.
+        unsupported: what the summary says and the document does not.
+        dropped: whether sentences that say such things were left out.
+    """
 
     document: Document
     summary: Summary | DataError
+    unsupported: Sequence[Unsupported] = ()
+    dropped: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Job:
         dtype: of the weights; None for float32 on a CPU, else as saved.
         encoding: of the texts.
         settings: for `generate` of transformers.
+        strict: leave out sentences with a name, number, quotation or negation that the document does not have.
     """
 
     model: str | None
@@ -63,6 +74,7 @@ class Job:
     dtype: str | None
     encoding: str | None
     settings: dict[str, Any]
+    strict: bool = False
 
 
 def run(job: Job, names: list[str], output: Path | None, overwrite: bool, as_json: bool) -> list[str]:
@@ -81,7 +93,7 @@ def run(job: Job, names: list[str], output: Path | None, overwrite: bool, as_jso
     with _open(job, folder, names, output, overwrite) or nullcontext() as results:
         is_done = results.holds if results is not None else lambda *_: False
         documents = read_documents(names, job.encoding, is_done)
-        outcomes = summarize_documents(documents, load, job.settings)
+        outcomes = summarize_documents(documents, load, job.settings, job.strict)
         return _print(outcomes, as_json, limit) if results is None else _write(outcomes, results, names, limit)
 
 
@@ -91,7 +103,7 @@ def _open(job: Job, folder: Path, names: list[str], output: Path | None, overwri
     device = find_device(job.device).type
     dtype = job.dtype or ("float32" if device == "cpu" else "as saved")
     settings = {"model": fingerprint(folder), "encoding": job.encoding or "utf-8", "device": device, "dtype": dtype}
-    settings |= job.settings
+    settings |= job.settings | ({"strict": True} if job.strict else {})
     return open_results(output, settings, overwrite, names)
 
 
@@ -99,6 +111,7 @@ def summarize_documents(
     documents: Iterator[Document | None],
     load: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]],
     settings: dict[str, Any],
+    strict: bool = False,
 ) -> Iterator[list[Outcome | None]]:
     """Summarize documents.
 
@@ -116,24 +129,34 @@ def summarize_documents(
             window.append(document)
             characters += len(document.extracted.text)
         if len(window) == _DOCUMENTS or characters > _CHARACTERS:
-            yield from _summarize_window(window, load(), settings)
+            yield from _summarize_window(window, load(), settings, strict)
             window, characters = [], 0
     if window:
-        yield from _summarize_window(window, load(), settings)
+        yield from _summarize_window(window, load(), settings, strict)
 
 
 def _summarize_window(
-    window: list[Document], loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], settings: dict[str, Any]
+    window: list[Document],
+    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    settings: dict[str, Any],
+    strict: bool,
 ) -> Iterator[list[Outcome | None]]:
     texts = [document.extracted.text for document in window if isinstance(document.extracted, Extracted)]
     limit = loaded[1].model_max_length
     for batch in summarize_batches(*loaded, texts, batch_size=_BATCH, limit=limit, **settings):
-        yield [_outcome(window[index], summary) for index, summary in batch]
+        yield [_outcome(window[index], summary, strict) for index, summary in batch]
 
 
-def _outcome(document: Document, summary: Summary | DataError) -> Outcome:
-    failed = isinstance(summary, DataError)
-    return Outcome(document, DataError(f"{document.name}: {summary}") if failed else summary)
+def _outcome(document: Document, summary: Summary | DataError, strict: bool) -> Outcome:
+    if isinstance(summary, DataError):
+        return Outcome(document, DataError(f"{document.name}: {summary}"))
+    assert isinstance(document.extracted, Extracted)
+    source = Source(document.extracted.text)
+    unsupported = source.unsupported(summary.text)
+    if not strict or not unsupported:
+        return Outcome(document, summary, unsupported)
+    kept = supported_sentences(summary.text, unsupported)
+    return Outcome(document, replace(summary, text=kept), source.unsupported(kept), dropped=True)
 
 
 def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) -> list[str]:
@@ -153,9 +176,30 @@ def _print(outcomes: Iterator[list[Outcome | None]], as_json: bool, limit: int) 
             notes = [document.extracted.note] if document.extracted.note else []
             if not summary.complete:
                 notes.append(f"stopped at {limit} tokens; --max-new-tokens allows more")
+            notes += _doubts(outcome)
             source, tokens, seconds = document.extracted.text, summary.source_tokens, summary.seconds
-            _show_card(document.name, source, summary.text, notes, source_tokens=tokens, seconds=seconds)
+            _show_card(document.name, source, _marked(outcome), notes, source_tokens=tokens, seconds=seconds)
     return failures
+
+
+def _marked(outcome: Outcome) -> Text:
+    """Return a summary in which what its document does not say stands out."""
+    assert isinstance(outcome.summary, Summary)
+    if not outcome.summary.text:
+        return Text("(nothing is left)" if outcome.dropped else "(the model wrote nothing)", style="green")
+    shown = Text(printable(outcome.summary.text), style="green")
+    if shown.plain == outcome.summary.text:  # else its places are others; the note names them anyway
+        for one in outcome.unsupported:
+            shown.stylize("red underline", one.begin, one.end)
+    return shown
+
+
+def _doubts(outcome: Outcome) -> list[str]:
+    assert isinstance(outcome.summary, Summary)
+    text = outcome.summary.text
+    listed = ", ".join(f"{text[one.begin : one.end]} ({one.kind})" for one in outcome.unsupported)
+    notes = ["sentences with what the document does not say were left out"] if outcome.dropped else []
+    return [*notes, f"not in the document: {printable(listed)}"] if listed else notes
 
 
 def _in_order(outcomes: Iterator[list[Outcome | None]]) -> Iterator[Outcome]:
@@ -196,19 +240,20 @@ def _record(outcome: Outcome) -> dict[str, Any]:
         return record | {"error": str(summary)}
     record |= {"summary": summary.text, "complete": summary.complete, "source_tokens": summary.source_tokens}
     record["seconds"] = round(summary.seconds, 3)
+    record["unsupported"] = [{**asdict(one), "text": summary.text[one.begin : one.end]} for one in outcome.unsupported]
     if isinstance(document.extracted, Extracted) and document.extracted.note:
         record["note"] = document.extracted.note
     return record
 
 
-def _show_card(name: str, text: str, summary: str, notes: list[str], *, source_tokens: int, seconds: float) -> None:
+def _show_card(name: str, text: str, summary: Text, notes: list[str], *, source_tokens: int, seconds: float) -> None:
     """Print a document's summary."""
     beginning = printable(text[: 8 * _BEGINNING])
     if len(beginning) > _BEGINNING or len(text) > 8 * _BEGINNING:
         beginning = beginning[:_BEGINNING] + "…"
     card = Table.grid(padding=(0, 2))
     card.add_row("text", Text(beginning))
-    card.add_row("summary", Text(printable(summary) or "(the model wrote nothing)", style="green"))
+    card.add_row("summary", summary)
     for note in notes:
         card.add_row("note", Text(note))
     memory = peak_memory()

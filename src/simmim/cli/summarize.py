@@ -15,7 +15,16 @@ __all__ = ["summarize"]
 
 _EXTRACTING = ("length", "levels")
 _WRITING = (
-    *("model", "dtype", "max_new_tokens", "min_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size"),
+    *(
+        "model",
+        "dtype",
+        "max_new_tokens",
+        "min_new_tokens",
+        "num_beams",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "strict",
+    ),
 )
 
 
@@ -64,6 +73,9 @@ def summarize(
         int | None,
         typer.Option(min=0, help="No sequence of so many tokens twice; 0 allows it.", show_default="the model's own"),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave out written sentences that name what the document does not.")
+    ] = False,
     encoding: Encoding = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -98,7 +110,7 @@ def summarize(
             from simmim.cli.batches import run as write
 
             failures += write(
-                Writing(model, device, dtype, encoding, settings), found.names, output, overwrite, as_json
+                Writing(model, device, dtype, encoding, settings, strict), found.names, output, overwrite, as_json
             )
         else:
             from simmim.cli.extracts import Job, run

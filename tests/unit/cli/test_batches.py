@@ -18,7 +18,7 @@ def run(tiny_model, tmp_path):
     """Give a function that summarises documents of so many words."""
     model, tokenizer = load_model(tiny_model)
 
-    def summarise(*words, **limits):
+    def summarise(*words, strict=False, **limits):
         names = []
         for number, count in enumerate(words):
             names.append(str(tmp_path / f"{number}.txt"))
@@ -26,7 +26,7 @@ def run(tiny_model, tmp_path):
         for name, value in limits.items():
             setattr(tokenizer, name, value)
         documents = read_documents(names, None, lambda name, sha256: False)
-        return list(summarize_documents(documents, lambda: (model, tokenizer), SETTINGS))
+        return list(summarize_documents(documents, lambda: (model, tokenizer), SETTINGS, strict))
 
     summarise.model = model
     return summarise
@@ -110,3 +110,19 @@ def test_a_model_with_a_limit_refuses_what_is_longer(run):
     assert kinds(made) == {0: Summary, 1: DataError, 2: DataError, 3: Summary}
     assert isinstance(made[0][0], Outcome)
     assert "2.txt: expected at most 50 tokens, which this model can read, got 241" in str(made[0][0].summary)
+
+
+def test_what_a_document_does_not_say_is_marked_or_left_out(run, monkeypatch, capsys):
+    written = Summary("Fast fast. Bob is 7.", 3, True, 0.1)
+    monkeypatch.setattr(batches, "summarize_batches", lambda *_, **__: [[(0, written)]])
+    marked, strict = run(3)[0][0], run(3, strict=True)[0][0]
+    found = [(one["text"], one["kind"]) for one in batches._record(marked)["unsupported"]]
+    assert found == [("7", "number")]
+    assert strict.summary.text == "Fast fast."
+    assert batches._record(strict)["unsupported"] == []
+    for outcome in (marked, strict):
+        assert batches._print(iter([[outcome]]), False, 64) == []
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "summary Fast fast. Bob is 7." in shown
+    assert "not in the document: 7 (number)" in shown
+    assert "sentences with what the document does not say were left out" in shown
