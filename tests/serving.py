@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from simmim.serve.app import Service, create_app
+from simmim.serve.endpoints import Service, create_app
 from simmim.serve.engine import Engine
 from simmim.serve.security import Access, Guard
 from simmim.serve.server import Server, open_sockets

@@ -85,8 +85,18 @@ class Engine:
         with self._change:
             return int(self._running is not None), len(self._waiting)
 
-    def submit(self, work: Callable[[Job], None], tell: Callable[[RequestError | None], None]) -> Job:
+    def submit(
+        self,
+        work: Callable[[Job], None],
+        tell: Callable[[RequestError | None], None],
+        time_limit: float | None = None,
+    ) -> Job:
         """Queue a job.
+
+        Args:
+            work: runs the request.
+            tell: receives the error that ended the work, or None.
+            time_limit: maximum seconds of this job, including its wait; None for that of the engine.
 
         Raises:
             RequestError: the queue is full, or the server is shutting down (503).
@@ -98,7 +108,7 @@ class Engine:
             if ahead > self.max_queue:
                 seconds = min(_LONGEST_RETRY, max(1, math.ceil(self._typical * ahead)))
                 raise busy(f"the queue is full; try again in {seconds} s", seconds)
-            job = Job(work, tell, time.monotonic() + self.time_limit)
+            job = Job(work, tell, time.monotonic() + (time_limit or self.time_limit))
             self._waiting.append(job)
             self._change.notify()
             return job
