@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import webbrowser
 from pathlib import Path
@@ -95,6 +96,8 @@ def app(
 
     server = Server(Guard(TokenGuard(web, token), Access()), made.board.engine, started)
     made.stopping = lambda: server.should_exit
+    if not verbose:  # the page asks for something at every move of the pointer
+        logging.getLogger("simmim.serve").setLevel(logging.WARNING)
     try:
         server.run(sockets)
     except KeyboardInterrupt:

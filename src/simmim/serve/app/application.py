@@ -19,7 +19,7 @@ from simmim.serve.app.desk import Desk
 from simmim.serve.app.documents import Documents
 from simmim.serve.app.pages import Page
 from simmim.serve.app.state import about_model, state_of
-from simmim.serve.app.streams import changes, job_stream
+from simmim.serve.app.streams import changes, event, job_stream
 from simmim.serve.app.translations import Translations
 from simmim.serve.bodies import read_body
 from simmim.serve.endpoints import EventStream, Service, create_app, json_response
@@ -105,6 +105,9 @@ def _add_work(web: FastAPI, app: App, documents: Documents) -> None:
         asked = parse(await read_body(request, _LARGEST), SummaryRequest)
         page = await _opened(documents, name)
         span = _characters(page, asked.span)
+        if span is None and page.digest is not None:  # nothing to wait for
+            done = event("done", desk.summary(page, page.digest, asked.length))
+            return Response(done, media_type="text/event-stream")
         return job_stream(
             *(board, "summarize", page.entry.id, page.entry.name),
             lambda task, piece: desk.summarize(page, asked.length, span, task),

@@ -138,7 +138,7 @@ class Board:
             tell(busy("stopped", 1) if task.stopped and error is not None else error)
 
         with self._lock:  # the job may end before it is listed otherwise
-            job = self.engine.submit(run, ended, _LONGEST)
+            job = self.engine.submit(run, ended, _LONGEST, patient=kind == "read")
             self._tasks[task.number] = task, job, ended
         return task
 

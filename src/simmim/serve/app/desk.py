@@ -175,6 +175,10 @@ class Desk:
             task.advance("summarizing")
             part = page.text[span[0] : span[1]]
             digest, shift = self.extractor(part, page.entry.name, progress=lambda *_: task.check()), span[0]
+        return self.summary(page, digest, length, shift)
+
+    def summary(self, page: Page, digest: Digest, length: str, shift: int = 0) -> dict[str, Any]:
+        """Return the sentences of a digest, whose text begins `shift` characters behind the page's."""
         found = []
         for one in digest.summary(length):
             found.append({**page.sentence(one), **page.where(one.begin + shift, one.end + shift)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,13 @@ __all__ = ["about_document", "about_model", "state_of"]
 def about_model(desk: Desk, translates: bool) -> dict[str, Any]:
     """Return the model and its limits, which stay the same."""
     model: Any = desk.reader.model
-    encoder = desk.reader.encoder
     return {
         "version": __version__,
-        "model": desk.reader.fingerprint.partition("@")[0],
+        "model": _shown(desk.reader.fingerprint),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "dtype": str(model.dtype).removeprefix("torch."),
         "window": decoder_of(model).config.max_position_embeddings,
         "segment": desk.reader.settings.segment,
-        "encoder": None if encoder is None else encoder.fingerprint.partition("@")[0],
         "library": str(desk.shelf.root),
         "upload_bytes": MOST_BYTES,
         "translates": translates,
@@ -68,15 +67,20 @@ def about_document(desk: Desk, entry: Entry, stage: str | None) -> dict[str, Any
     found |= {"seconds": entry.about.get("seconds"), "added": entry.about.get("added"), "text": document is not None}
     if document is not None and entry.manifest is not None:
         found |= {"tokens": document.tokens, "read": document.read, "characters": document.characters}
-        found |= {"index_bytes": _index_bytes(entry.folder, entry.number), "model": entry.manifest.model.split("@")[0]}
+        found |= {"index_bytes": _index_bytes(entry.folder, entry.number), "model": _shown(entry.manifest.model)}
     return found
+
+
+def _shown(fingerprint: str) -> str:
+    """Return the name of a model without the digests of its file and its weights."""
+    return re.sub(r"-[0-9a-f]{12}$", "", fingerprint.partition("@")[0])
 
 
 def _index_bytes(folder: Path, number: int) -> int:
     """Return the bytes of what was read of a document, without its text."""
     size = 0
     for path in folder.glob(f"{number:04}.*"):
-        if path.suffix != ".text":
+        if path.suffix not in (".text", ".state"):
             try:
                 size += path.stat().st_size
             except OSError:  # it was just replaced
