@@ -176,7 +176,8 @@ export class WorkView {
         const name = one.id === own ? whereOf(one) : `${one.document}, ${whereOf(one)}`;
         const head = one.id === own ? this.link(one, name) : make("span", {}, name);
         return make("div", { class: "passage" }, make("p", {}, head, " ", make("small", { class: "hint" }, `${Math.round(one.weight * 100)} %`)),
-          make("details", {}, make("summary", {}, ...marked(excerpt(one.text, words), words)), make("p", {}, ...marked(one.text, words))));
+          make("details", {}, make("summary", {},
+            make("span", { class: "short" }, ...marked(excerpt(one.text, words), words)), make("span", { class: "whole" }, ...marked(one.text, words)))));
       }),
       make("p", { class: "hint" }, t("read_for", number(record.read_tokens), record.first_token_seconds.toFixed(1), record.seconds.toFixed(1))),
     );
