@@ -1,4 +1,4 @@
-"""Only the browser that opened the printed address gets in; hostile uploads and requests do nothing and are answered."""
+"""Only the browser that opened the printed address gets in; hostile uploads and requests do nothing."""
 
 from __future__ import annotations
 

@@ -117,6 +117,7 @@ class Pages:
         key = entry.id, entry.document.sha256 if entry.document is not None else ""
         with self._lock:  # one request opens a document, the others wait for it
             found = self._kept.pop(key, None) or Page(entry)
+            found.entry = entry  # it may have been opened while it was read
             self._kept[key] = found
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
