@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from reading_folders import make_reader, make_tokenizer, tiny_llama
 from simmim.cli.document_worker import DocumentReader
+from simmim.reading.reader import Reader
 from simmim.serve.app.access import TokenGuard
 from simmim.serve.app.application import App, create
 from simmim.serve.app.board import Board
@@ -45,11 +46,12 @@ class Made:
         self.app.desk.parser.close()
 
 
-def make_app(library: Path, opened: Sequence[Path] = (), **settings: Any) -> Made:
-    """Make an app with a tiny model; settings are those of its reader."""
-    model = tiny_llama(len(make_tokenizer()), window=2048)
-    model.set_attn_implementation("simmim")
-    reader = make_reader(model, **{"keep": "text", "segment": 16, "chunk": 64, **settings})
+def make_app(library: Path, opened: Sequence[Path] = (), reader: Reader | None = None, **settings: Any) -> Made:
+    """Make an app with a tiny model, whose reader has these settings, or with a reader."""
+    if reader is None:
+        model = tiny_llama(len(make_tokenizer()), window=2048)
+        model.set_attn_implementation("simmim")
+        reader = make_reader(model, **{"keep": "text", "segment": 16, "chunk": 64, **settings})
     engine = Engine(max_queue=8, time_limit=600)
     board = Board(engine)
     board.watch(reader.model)

@@ -40,13 +40,13 @@ def test_from_a_file_to_an_answer(serve: Serve, visit: Visit) -> None:
     page.get_by_text("A long document, seen whole").wait_for()
     add(page, "bridges.md", PROSE)
     segments = made.documents.map(made.documents.documents()["documents"][0]["id"])["segments"]
-    lowest = page.locator("#cells rect:not(.view)").evaluate_all(
+    lowest = page.locator("#cells rect").evaluate_all(
         "cells => { const y = Math.max(...cells.map(c => +c.getAttribute('y')));"
         " return cells.filter(c => +c.getAttribute('y') === y).length }"
     )
     assert lowest == segments, "a cell of the lowest row is a segment"
 
-    cell = page.locator("#cells rect:not(.view)").nth(-4)
+    cell = page.locator("#cells rect").nth(-4)
     cell.hover(force=True)
     page.locator("#cell-line", has_text="Bridge number").wait_for()
     cell.click(force=True)
@@ -103,7 +103,7 @@ def test_reading_stops_and_goes_on_and_a_restart_keeps_the_library(
     page = visit(url)
     page.set_input_files("#file", {"name": "bridges.md", "mimeType": "text/plain", "buffer": PROSE.encode()})
     page.locator("#queue .stage", has_text="reading").wait_for()
-    page.locator(".block", has_text="Bridge number 1 ").wait_for()  # what is read can be seen already
+    page.locator(".block", has_text="Bridge number 1 ").first.wait_for()  # what is read can be seen already
     began = time.monotonic()
     page.locator("#queue .stop").click()
     page.locator("#queue", has_text="Nothing is running").wait_for()
@@ -146,7 +146,11 @@ def test_a_million_tokens_scroll(serve: Serve, visit: Visit, tmp_path: Path) -> 
     """Only what is in view is in the page, wherever it is scrolled to; the figures are printed."""
     words = "bridge river stone town mile built crosses under every spring water carries timber from the hills".split()
     text = "\n\n".join(
-        f"{n}. " + " ".join(words[(n * 7 + i * i) % len(words)] for i in range(60 + n % 50)) + "." for n in range(9_000)
+        (f"CHAPTER {n // 100}\n\n" if n % 100 == 0 else "")
+        + f"{n}. "
+        + " ".join(words[(n * 7 + i * i) % len(words)] for i in range(60 + n % 50))
+        + "."
+        for n in range(4_500)
     )
     url, made = serve()
     reader, folder = made.app.desk.reader, tmp_path / "library" / "long"
@@ -159,7 +163,7 @@ def test_a_million_tokens_scroll(serve: Serve, visit: Visit, tmp_path: Path) -> 
     page.locator(".block", has_text="0. bridge").first.wait_for()
     print(f"{len(text):,} characters, {new.tokens:,} tokens: text shown after {time.monotonic() - began:.2f} s")
     page.locator("#cells rect").nth(1000).wait_for(state="attached")
-    assert page.locator("#cells rect:not(.view)").count() <= 2000
+    assert page.locator("#cells rect").count() <= 2000
     page.locator("#headings option").nth(1).wait_for(state="attached")
     figures = page.evaluate(
         """async () => {
@@ -185,10 +189,10 @@ def test_a_million_tokens_scroll(serve: Serve, visit: Visit, tmp_path: Path) -> 
     )
     print(json.dumps(figures))
     assert figures["most_blocks"] < 60
-    page.locator(".block", has_text="8999. ").wait_for()
-    page.fill("#query", "4500. ")
+    page.locator(".block", has_text="4499. ").wait_for()
+    page.fill("#query", "2500. ")
     page.keyboard.press("Enter")
-    page.locator(".block", has_text="4500. ").first.wait_for()
+    page.locator(".block", has_text="2500. ").first.wait_for()
     print("heap", page.evaluate("performance.memory.usedJSHeapSize / 2**20"), "MiB")
 
 
@@ -260,6 +264,6 @@ def test_both_languages_and_themes_have_no_violations(
     look("work")
     page.locator("#tab-translate").click()
     look("work")
-    assert found == []
+    assert not found, "\n".join(sorted(set(found)))
     if not axe.exists():
         pytest.skip("make test-browser gets axe-core, if npm is there; all else was tested")

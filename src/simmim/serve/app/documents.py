@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -23,6 +24,7 @@ from simmim.serve.errors import RequestError
 __all__ = ["Documents"]
 
 _TYPES = {"md": "text/markdown", "json": "application/json", "tmx": "application/x-tmx+xml"}
+_PATIENCE = 20.0  # seconds
 Position = Annotated[int, Query(ge=0, le=1 << 40)]
 
 
@@ -110,11 +112,14 @@ class Documents:
         return found | {"digest": page.digest is not None, "translations": kept_languages(page.entry)}
 
     def delete(self, name: str) -> dict[str, Any]:
-        """Remove a document; a job about it is stopped."""
-        entry = self.entry(name)
-        for task in self._board.tasks():
-            if task.document == entry.id:
+        """Remove a document; a job about it is stopped first, for it would write into the folder."""
+        entry, end = self.entry(name), time.monotonic() + _PATIENCE
+        while about := [task for task in self._board.tasks() if task.document == entry.id]:
+            for task in about:
                 self._board.stop(task.number)
+            if time.monotonic() > end:
+                raise RequestError(f"{entry.name}: it is still in use; try again", status=409, code="in_use")
+            time.sleep(0.05)
         self._desk.pages.forget(entry)
         try:
             self._desk.shelf.remove(entry)

@@ -51,6 +51,8 @@ function pane(name) {
 }
 
 function inView(begin, end) {
+  if (begin === inView.begin && end === inView.end) return;
+  Object.assign(inView, { begin, end });
   map.locate(begin, end);
   if (!detail?.pages) { $("where").textContent = ""; return; }
   const share = Math.round((100 * begin) / Math.max(1, view.text.length));
@@ -105,12 +107,14 @@ async function open(chosen) {
       const cells = await get(address(chosen.id, "/map"));
       if (!same()) return;
       map.show(chosen.id, cells);
+      inView.begin = -1;
       await laidOut;
       view.render();
     }
     const found = await get(address(chosen.id));
     if (!same()) return;
     detail = found;
+    inView.begin = -1;
     view.setHeadings(detail.headings);
     const option = (one) => make("option", { value: one.begin }, `${"\u2003".repeat(Math.min(one.level, 4) - 1)}${one.text}`);
     $("headings").replaceChildren(make("option", { value: "" }, t(detail.headings.length ? "headings" : "no_headings")), ...detail.headings.map(option));
@@ -216,9 +220,15 @@ document.addEventListener("keydown", (event) => {
 });
 
 pane("document");
-const events = new EventSource("/api/events");
-events.addEventListener("state", (event) => { state = JSON.parse(event.data); if (lost) { lost = false; notify(""); } refresh(); });
-let lost = false;
-events.addEventListener("error", () => { if (!lost) { lost = true; notify(t("lost")); } });
+let lost = false, events = null;
+// A hidden page listens to nothing: a browser opens six connections to a server only, for all of its pages.
+function listen() {
+  events?.close();
+  events = document.hidden ? null : new EventSource("/api/events");
+  events?.addEventListener("state", (event) => { state = JSON.parse(event.data); if (lost) { lost = false; notify(""); } refresh(); });
+  events?.addEventListener("error", () => { if (!lost) { lost = true; notify(t("lost")); } });
+}
+document.addEventListener("visibilitychange", listen);
+listen();
 document.documentElement.dataset.ready = "true";
 export { Failure, view };

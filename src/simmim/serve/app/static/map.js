@@ -1,7 +1,7 @@
 // The map: the pyramid over the segments as an icicle, the root on top, a rectangle a cell.
 
 import { get, address } from "/static/api.js";
-import { $ } from "/static/dom.js";
+import { $, make } from "/static/dom.js";
 import { number, t } from "/static/words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -15,7 +15,8 @@ export class MapView {
     this.svg.setAttribute("preserveAspectRatio", "none");
     this.svg.setAttribute("tabindex", "0");
     this.svg.setAttribute("role", "application");
-    root.append(this.svg);
+    this.view = make("div", { class: "view" }); // beside the drawing, which is not painted again when the text moves
+    root.append(this.svg, this.view);
     this.svg.addEventListener("pointermove", (event) => this.hover(event.target.cell));
     this.svg.addEventListener("pointerleave", () => this.hover(null));
     this.svg.addEventListener("click", (event) => event.target.cell && this.choose(event.target.cell));
@@ -28,6 +29,7 @@ export class MapView {
     this.id = null;
     this.current = null;
     this.svg.replaceChildren();
+    this.view.style.width = "0";
     $("map-about").textContent = $("cell-line").textContent = "";
   }
 
@@ -51,10 +53,6 @@ export class MapView {
       fragment.append(element);
       return cell;
     }));
-    this.view = document.createElementNS(SVG, "rect");
-    this.view.setAttribute("class", "view");
-    this.view.setAttribute("height", rows);
-    fragment.append(this.view);
     this.svg.append(fragment);
     this.describe();
   }
@@ -94,10 +92,10 @@ export class MapView {
 
   // Shows which part of the text is in view.
   locate(begin, end) {
-    if (!this.levels.length || !this.view) return;
+    if (!this.levels.length) return;
     const x = this.segmentAt(begin), width = Math.max(this.segmentAt(end) - x, this.segments / 300);
-    this.view.setAttribute("x", x);
-    this.view.setAttribute("width", width);
+    this.view.style.left = `${((100 * x) / this.segments).toFixed(2)}%`;
+    this.view.style.width = `${((100 * width) / this.segments).toFixed(2)}%`;
   }
 
   segmentAt(position) {

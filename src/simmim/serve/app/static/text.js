@@ -58,7 +58,7 @@ export class TextView {
       if (begins[index] >= one.begin - 4 && ends[index] <= one.end + 4) this.titles.set(index, Math.min(one.level, 4));
     }
     for (const [index, element] of this.shown) this.style(index, element);
-    this.render();
+    this.remeasure();
   }
 
   // Measures how many characters a line holds, and estimates the height of each block.
@@ -84,6 +84,13 @@ export class TextView {
     this.restore(anchor);
   }
 
+  // Forgets the elements, so that each is measured again.
+  remeasure() {
+    this.window.replaceChildren();
+    this.shown.clear();
+    this.render();
+  }
+
   resize() {
     if (!this.blocks.length || !this.root.clientWidth || this.width === this.root.clientWidth) return; // a hidden pane has no width
     this.estimate();
@@ -98,7 +105,7 @@ export class TextView {
   restore([index, inside]) {
     this.sizer.style.height = `${this.heights.total}px`;
     this.root.scrollTop = this.heights.before(index) + inside;
-    this.render();
+    this.remeasure();
   }
 
   schedule() {
@@ -108,25 +115,28 @@ export class TextView {
 
   render() {
     if (!this.heights.values.length || !this.root.clientHeight) return;
+    let placed = false;
     for (let pass = 0; pass < 3; pass += 1) {
       const [anchor, inside] = this.anchor();
       const first = this.heights.at(Math.max(0, this.root.scrollTop - OVER));
       const last = this.heights.at(this.root.scrollTop + this.root.clientHeight + OVER);
-      this.place(first, last);
+      const fresh = this.place(first, last);
+      placed = placed || fresh.length > 0;
       let changed = false;
-      const measured = [...this.shown].map(([index, element]) => [index, element.offsetHeight + GAP]);
+      const measured = fresh.map((index) => [index, this.shown.get(index).offsetHeight + GAP]);
       for (const [index, height] of measured) changed = this.heights.set(index, height) !== 0 || changed;
-      this.window.style.transform = `translateY(${this.heights.before(first)}px)`;
+      const top = `translateY(${this.heights.before(first)}px)`;
+      if (this.window.style.transform !== top) this.window.style.transform = top;
       if (!changed) break;
       this.sizer.style.height = `${this.heights.total}px`;
-      const top = this.heights.before(anchor) + inside;
-      if (Math.abs(top - this.root.scrollTop) > 1) this.root.scrollTop = top;
+      const wanted = this.heights.before(anchor) + inside;
+      if (Math.abs(wanted - this.root.scrollTop) > 1) this.root.scrollTop = wanted;
     }
-    this.paint();
+    if (placed) this.paint();
     this.scrolled(...this.view());
   }
 
-  // Makes the elements of blocks `first` to `last`, and removes all others.
+  // Makes the elements of blocks `first` to `last`, removes all others, and returns which are new.
   place(first, last) {
     for (const [index, element] of this.shown) {
       if (index < first || index > last) {
@@ -134,6 +144,7 @@ export class TextView {
         this.shown.delete(index);
       }
     }
+    const fresh = [];
     let next = this.window.firstElementChild;
     for (let index = first; index <= last; index += 1) {
       let element = this.shown.get(index);
@@ -143,8 +154,10 @@ export class TextView {
         this.style(index, element);
         this.shown.set(index, element);
         this.window.insertBefore(element, next);
+        fresh.push(index);
       } else next = element.nextElementSibling;
     }
+    return fresh;
   }
 
   style(index, element) {

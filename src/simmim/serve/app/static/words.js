@@ -2,7 +2,7 @@
 
 const english = {
   skip: "Skip to the text", panes: "Panes", library: "Library", map: "Map", document: "Document", work: "Work",
-  language: "Language: 中文", other_language: "中文", theme: "Light or dark", close: "Close",
+  other_language: "中文", theme: "Light or dark", close: "Close",
   drop: "Drop files here, or", add: "Add documents", formats: "PDF, Word, Markdown, HTML, EPUB, text and others; up to {0} MiB each.",
   headings: "Headings", no_headings: "No headings", search: "Search in the text", previous: "Previous match", next: "Next match",
   segments: "Segments", text: "Text of the document", selection: "Selected text",
@@ -35,7 +35,7 @@ const english = {
 };
 const chinese = {
   skip: "跳到正文", panes: "窗格", library: "文库", map: "全图", document: "正文", work: "工作",
-  language: "语言：English", other_language: "EN", theme: "浅色或深色", close: "关闭",
+  other_language: "English", theme: "浅色或深色", close: "关闭",
   drop: "把文件拖到这里，或", add: "添加文档", formats: "PDF、Word、Markdown、HTML、EPUB、文本等；每个不超过 {0} MiB。",
   headings: "标题", no_headings: "没有标题", search: "在正文中查找", previous: "上一处", next: "下一处",
   segments: "分段", text: "文档正文", selection: "选中的文字",
