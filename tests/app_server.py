@@ -21,6 +21,7 @@ from simmim.serve.app.desk import Desk
 from simmim.serve.app.documents import Documents
 from simmim.serve.app.pages import Pages
 from simmim.serve.app.shelf import Shelf
+from simmim.serve.app.translations import Translations
 from simmim.serve.endpoints import Service
 from simmim.serve.engine import Engine
 from simmim.serve.security import Access, Guard
@@ -46,7 +47,13 @@ class Made:
         self.app.desk.parser.close()
 
 
-def make_app(library: Path, opened: Sequence[Path] = (), reader: Reader | None = None, **settings: Any) -> Made:
+def make_app(
+    library: Path,
+    opened: Sequence[Path] = (),
+    reader: Reader | None = None,
+    translation_model: Path | None = None,
+    **settings: Any,
+) -> Made:
     """Make an app with a tiny model, whose reader has these settings, or with a reader."""
     if reader is None:
         model = tiny_llama(len(make_tokenizer()), window=2048)
@@ -57,7 +64,8 @@ def make_app(library: Path, opened: Sequence[Path] = (), reader: Reader | None =
     board.watch(reader.model)
     desk = Desk(reader, Shelf(library, opened), DocumentReader(), Extractor(), Pages())
     service = Service(Writer(reader.model, reader.tokenizer, Limits(2048, 64)), engine, ["tiny"], "tiny@0")
-    app = App(service, desk, board)
+    translations = None if translation_model is None else Translations(str(translation_model), board, "cpu")
+    app = App(service, desk, board, translations)
     web, documents = create(app)
     return Made(app, web, documents, Guard(TokenGuard(web, TOKEN), Access()))
 

@@ -24,7 +24,6 @@ def test_pictures_of_the_guide(
     page.set_input_files("#file", str(DOCUMENTS / "ticket.md"))
     page.locator("[data-status=ready]").wait_for()
     page.locator("#summary .sentence").first.wait_for()
-    page.screenshot(path=pictures / "app-summary.png")
     page.locator("#tab-ask").click()
     page.fill("#question", "What is the table tariff_zones called in 7.4?")
     page.keyboard.press("Enter")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+import translation_models
 from app_server import TOKEN, Made, make_app
 from reading_folders import TEXT, make_reader
 from serving import Answer, ask
@@ -237,3 +238,36 @@ def test_damage_is_named_and_stops_no_other_document(made: Made, tmp_path: Path)
     made.app.desk.pages.forget(made.documents.entry(good))
     assert get(made, f"/api/documents/{good}/history").json["history"] == []
     assert events(post(made, f"/api/documents/{good}/summary", {}))[-1][0] == "done", "its digest is made again"
+
+
+def test_a_translation_comes_block_by_block_and_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    translation_models.simmim(folder)
+    made = make_app(tmp_path / "library", translation_model=folder)
+    try:
+        text = "\n\n".join(f"The house {n} is red 😀 and the cat is old." for n in range(20))
+        name = read(made, "cats.txt", text)
+        assert get(made, "/api/about").json["translates"]
+        found = events(post(made, f"/api/documents/{name}/translate", {"to": "fr", "source": "en"}))
+        blocks = [block for kind, content in found if kind == "piece" for block in content["blocks"]]
+        assert [kind for kind, _ in found] == ["started", "piece", "piece", "piece", "done"]
+        assert len(blocks) == found[1][1]["of"] == 20
+        wide = text.encode("utf-16-le")
+        for block in blocks:
+            assert wide[2 * block["begin"] : 2 * block["end"]].decode("utf-16-le") == block["source"]
+        kept = get(made, f"/api/documents/{name}/translation", "to=fr").json
+        assert (kept["blocks"], kept["from"], kept["to"]) == (blocks, "en", "fr")
+        assert get(made, f"/api/documents/{name}").json["translations"] == ["fr"]
+        tmx = get(made, f"/api/documents/{name}/download", "form=tmx&to=fr")
+        assert tmx.body.count(b"<tu>") == 20
+        part = {"to": "fr", "source": "en", "begin": blocks[3]["begin"], "end": blocks[3]["end"]}
+        [piece] = [
+            content for kind, content in events(post(made, f"/api/documents/{name}/translate", part)) if kind == "piece"
+        ]
+        assert [one["source"] for one in piece["blocks"]] == [blocks[3]["source"]]
+        kind, error = events(post(made, f"/api/documents/{name}/translate", {"to": "xx", "source": "en"}))[-1]
+        assert kind == "error"
+        assert "expected a language that the model writes" in error["message"]
+    finally:
+        made.close()

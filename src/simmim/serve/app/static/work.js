@@ -56,6 +56,7 @@ export class WorkView {
     const before = $("target").value || (document.documentElement.lang === "zh-CN" ? "zh" : "en");
     $("target").replaceChildren(...TARGETS.map((code) => make("option", { value: code }, names.of(code))));
     $("target").value = before;
+    for (const box of $("answers").children) if (box.record) this.fill(box, box.record);
     this.history();
   }
 
@@ -163,6 +164,7 @@ export class WorkView {
 
   // Shows a whole answer with its passages.
   fill(box, record) {
+    box.record = record;
     const own = this.app.entry()?.id;
     const passages = [...record.passages].sort((one, other) => other.weight - one.weight);
     const spans = passages.filter((one) => one.id === own).map((one) => [one.begin, one.end, one.weight]);
