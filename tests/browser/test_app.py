@@ -52,6 +52,7 @@ def test_from_a_file_to_an_answer(serve: Serve, visit: Visit) -> None:
     )
     assert lowest == segments, "a cell of the lowest row is a segment"
 
+    assert page.locator("#cells rect.read").count() > 0, "the map shows where the summary comes from"
     cell = page.locator("#cells rect").nth(-4)
     cell.hover(force=True)
     page.locator("#cell-line", has_text="Bridge number").wait_for()

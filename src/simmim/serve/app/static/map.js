@@ -26,6 +26,7 @@ export class MapView {
 
   clear() {
     this.levels = [];
+    this.spans = [];
     this.id = null;
     this.current = null;
     this.svg.replaceChildren();
@@ -34,6 +35,7 @@ export class MapView {
   }
 
   show(id, data) {
+    const { spans } = this; // a summary may be there before the map is
     this.clear();
     this.id = id;
     this.segments = data.segments;
@@ -55,6 +57,7 @@ export class MapView {
     }));
     this.svg.append(fragment);
     this.describe();
+    this.weigh(spans);
   }
 
   describe() {
@@ -67,6 +70,7 @@ export class MapView {
 
   // Colours cells by the weight of what was read in them: spans are [begin, end, weight], each level apart.
   weigh(spans) {
+    this.spans = spans;
     for (const level of this.levels) {
       const sums = level.map((cell) => {
         let sum = 0;
