@@ -13,6 +13,7 @@ import torch
 
 from simmim.atomic import replaced_file
 from simmim.files import read_regular_text
+from simmim.models.pretrained import TRANSLATOR
 from simmim.serve.app.board import Board, Task
 from simmim.serve.app.pages import Page
 from simmim.serve.app.shelf import Entry
@@ -88,7 +89,7 @@ class Translations:
                 new.append({**where, **texts, "faults": list(one.faults)})
             done += new
             write({"blocks": new, "of": len(blocks)})
-        result: dict[str, Any] = {"from": source, "to": target, "model": Path(self.name).name, "blocks": done}
+        result: dict[str, Any] = {"from": source, "to": target, "model": Path(self.name or TRANSLATOR).name, "blocks": done}
         result["seconds"] = round(time.monotonic() - began, 1)
         if span is None:
             with replaced_file(page.entry.work / "translations" / f"{target}.json") as stream:
