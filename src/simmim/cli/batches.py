@@ -188,7 +188,7 @@ def _marked(outcome: Outcome) -> Text:
     if not outcome.summary.text:
         return Text("(nothing is left)" if outcome.dropped else "(the model wrote nothing)", style="green")
     shown = Text(printable(outcome.summary.text), style="green")
-    if shown.plain == outcome.summary.text:  # else its places are others; the note names them anyway
+    if shown.plain == outcome.summary.text:  # else its positions are others; the note names them anyway
         for one in outcome.unsupported:
             shown.stylize("red underline", one.begin, one.end)
     return shown

@@ -48,23 +48,23 @@ def closed_vocabulary(tokenizer: PreTrainedTokenizerBase, used: Iterable[int], c
 
 
 def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, kept: Sequence[int]) -> PreTrainedTokenizerBase:
-    """Return a tokenizer of the tokens in `kept` alone; their ids are their places in it.
+    """Return a tokenizer of the tokens in `kept` alone; their ids are their indices in it.
 
     Raises:
         ConfigError: the tokenizer is not one of byte pairs.
     """
     state = _state(tokenizer)
-    place = {index: new for new, index in enumerate(kept)}
+    position = {index: new for new, index in enumerate(kept)}
     model = state["model"]
-    model["vocab"] = {token: place[index] for token, index in model["vocab"].items() if index in place}
+    model["vocab"] = {token: position[index] for token, index in model["vocab"].items() if index in position}
     model["merges"] = [
         [left, right] for left, right in model["merges"] if {left, right, left + right} <= model["vocab"].keys()
     ]
     state["added_tokens"] = [
-        {**token, "id": place[token["id"]]} for token in state["added_tokens"] if token["id"] in place
+        {**token, "id": position[token["id"]]} for token in state["added_tokens"] if token["id"] in position
     ]
     for token in (state["post_processor"] or {}).get("special_tokens", {}).values():
-        token["ids"] = [place[index] for index in token["ids"]]
+        token["ids"] = [position[index] for index in token["ids"]]
     names = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), **names)
 
@@ -83,14 +83,14 @@ def trim_model(model: PreTrainedModel, kept: Sequence[int]) -> None:
     with torch.no_grad():
         resized: Any = model.get_input_embeddings()
         resized.weight.copy_(rows)
-    place = {index: new for new, index in enumerate(kept)}
+    position = {index: new for new, index in enumerate(kept)}
     for settings in (model.config, model.generation_config):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id"):
             index = getattr(settings, name, None)
             if isinstance(index, int):
-                setattr(settings, name, place.get(index))
+                setattr(settings, name, position.get(index))
             elif isinstance(index, list):
-                setattr(settings, name, [place[one] for one in index if one in place])
+                setattr(settings, name, [position[one] for one in index if one in position])
 
 
 def _merged(token: str, ranks: Mapping[tuple[str, str], int]) -> set[str]:
@@ -98,11 +98,11 @@ def _merged(token: str, ranks: Mapping[tuple[str, str], int]) -> set[str]:
     pieces = list(token)
     seen = set(pieces)
     while len(pieces) > 1:
-        rank, place = min((ranks.get(pair, len(ranks)), at) for at, pair in enumerate(pairwise(pieces)))
+        rank, position = min((ranks.get(pair, len(ranks)), at) for at, pair in enumerate(pairwise(pieces)))
         if rank == len(ranks):
             break
-        pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
-        seen.add(pieces[place])
+        pieces[position : position + 2] = [pieces[position] + pieces[position + 1]]
+        seen.add(pieces[position])
     return seen
 
 

@@ -89,7 +89,8 @@ class Translations:
                 new.append({**where, **texts, "faults": list(one.faults)})
             done += new
             write({"blocks": new, "of": len(blocks)})
-        result: dict[str, Any] = {"from": source, "to": target, "model": Path(self.name or TRANSLATOR).name, "blocks": done}
+        model = Path(self.name or TRANSLATOR).name
+        result: dict[str, Any] = {"from": source, "to": target, "model": model, "blocks": done}
         result["seconds"] = round(time.monotonic() - began, 1)
         if span is None:
             with replaced_file(page.entry.work / "translations" / f"{target}.json") as stream:

@@ -28,7 +28,7 @@ _CHINESE_DIGITS = {digit: str(number) for number, digit in enumerate("零一二�
 _NAME = re.compile(r"(?<!\w)[^\W\d_][\w'’-]*(?:\.[A-Z])*(?:\s+[A-Z][\w'’-]*)*")
 _QUOTED = re.compile(r"\"([^\"]{3,})\"|“([^”]{3,})”|「([^」]{3,})」|«([^»]{3,})»")
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nor|neither|without|cannot|nothing|nobody)\b|n['’]t\b|[不没未无非勿]", re.IGNORECASE
+    r"\b(?:not|no|never|none|nor|neither|without|cannot|nothing)\b|n['’]t\b|[不没未无非勿]", re.IGNORECASE
 )
 
 
@@ -133,12 +133,12 @@ def supported_sentences(summary: str, found: list[Unsupported]) -> str:
 
 def _sentence_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield begin and end of each sentence, on whatever line."""
-    place = 0
+    position = 0
     for line in text.splitlines():
         for sentence in sentences(line):
-            begin = text.index(sentence, place)
-            place = begin + len(sentence)
-            yield begin, place
+            begin = text.index(sentence, position)
+            position = begin + len(sentence)
+            yield begin, position
 
 
 def _is_name(word: str, first: bool) -> bool:

@@ -82,10 +82,10 @@ class PairTranslator(CausalTranslator):
     ) -> list[Written]:
         """Translate groups of blocks: the first of all groups, then the second of all, and so on."""
         found: list[list[Written]] = [[] for _ in groups]
-        for place in range(max(map(len, groups), default=0)):
-            asked = [index for index, group in enumerate(groups) if place < len(group)]
-            alone = [len(self._form.prompt(groups[index][place])) for index in asked]
-            prompts = [self._prompt(groups[index][: place + 1], found[index]) for index in asked]
+        for position in range(max(map(len, groups), default=0)):
+            asked = [index for index, group in enumerate(groups) if position < len(group)]
+            alone = [len(self._form.prompt(groups[index][position])) for index in asked]
+            prompts = [self._prompt(groups[index][: position + 1], found[index]) for index in asked]
             written = self._continued(prompts, alone, batch_size, token_budget)
             for index, one in zip(asked, written, strict=True):
                 found[index].append(one)
