@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 RANKS = 4
-PATIENCE = int(__import__("os").environ.get("PAT", "600"))  # seconds that a process may take
+PATIENCE = 600  # seconds that a process may take
 
 
 @dataclass

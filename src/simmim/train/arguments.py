@@ -102,10 +102,7 @@ def _complete(
         named = f"{section}.{key}" if (key := _culprit(chosen, settings)) else section
         reason = " ".join(str(error).split())[:500] or type(error).__name__
         raise ConfigError(f"{named}: {reason}") from error
-    arguments = Seq2SeqTrainingArguments(**chosen)
-    if arguments.world_size > 1:
-        raise ConfigError(f"{section}: expected one process, got {arguments.world_size}; start without a launcher")
-    return arguments
+    return Seq2SeqTrainingArguments(**chosen)
 
 
 def _dry_run(chosen: dict[str, Any]) -> None:
