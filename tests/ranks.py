@@ -32,14 +32,17 @@ class Ranks:
     pipes: list[Connection]
 
     def run(self, case: Callable[..., Any], *arguments: Any, ranks: int = RANKS) -> list[Any]:
-        """Run a case on the first so many ranks, and return what each returns."""
+        """Run a case on the first so many ranks, and return what each returns; after an error all start anew."""
         for pipe in self.pipes[:ranks]:
             pipe.send((case, arguments, ranks))
-        found = []
-        for pipe in self.pipes[:ranks]:
-            assert pipe.poll(PATIENCE), "a rank does not answer"
-            found.append(pipe.recv())
+        found = [_answer(pipe) for pipe in self.pipes[:ranks]]
         errors = [error for failed, error in found if failed]
+        if errors:
+            for process in self.processes:
+                process.kill()
+                process.join()
+            fresh = start()
+            self.processes, self.pipes = fresh.processes, fresh.pipes
         assert not errors, "\n".join(errors)
         return [value for _, value in found]
 
@@ -49,6 +52,17 @@ class Ranks:
             pipe.send(None)
         for process in self.processes:
             process.join(PATIENCE)
+
+
+def _answer(pipe: Connection) -> tuple[bool, Any]:
+    """Return whether a rank failed, and what it answers."""
+    if not pipe.poll(PATIENCE):
+        return True, f"a rank has not answered for {PATIENCE} s"
+    try:
+        answer: tuple[bool, Any] = pipe.recv()
+    except EOFError:
+        answer = True, "a rank has died"
+    return answer
 
 
 def start() -> Ranks:

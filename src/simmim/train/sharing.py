@@ -1,7 +1,7 @@
 """How the processes of a run share it: each takes some rows of every batch, so that K processes take the steps of one.
 
 A batch is the run's, whatever the number of processes. One that has fewer rows than there are processes leaves some
-without: these compute with one token that has no label, since all take part in every sum of gradients.
+without: these compute with a row that has no label, since all take part in every sum of gradients.
 """
 
 from __future__ import annotations
@@ -55,13 +55,17 @@ def on_device(loader: DataLoader[Any], arguments: TrainingArguments) -> DataLoad
 
 
 def without_labels(batches: Iterable[dict[str, Any]], counted: Iterator[bool]) -> Iterator[dict[str, Any]]:
-    """Leave of batches that do not count one token, without a label."""
+    """Take the labels out of batches that do not count, and all tokens but the first, unless documents are packed."""
     for inputs in batches:
         if next(counted):
             yield inputs
             continue
-        left = {name: value[:, :1] for name, value in inputs.items()}
-        yield {**left, "labels": torch.full_like(left["labels"], IGNORED)}
+        left = dict(inputs)
+        if all(value.dim() == 2 for value in left.values()):
+            left = {name: value[:, :1] for name, value in left.items()}
+        for name in left.keys() & {"labels", "shift_labels"}:
+            left[name] = torch.full_like(left[name], IGNORED)
+        yield left
 
 
 def same_for_all(value: Any) -> Any:

@@ -13,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import parallelize_module
+from torch.nn.parallel import DistributedDataParallel
 
 import ranks as rank_pool
 from simmim import SimMIMForCausalLM, SimMIMForConditionalGeneration, SimMIMModel
@@ -91,7 +94,7 @@ def compare(mesh: DeviceMesh, name: str, options: dict[str, Any], lengths: Seque
     many, style = copy.deepcopy(one), SegmentParallel()
     parallelize_module(many, mesh, style)
     if again:
-        many.gradient_checkpointing_enable({"use_reentrant": False})
+        many.activation_checkpointing_enable({"use_reentrant": False})
         many.train()
     batch = batch_of(kind, lengths)
     expected, found = run(one, batch, 1), run(many, batch, mesh.size())
@@ -198,3 +201,42 @@ def test_every_option_and_batch_equals_one_process(pool: rank_pool.Ranks, name: 
         if kind is not SimMIMForCausalLM or "segment_encoder" not in OPTIONS[name]:
             for lengths in BATCHES.values():
                 assert max(pool.run(compare, kind.__name__, OPTIONS[name], lengths, ranks=ranks)) < CLOSE
+
+
+def sharded_both_ways(mesh: DeviceMesh, wrapped: str) -> float:
+    """Return how far gradients of two documents on a mesh of 2 x 2 are from one process's: FSDP2 or DDP, and segments.
+
+    Both average over all four ranks; each loss is a part of the whole one, so it is multiplied by four.
+    """
+    both = rank_pool.two_dimensions(2, 2)
+    one = built(SimMIMForCausalLM, {"state_reach": "pyramid", "segment_shift": 3})
+    many, style = copy.deepcopy(one), SegmentParallel()
+    parallelize_module(many, both["segments"], style)
+    batch = batch_of(SimMIMForCausalLM, (41, 30))
+    count = int((batch["labels"][:, 1:] != -100).sum())
+    model: Any = many
+    if wrapped == "fsdp":
+        everything = both._flatten("everything")
+        for layer in many.decoder.layers:
+            fully_shard(layer, mesh=everything)
+        fully_shard(many, mesh=everything)
+    else:
+        model = DistributedDataParallel(many, find_unused_parameters=True)
+    row = slice(both.get_local_rank("data"), both.get_local_rank("data") + 1)
+    mine = {name: value[row] for name, value in batch.items()}
+    part = model(**mine, num_items_in_batch=count, skip_logits=True).loss
+    (4 * part).backward()
+    loss = one(**batch, num_items_in_batch=count, skip_logits=True).loss
+    loss.backward()
+    differences = []
+    for (_, expected), (_, weight) in zip(one.named_parameters(), many.named_parameters(), strict=True):
+        assert expected.grad is not None
+        found = weight.grad.full_tensor() if isinstance(weight.grad, DTensor) else weight.grad
+        assert found is not None
+        differences.append((found - expected.grad).abs().max())
+    return float(torch.stack(differences).max())
+
+
+@pytest.mark.parametrize("wrapped", ["fsdp", "ddp"])
+def test_segments_and_data_parallel_together_equal_one_process(pool: rank_pool.Ranks, wrapped: str) -> None:
+    assert max(pool.run(sharded_both_ways, wrapped)) < CLOSE
