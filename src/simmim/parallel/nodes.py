@@ -12,7 +12,7 @@ Z nodes that this rank has, U nodes of a step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -92,8 +92,7 @@ class SharedPyramid:
         shared, top_level = low != high, torch.arange(len(low)) >= self._starts[-2]
         wanted = shared[self._parents(len(low))] | (top_level if tops else torch.zeros_like(top_level))
         if len(guests):
-            asking = replace(whole, document=whole.document[guests], rank=whole.rank[guests])
-            found, exists = self.pyramid.cover(asking, causal)
+            found, exists = self.pyramid.siblings(whole.document[guests], whole.rank[guests], causal)
             wanted[found[exists]] = True
         sent = (wanted & ~shared).nonzero()[:, 0]
         sent = sent[low[sent].argsort(stable=True)]
@@ -130,8 +129,7 @@ class SharedPyramid:
 
         For a segment that no token of this rank is in they may be missing here, and do not count.
         """
-        here = replace(layout, document=layout.document.cpu(), rank=layout.rank.cpu())
-        nodes, exists = self.pyramid.cover(here, causal)
+        nodes, exists = self.pyramid.siblings(layout.document.cpu(), layout.rank.cpu(), causal)
         row = self.row[nodes]
         exists = exists & (row >= 0)
         return torch.where(exists, row, 0).to(self._device), exists.to(self._device)
