@@ -9,9 +9,7 @@ from typer.testing import CliRunner
 from simmim.cli.main import app
 
 
-def test_a_run_that_torchrun_starts_again_goes_on(
-    tmp_path: Path, make_recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_torchrun_starts_again_goes_on(tmp_path: Path, make_recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = make_recipe(tmp_path)
     entries = yaml.safe_load(recipe.read_text())
     entries["training"]["max_steps"] = 2
