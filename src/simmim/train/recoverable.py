@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PreTrainedModel, Seq2SeqTrainer
+from transformers import EarlyStoppingCallback, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalLoopOutput
 
 from simmim.atomic import remove_folder, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, SimMIMError
@@ -24,7 +22,7 @@ from simmim.tasks.training.batching import EpochBatches
 from simmim.train.checkpoints import checkpoints_in
 from simmim.train.interruption import Interruption, RunInterrupted
 from simmim.train.manifest import check_manifest, fault_of, write_manifest
-from simmim.train.sharing import SharedBatches, largest_of, on_device, own_rows, same_for_all, without_labels
+from simmim.train.sharing import SharedBatches, SharingTrainer, largest_of, on_device, same_for_all
 from simmim.train.write_failures import what_is_left, write_failures_named
 
 __all__ = ["DivergedError", "RecoverableTrainer"]
@@ -36,14 +34,13 @@ class DivergedError(SimMIMError, ArithmeticError):
     """A loss, a gradient or a weight is no finite number any more."""
 
 
-class RecoverableTrainer(Seq2SeqTrainer):
+class RecoverableTrainer(SharingTrainer):
     """Trains as transformers does, and guards what would be lost.
 
     - Checkpoints appear whole or not at all, and disappear at once.
     - A run that has reached its end does not take a step more when it is resumed.
     - A loss, gradient or weight that is not finite stops the run before it is saved.
     - A request to stop is answered between two steps, with a checkpoint.
-    - The validation loss is the mean over all labels, whatever batches they come in.
     - Logits are not kept where the loss can be had without.
 
     Args:
@@ -61,7 +58,6 @@ class RecoverableTrainer(Seq2SeqTrainer):
         self._draft: Path | None = None
         self._rows_to_come: Iterator[list[int]] = iter(())
         self._rows_of_step: list[int] = []
-        self._counted: Iterator[bool] = iter(())
         # what transformers removes it removes file by file; here whole checkpoints go
         self._save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
 
@@ -80,28 +76,6 @@ class RecoverableTrainer(Seq2SeqTrainer):
             pin_memory=args.dataloader_pin_memory,
         )
         return on_device(loader, args) if shared else self.accelerator.prepare(loader)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
-        """Return the batches to validate on; of several processes each takes some rows of every batch."""
-        if self.args.world_size == 1:
-            return super().get_eval_dataloader(eval_dataset)
-        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        loader: DataLoader[Any] = DataLoader(
-            self._remove_unused_columns(rows, description="evaluation"),
-            batch_sampler=SharedBatches(self._validation_batches(rows), self.args),
-            collate_fn=self.data_collator,
-        )
-        return on_device(loader, self.args)
-
-    def _validation_batches(self, rows: Any) -> list[range]:
-        size = self.args.eval_batch_size * self.args.world_size
-        return [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
-
-    def get_batch_samples(self, epoch_iterator: Iterator[Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the batches of a step; those that other processes have to themselves do not count here."""
-        if self.args.world_size > 1:
-            epoch_iterator = without_labels(epoch_iterator, self._counted)
-        return super().get_batch_samples(epoch_iterator, *args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Add the gradients of a batch; stop if its loss is not finite."""
@@ -127,7 +101,7 @@ class RecoverableTrainer(Seq2SeqTrainer):
         done = kwargs["steps_trained_in_current_epoch"] if epoch == kwargs["epochs_trained"] else 0
         coming = self._batches.batches(epoch)[done:]
         self._rows_to_come = iter(coming)
-        self._counted = iter([bool(own_rows(rows, self.args)) for rows in coming])
+        self._counted = self._counts(coming)
         self._batches.set_epoch(epoch)
         if hasattr(self.data_collator, "set_epoch"):
             self.data_collator.set_epoch(epoch)
@@ -159,32 +133,6 @@ class RecoverableTrainer(Seq2SeqTrainer):
             if not self._checkpoint_path().exists():
                 self._save_checkpoint(model, None)
             raise RunInterrupted(signal_number, str(self._checkpoint_path()))
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Measure the mean loss over the labels of all batches."""
-        model = self.model_wrapped
-        model.eval()
-        total, count = 0.0, 0
-        batches: Iterable[Any] = dataloader
-        if self.args.world_size > 1:
-            rows = self._validation_batches(range(self.num_examples(dataloader)))
-            batches = without_labels(batches, iter([bool(own_rows(batch, self.args)) for batch in rows]))
-        for inputs in batches:
-            loss, _, _ = self.prediction_step(model, inputs, prediction_loss_only=True)
-            labels = self._get_num_items_in_batch([inputs], self.args.device)
-            assert loss is not None and labels is not None
-            # Every process has its part of the loss over the labels of all, times the processes.
-            loss = self.accelerator.reduce(loss, "mean")
-            total, count = total + float(loss) * int(labels), count + int(labels)
-        metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
-        return EvalLoopOutput(np.empty(0), None, metrics, self.num_examples(dataloader))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Say what a checkpoint lacks; weights that are tied to others are not in it and need not be."""

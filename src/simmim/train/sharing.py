@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]  # ships no types
 from torch.utils.data import DataLoader, Sampler
-from transformers import TrainingArguments
+from transformers import Seq2SeqTrainer, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
 
 from simmim.models.losses import IGNORED
 
-__all__ = ["SharedBatches", "largest_of", "on_device", "own_rows", "same_for_all", "without_labels"]
+__all__ = ["SharedBatches", "SharingTrainer", "largest_of", "on_device", "same_for_all"]
 
 
-def own_rows(rows: Sequence[int], arguments: TrainingArguments) -> list[int]:
+def _own_rows(rows: Sequence[int], arguments: TrainingArguments) -> list[int]:
     """Return the rows of a batch that this process takes; none, if there are too few."""
     return list(rows[arguments.process_index :: arguments.world_size])
 
@@ -43,7 +45,7 @@ class SharedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         """Go through the batches."""
         for rows in self._batches:
-            yield own_rows(rows, self._arguments) or list(rows[:1])
+            yield _own_rows(rows, self._arguments) or list(rows[:1])
 
 
 def on_device(loader: DataLoader[Any], arguments: TrainingArguments) -> DataLoader[Any]:
@@ -54,7 +56,7 @@ def on_device(loader: DataLoader[Any], arguments: TrainingArguments) -> DataLoad
     return prepared
 
 
-def without_labels(batches: Iterable[dict[str, Any]], counted: Iterator[bool]) -> Iterator[dict[str, Any]]:
+def _without_labels(batches: Iterable[dict[str, Any]], counted: Iterator[bool]) -> Iterator[dict[str, Any]]:
     """Take the labels out of batches that do not count, and all tokens but the first, unless documents are packed."""
     for inputs in batches:
         if next(counted):
@@ -82,3 +84,61 @@ def largest_of(number: int | None, arguments: TrainingArguments) -> int | None:
     found = torch.tensor(number or 0, device=arguments.device)
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return int(found) or None
+
+
+class SharingTrainer(Seq2SeqTrainer):
+    """A trainer whose processes share every batch, and whose validation loss is the mean over the labels of all."""
+
+    _counted: Iterator[bool] = iter(())
+
+    def _counts(self, batches: Iterable[Sequence[int]]) -> Iterator[bool]:
+        """Say of every batch whether this process has rows of it."""
+        return iter([bool(_own_rows(rows, self.args)) for rows in batches])
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the batches to validate on; of several processes each takes some rows of every batch."""
+        if self.args.world_size == 1:
+            return super().get_eval_dataloader(eval_dataset)
+        rows: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        loader: DataLoader[Any] = DataLoader(
+            self._remove_unused_columns(rows, description="evaluation"),
+            batch_sampler=SharedBatches(self._validation_batches(rows), self.args),
+            collate_fn=self.data_collator,
+        )
+        return on_device(loader, self.args)
+
+    def _validation_batches(self, rows: Any) -> list[range]:
+        size = self.args.eval_batch_size * self.args.world_size
+        return [range(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the batches of a step; those that other processes have to themselves do not count here."""
+        if self.args.world_size > 1:
+            epoch_iterator = _without_labels(epoch_iterator, self._counted)
+        return super().get_batch_samples(epoch_iterator, *args, **kwargs)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Measure the mean loss over the labels of all batches."""
+        model = self.model_wrapped
+        model.eval()
+        total, count = 0.0, 0
+        batches: Iterable[Any] = dataloader
+        if self.args.world_size > 1:
+            rows = self._validation_batches(range(self.num_examples(dataloader)))
+            batches = _without_labels(batches, self._counts(rows))
+        for inputs in batches:
+            loss, _, _ = self.prediction_step(model, inputs, prediction_loss_only=True)
+            labels = self._get_num_items_in_batch([inputs], self.args.device)
+            assert loss is not None and labels is not None
+            # Every process has its part of the loss over the labels of all, times the processes.
+            loss = self.accelerator.reduce(loss, "mean")
+            total, count = total + float(loss) * int(labels), count + int(labels)
+        metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
+        return EvalLoopOutput(np.empty(0), None, metrics, self.num_examples(dataloader))
