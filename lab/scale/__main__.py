@@ -8,8 +8,6 @@ python -m lab.scale kill -o FILE          # weights after killing one of four pr
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,18 +140,18 @@ def kill(
     output: Output,
     kills: Annotated[int, typer.Option(min=1, help="How often one of the processes is killed.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
+    steps: Annotated[int, typer.Option(min=4, help="Steps of each run.")] = 40,
 ) -> None:
     """Kill one of four training processes at random moments, and compare the final weights with a quiet run's."""
-    found = train_and_kill(kills, seed)
+    found = train_and_kill(kills, seed, steps)
     SafeConsole().print(f"{found['kills']} kills; weights {'equal' if found['equal'] else 'DIFFERENT'}")
     _write(output, found)
     raise typer.Exit(0 if found["equal"] else 1)
 
 
 def _write(output: Path, found: dict[str, Any]) -> None:
-    command = shlex.join(["python", "-m", "lab.scale", *sys.argv[1:]])
     with replaced_file(output) as stream:
-        stream.write(json.dumps({"command": command, **provenance(), **found}, indent=1) + "\n")
+        stream.write(json.dumps({**provenance(program=("python", "-m", "lab.scale")), **found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

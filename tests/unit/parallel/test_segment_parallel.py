@@ -140,16 +140,14 @@ def run(model: SimMIMPreTrainedModel, batch: dict[str, Any], size: int) -> dict[
 
 
 def cases() -> Iterator[Any]:
-    """Every option with every model and every batch at least once, on two, three and four ranks in turn."""
+    """Every option with every model; the batches and two, three and four ranks take turns (the slow test has all)."""
     number = 0
     for name, options in OPTIONS.items():
         for kind in KINDS:
-            if kind is not SimMIMModel and "segment_encoder" in options and kind is SimMIMForCausalLM:
+            if kind is SimMIMForCausalLM and "segment_encoder" in options:
                 continue
-            for step in range(2 if kind is not SimMIMForConditionalGeneration else 1):
-                batch = list(BATCHES)[(number + step * 3) % len(BATCHES)]
-                ranks = 2 + (number + step) % 3
-                yield pytest.param(kind, options, BATCHES[batch], ranks, id=f"{kind.__name__}-{name}-{batch}-{ranks}")
+            batch, ranks = list(BATCHES)[number % len(BATCHES)], 2 + (number + number // len(BATCHES)) % 3
+            yield pytest.param(kind, options, BATCHES[batch], ranks, id=f"{kind.__name__}-{name}-{batch}-{ranks}")
             number += 1
 
 
@@ -175,7 +173,7 @@ def test_layers_that_are_computed_again_exchange_again(pool: rank_pool.Ranks) ->
     assert max(found) < CLOSE
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     kind=st.sampled_from(KINDS[:2]),
     reach=st.sampled_from(("all", "pyramid")),
