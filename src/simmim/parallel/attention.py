@@ -75,7 +75,7 @@ class _OnShares(nn.Module):
         tokens = here.receive(own)
         # A rank without tokens reads nothing of all this, and takes part in the backward pass nevertheless.
         self.received = [tokens, *self.parameters()]
-        out = here.to_tokens(self.work(here.to_segments(tokens[None]), here))[0, here.held]
+        out = here.to_tokens(self.work(here.to_segments(tokens[None]), here))[0, here.own_tokens]
         joined = join(out, self.received)
         self.received = []
         return shares.spread(joined, hidden_states)
@@ -127,7 +127,7 @@ class _ParallelNodes(_ParallelAttention, PyramidStates):
         leaves = self.state_norm(join(pooled, self.received)[layout.owned])
         nodes, gathered = shared.build(leaves, self._pair, "states")
         self.received.append(gathered)
-        return nodes, self.project_states(nodes, shared.places)
+        return nodes, self.project_states(nodes, shared.positions)
 
     def reach(self, layout: SegmentLayout, past: SegmentCache | None = None) -> Reach:
         assert isinstance(layout, ShardedLayout)

@@ -30,10 +30,10 @@ class _ParallelHierarchy(HierarchicalEncoder):
         shares = self.current.shares
         assert shares is not None
         here = shares.layout(0, causal=False, neighbours=0)
-        nobody = here.owner.new_empty(0)
+        guests = here.owner.new_empty(0)
         shared = SharedPyramid(
             *(here.whole, here.owner, here.ranks),
-            guests=nobody,
+            guests=guests,
             causal=False,
             device=segments.device,
             tops=True,

@@ -64,7 +64,7 @@ class SharedPyramid:
         nodes: ``[Z]`` the numbers of the nodes that ``build`` returns, among all M.
         row: ``[M]`` where they are there; -1 for those that this rank does not have.
         leaf: ``[M]`` the first segment of each node.
-        places: ``[Z]`` what stands for a node's position: the mean of its children's.
+        positions: ``[Z]`` what stands for a node's position: the mean of its children's.
         top: ``[B]`` the number of each document's topmost node.
         counts: of every rank the nodes that it sends.
     """
@@ -81,14 +81,14 @@ class SharedPyramid:
         tops: bool = False,
     ) -> None:
         self.pyramid, self.ranks, self._device = StatePyramid.of(whole), ranks, device
-        # Of each level the owners of a node's first and last segment, its first segment, and its place.
+        # Of each level the owners of a node's first and last segment, its first segment, and its position.
         levels = [(owner, owner, torch.arange(len(owner)), whole.rank.double())]
         for pair in self.pyramid.pairings:
-            low, high, leaf, place = levels[-1]
-            middle = (place[pair.left] + place[pair.right]) / 2
+            low, high, leaf, position = levels[-1]
+            middle = (position[pair.left] + position[pair.right]) / 2
             levels.append((low[pair.left], high[pair.right], leaf[pair.left], middle))
         self._starts = torch.tensor([0, *(len(level[0]) for level in levels)]).cumsum(0).tolist()
-        low, high, self.leaf, places = (torch.cat(parts) for parts in zip(*levels, strict=True))
+        low, high, self.leaf, positions = (torch.cat(parts) for parts in zip(*levels, strict=True))
         shared, top_level = low != high, torch.arange(len(low)) >= self._starts[-2]
         wanted = shared[self._parents(len(low))] | (top_level if tops else torch.zeros_like(top_level))
         if len(guests):
@@ -109,7 +109,7 @@ class SharedPyramid:
         below = (torch.searchsorted(own, torch.tensor(self._starts))).tolist()
         self._local = [self._step(h, own[below[h] : below[h + 1]], below[h - 1]) for h in range(1, len(levels))]
         self._shared = [self._step(h, nodes, 0) for h, nodes in self._by_level(common)]
-        self.places = places[self.nodes].to(device)
+        self.positions = positions[self.nodes].to(device)
         self.top = self.pyramid.starts[-1]
 
     def build(self, leaves: Float[Tensor, "S1 *E"], merge: Merge, purpose: str) -> tuple[Tensor, Tensor]:

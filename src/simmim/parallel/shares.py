@@ -39,7 +39,7 @@ class ShardedLayout(SegmentLayout):
         owner: ``[S]`` the rank that makes the state of each of these; it never falls.
         guests: those of these that another rank than the owner also works on.
         owned: the rows here of which this rank makes the states.
-        held: the tokens here that are this rank's own; the others were received.
+        own_tokens: the tokens here that are this rank's own; the others were received.
         sending: the own tokens that go to other ranks, and how many go to, and come from, each rank; None if none go.
     """
 
@@ -48,7 +48,7 @@ class ShardedLayout(SegmentLayout):
     owner: Int[Tensor, " S"]
     guests: Int[Tensor, " G"]
     owned: slice
-    held: slice
+    own_tokens: slice
     sending: tuple[Int[Tensor, " J"], list[int], list[int]] | None
 
     def neighbours(self, steps: list[int]) -> list[Neighbour]:
@@ -66,7 +66,7 @@ class ShardedLayout(SegmentLayout):
             return tokens
         index, sent, received = self.sending
         found = exchange(tokens, index, sent, received, self.ranks, "neighbours")
-        return torch.cat((found[: self.held.start], tokens, found[self.held.start :]))
+        return torch.cat((found[: self.own_tokens.start], tokens, found[self.own_tokens.start :]))
 
     def gather(self, states: Float[Tensor, "S1 E"]) -> Float[Tensor, "S E"]:
         """Return the states of all segments from those of the rows here."""
@@ -185,7 +185,7 @@ def _lay_out(shares: Shares, shift: int, causal: bool, near: int) -> ShardedLayo
         owner=owner,
         guests=others.unique(),
         owned=slice(own[0], own[-1] + 1) if own else slice(0, 0),
-        held=slice(lead, lead + shares.tokens),
+        own_tokens=slice(lead, lead + shares.tokens),
         sending=_sending(rank, held_from, held_to, read_from, read_to, device),
     )
 

@@ -181,10 +181,10 @@ def _next_labels(labels: Tensor | None, moved: Tensor | None, mask: Tensor, mode
     # A label that stands at padding is for the token before it.
     token = last_tokens(mask)
     row, column = (wanted & (token >= 0)).nonzero().unbind(1)
-    places = torch.stack((row, token[row, column]))
-    if places.unique(dim=1).shape[1] != places.shape[1]:
+    positions = torch.stack((row, token[row, column]))
+    if positions.unique(dim=1).shape[1] != positions.shape[1]:
         raise ShapeError("labels: expected -100 at padding, got labels there; mask them out")
-    return torch.full_like(given, IGNORED).index_put((places[0], places[1]), given[row, column])
+    return torch.full_like(given, IGNORED).index_put((positions[0], positions[1]), given[row, column])
 
 
 def _share_of_labels(labels: Tensor, ranks: Ranks) -> Tensor:
