@@ -60,6 +60,7 @@ def _run(recipe: Path, overrides: list[str], resume: bool, again: str) -> None:
     from simmim.console import SafeConsole
     from simmim.train.interruption import RunInterrupted
     from simmim.train.run_config import load_recipe
+    from simmim.train.sharing import connect_again
     from simmim.train.trainer import train as run
 
     # the run has a bar of its own
@@ -69,7 +70,9 @@ def _run(recipe: Path, overrides: list[str], resume: bool, again: str) -> None:
     try:
         console = SafeConsole(stderr=True, quiet=is_on("quiet"))
         loaded = load_recipe(recipe, overrides)
-        if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        if attempt:
+            connect_again(attempt)
             resume = resume or (Path(loaded.output_dir) / "recipe.yaml").exists()
         model = run(loaded, resume=resume, console=console)
         if leads:

@@ -6,6 +6,7 @@ without: these compute with a row that has no label, since all take part in ever
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate.data_loader import prepare_data_loader  # type: ignore[import-untyped]  # ships no types
+from torch.distributed.rendezvous import rendezvous
 from torch.utils.data import DataLoader, Sampler
 from transformers import Seq2SeqTrainer, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
 from simmim.models.losses import IGNORED
 
-__all__ = ["SharedBatches", "SharingTrainer", "largest_of", "on_device", "same_for_all"]
+__all__ = ["SharedBatches", "SharingTrainer", "connect_again", "largest_of", "on_device", "same_for_all"]
 
 
 def _own_rows(rows: Sequence[int], arguments: TrainingArguments) -> list[int]:
@@ -68,6 +70,17 @@ def _without_labels(batches: Iterable[dict[str, Any]], counted: Iterator[bool]) 
         for name in left.keys() & {"labels", "shift_labels"}:
             left[name] = torch.full_like(left[name], IGNORED)
         yield left
+
+
+def connect_again(attempt: int) -> None:
+    """Connect processes that torchrun has started again.
+
+    Its store still has the addresses of those that were stopped, so the new ones are kept under a name of their own.
+    """
+    if "MASTER_ADDR" not in os.environ or dist.is_initialized():
+        return
+    store, rank, size = next(rendezvous("env://"))
+    dist.init_process_group(store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size)
 
 
 def same_for_all(value: Any) -> Any:
