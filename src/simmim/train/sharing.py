@@ -80,7 +80,8 @@ def connect_again(attempt: int) -> None:
     if "MASTER_ADDR" not in os.environ or dist.is_initialized():
         return
     store, rank, size = next(rendezvous("env://"))
-    dist.init_process_group(store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size)
+    named = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]  # public, but not in its __all__
+    dist.init_process_group(store=named, rank=rank, world_size=size)
 
 
 def same_for_all(value: Any) -> Any:
