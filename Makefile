@@ -12,6 +12,7 @@ DOCUMENTS ?= $(addprefix examples/documents/,contract.md ticket.md us-constituti
 QUESTIONS ?= examples/questions.txt
 FILES ?= examples/documents/ticket.md
 RECIPE ?= configs/debian-synopsis.yaml
+BROWSER := $(VENV)/axe-core/.installed
 INPUTS ?= 480
 TIME_LIMIT ?= 10
 
@@ -19,7 +20,7 @@ TIME_LIMIT ?= 10
 SDIST := $(VENV)/transformers-sdist/transformers-$(shell sed -n 's/^transformers==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo train bench test test-all test-contract test-transformers fuzz check lint types imports format clean
+.PHONY: help setup model demo train bench test test-all test-contract test-transformers test-browser fuzz check lint types imports format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -75,6 +76,17 @@ $(SDIST): $(STAMP)
 
 test-transformers: $(SDIST)  ## run the common tests of transformers on every class
 	TRANSFORMERS_SDIST=$(SDIST) $(PYTEST) -m "" -W ignore --confcutdir tests/transformers_suite tests/transformers_suite
+
+# Only what the tests of the page need beside the rest; axe-core is left out where npm is missing.
+$(BROWSER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	command -v chromium >/dev/null || apt-get install --yes --no-install-recommends chromium
+	mkdir -p $(@D)
+	if command -v npm >/dev/null; then cd $(@D) && npm pack --silent axe-core@4.14.1 && tar --extract --gzip --file axe-core-4.14.1.tgz; fi
+	@touch $@
+
+test-browser: $(BROWSER)  ## get chromium, playwright and axe-core, and test the page of simmim app in the browser
+	AXE=$(dir $(BROWSER))package/axe.min.js $(BIN)/pytest -m browser tests/browser
 
 fuzz: $(STAMP)  ## try generated bad inputs of every kind; more: make fuzz INPUTS=5000
 	$(BIN)/python -m lab.fuzz --inputs $(INPUTS) --time-limit $(TIME_LIMIT)

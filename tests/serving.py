@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from simmim.serve.app import Service, create_app
+from simmim.serve.endpoints import Service, create_app
 from simmim.serve.engine import Engine
 from simmim.serve.security import Access, Guard
 from simmim.serve.server import Server, open_sockets
@@ -73,6 +73,7 @@ async def asking(
     leave: asyncio.Event | None = None,
     parts: AsyncIterator[bytes] | None = None,
     server: str = "127.0.0.1",
+    query: str = "secret=1",
 ) -> Answer:
     """Send one request and await the answer; ``leave`` says when the client goes, ``parts`` are a body in pieces."""
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -80,7 +81,7 @@ async def asking(
     scope = {
         **{"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http"},
         **{"method": method or ("GET" if body is None and parts is None else "POST"), "path": path},
-        **{"raw_path": path.encode(), "query_string": b"secret=1", "root_path": ""},
+        **{"raw_path": path.encode(), "query_string": query.encode(), "root_path": ""},
         **{"headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in given.items()]},
         **{"client": ("127.0.0.1", 5000), "server": (server, 8000), "state": {}},
     }

@@ -102,7 +102,7 @@ def _import_libraries() -> None:
     import torch
     from transformers.utils import logging
 
-    import simmim.serve.app
+    import simmim.serve.endpoints
     import simmim.tasks.summarization.generation
     import simmim.train.trainer  # noqa: F401
     from simmim.cli.main import COMMANDS, load

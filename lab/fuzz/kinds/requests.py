@@ -136,7 +136,7 @@ def _start(good: Path) -> int:
     """Run the server in a daemon thread; return its port."""
     from transformers import AutoModelForCausalLM
 
-    from simmim.serve.app import Service, create_app
+    from simmim.serve.endpoints import Service, create_app
     from simmim.serve.engine import Engine
     from simmim.serve.security import Access, Guard
     from simmim.serve.server import Server, open_sockets

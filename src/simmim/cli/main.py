@@ -19,6 +19,7 @@ COMMANDS = {
     "read": "Read documents of any length once; ask about them with simmim ask.",
     "ask": "Answer questions about documents of any length, and show the passages that were read for each answer.",
     "search": "List the passages of documents that are about something, the best first, without an answer.",
+    "app": "Open a page in the browser that shows long documents whole, answers, summarizes and translates them.",
     "train": "Train a model and save it under the recipe's output_dir.",
     "evaluate": "Measure a model that writes summaries, or one that models language, with 95 % intervals.",
     "summarize": "Summarize documents of any length: text, Markdown, HTML, PDF, Word and others; none is ever cut.",

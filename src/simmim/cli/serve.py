@@ -61,7 +61,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise ConfigError(f'serve: expected {error.name} to be installed; pip install "simmim[serve]"') from error
     from simmim.cli.checkpoints import model_folder
-    from simmim.serve.app import Service, create_app
+    from simmim.serve.endpoints import Service, create_app
     from simmim.serve.engine import Engine
     from simmim.serve.security import Access, Guard
     from simmim.serve.server import Server, is_loopback, open_sockets

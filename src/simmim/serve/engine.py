@@ -34,12 +34,17 @@ class Job:
         work: runs the request; it calls ``check`` of the job regularly.
         tell: receives the error that ended the work, or None; called from the engine's thread.
         deadline: latest end, in seconds of ``time.monotonic``.
+        patient: whether jobs that are not may overtake it.
     """
 
     def __init__(
-        self, work: Callable[[Job], None], tell: Callable[[RequestError | None], None], deadline: float
+        self,
+        work: Callable[[Job], None],
+        tell: Callable[[RequestError | None], None],
+        deadline: float,
+        patient: bool = False,
     ) -> None:
-        self.work, self.tell, self._deadline = work, tell, deadline
+        self.work, self.tell, self._deadline, self.patient = work, tell, deadline, patient
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:
@@ -85,8 +90,20 @@ class Engine:
         with self._change:
             return int(self._running is not None), len(self._waiting)
 
-    def submit(self, work: Callable[[Job], None], tell: Callable[[RequestError | None], None]) -> Job:
+    def submit(
+        self,
+        work: Callable[[Job], None],
+        tell: Callable[[RequestError | None], None],
+        time_limit: float | None = None,
+        patient: bool = False,
+    ) -> Job:
         """Queue a job.
+
+        Args:
+            work: runs the request.
+            tell: receives the error that ended the work, or None.
+            time_limit: maximum seconds of this job, including its wait; None for that of the engine.
+            patient: whether it lets jobs that are not overtake it while it waits.
 
         Raises:
             RequestError: the queue is full, or the server is shutting down (503).
@@ -98,8 +115,9 @@ class Engine:
             if ahead > self.max_queue:
                 seconds = min(_LONGEST_RETRY, max(1, math.ceil(self._typical * ahead)))
                 raise busy(f"the queue is full; try again in {seconds} s", seconds)
-            job = Job(work, tell, time.monotonic() + self.time_limit)
-            self._waiting.append(job)
+            job = Job(work, tell, time.monotonic() + (time_limit or self.time_limit), patient)
+            behind = sum(other.patient for other in self._waiting) if not patient else 0  # these stand last
+            self._waiting.insert(len(self._waiting) - behind, job)
             self._change.notify()
             return job
 

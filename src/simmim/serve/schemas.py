@@ -133,7 +133,7 @@ class CompletionRequest(GenerationRequest):
         return self
 
 
-Request = TypeVar("Request", bound=GenerationRequest)
+Request = TypeVar("Request", bound=BaseModel)
 
 
 def parse(body: bytes, kind: type[Request]) -> Request:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving import a_service, a_writer
-from simmim.serve.app import Service
+from simmim.serve.endpoints import Service
 from simmim.serve.writer import Writer
 
 

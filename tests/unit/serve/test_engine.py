@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from serving import CHAT, TEXT, Answer, a_service, ask, asking, live
-from simmim.serve.app import Service, create_app
+from simmim.serve.endpoints import Service, create_app
 from simmim.serve.engine import Cancelled, Engine, Expired, Job
 from simmim.serve.errors import RequestError
 from simmim.serve.writer import Ended, Piece, Writer

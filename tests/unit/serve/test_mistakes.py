@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving import CHAT, TEXT, Answer, ask
-from simmim.serve.app import Service, create_app
+from simmim.serve.endpoints import Service, create_app
 
 HELLO = [{"role": "user", "content": "a user asks"}]
 CHAT_BODY: dict[str, Any] = {"model": "tiny", "messages": HELLO, "max_tokens": 2}

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from serving import CHAT, TEXT, a_service, a_writer, ask, live
-from simmim.serve.app import Service, create_app
+from simmim.serve.endpoints import Service, create_app
 from simmim.serve.writer import Writer
 
 HELLO: list[Any] = [{"role": "system", "content": "s"}, {"role": "user", "content": "a user asks"}]

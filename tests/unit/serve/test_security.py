@@ -11,7 +11,7 @@ import pytest
 from serving import CHAT, JSON, ask, live
 from simmim.errors import ConfigError
 from simmim.serve import server
-from simmim.serve.app import Service, create_app
+from simmim.serve.endpoints import Service, create_app
 from simmim.serve.security import Access, Guard
 from simmim.serve.server import _SafeFormatter, is_loopback
 

@@ -17,13 +17,13 @@ from starlette.types import Receive, Scope, Send
 from simmim.serve.bodies import read_body
 from simmim.serve.engine import Engine, Job
 from simmim.serve.errors import RequestError, error_body
-from simmim.serve.feed import Feed, Started
+from simmim.serve.feed import Event, Feed, Started
 from simmim.serve.formats import ChatFormat, Format, TextFormat, dump
 from simmim.serve.sampling import Sampling
 from simmim.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, parse
 from simmim.serve.writer import Order, Writer
 
-__all__ = ["Service", "create_app"]
+__all__ = ["EventStream", "Service", "create_app", "json_response"]
 
 _GONE = 499  # the usual log entry for a client that closed its connection; no client receives it
 
@@ -66,22 +66,27 @@ class Service:
         return {"id": self.names[0], "object": "model", "created": self.created, "owned_by": "simmim"}
 
 
-def create_app(service: Service) -> FastAPI:
-    """Return the application, without the guard of ``simmim.serve.security``."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+def create_app(service: Service, openapi_url: str | None = None) -> FastAPI:
+    """Return the application, without the guard of ``simmim.serve.security``.
+
+    Args:
+        service: what the endpoints serve.
+        openapi_url: where the description of further endpoints is; None for none.
+    """
+    app = FastAPI(title="SimMIM", openapi_url=openapi_url, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @app.get("/health")
     async def health() -> Response:
         running, waiting = service.engine.load
-        return _json({"status": "ok", "running": running, "waiting": waiting})
+        return json_response({"status": "ok", "running": running, "waiting": waiting})
 
     @app.get("/v1/models")
     async def models() -> Response:
-        return _json({"object": "list", "data": [service.card(service.names[0])]})
+        return json_response({"object": "list", "data": [service.card(service.names[0])]})
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
-        return _json(service.card(name))
+        return json_response(service.card(name))
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -130,7 +135,7 @@ async def _reply(
 ) -> Response:
     """Have the engine generate and pass its output on while the client stays connected."""
     service.writer.check(order)
-    feed = Feed()
+    feed: Feed[Event] = Feed()
 
     def work(job: Job) -> None:
         prompts = [encoder(job.check) for encoder in encode]
@@ -149,7 +154,7 @@ async def _reply(
         assert isinstance(started, Started)
         with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         chunks = form.stream(started, events, order.choices * len(encode), with_usage)
-        response = _EventStream(chunks, lambda: service.engine.cancel(job))
+        response = EventStream(chunks, lambda: service.engine.cancel(job))
         streams = True
         return response
     finally:
@@ -157,7 +162,7 @@ async def _reply(
             service.engine.cancel(job)
 
 
-class _EventStream(StreamingResponse):
+class EventStream(StreamingResponse):
     """A stream that calls a function when it ends, even by an error."""
 
     def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
@@ -204,7 +209,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestError)
     async def refused(request: Request, error: RequestError) -> Response:
-        return _json(error.body, error.status, error.headers)
+        return json_response(error.body, error.status, error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> Response:
@@ -217,12 +222,13 @@ def _handle_errors(app: FastAPI) -> None:
             f"{request.method} {path}: {error.detail}; served are /v1/chat/completions, /v1/completions, /v1/models"
         )
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
-        return _json(error_body(message, error.status_code, code=code), error.status_code, error.headers)
+        return json_response(error_body(message, error.status_code, code=code), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return _json(error_body("the server failed; its log says why", 500, code="internal_error"), 500)
+        return json_response(error_body("the server failed; its log says why", 500, code="internal_error"), 500)
 
 
-def _json(content: Any, status: int = 200, headers: Any = None) -> Response:
+def json_response(content: Any, status: int = 200, headers: Any = None) -> Response:
+    """Return a response in JSON."""
     return Response(dump(content), status, headers, media_type="application/json")

@@ -1,0 +1,1 @@
+"""Shows long documents in a browser on this machine: `simmim app`."""
