@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 from pathlib import Path
@@ -34,6 +35,9 @@ def train(
 ) -> None:
     """Train a model and save it under the recipe's output_dir.
 
+    Several processes, started by torchrun or accelerate launch, share every batch. After a failure torchrun starts them
+    again (--max-restarts), and they go on from the last checkpoint.
+
     SIGTERM or Ctrl-C saves a checkpoint after the step and leaves with 143 or 130; a second Ctrl-C leaves at once.
     """
     overrides = list(override or [])
@@ -50,20 +54,34 @@ def train(
 def _run(recipe: Path, overrides: list[str], resume: bool, again: str) -> None:
     # these take seconds to import
     import datasets
+    import torch.distributed as dist
     from transformers.utils.logging import disable_progress_bar
 
     from simmim.console import SafeConsole
     from simmim.train.interruption import RunInterrupted
     from simmim.train.run_config import load_recipe
+    from simmim.train.sharing import connect_again
     from simmim.train.trainer import train as run
 
     # the run has a bar of its own
     datasets.disable_progress_bars()
     disable_progress_bar()
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun and accelerate number the processes so
     try:
         console = SafeConsole(stderr=True, quiet=is_on("quiet"))
-        typer.echo(run(load_recipe(recipe, overrides), resume=resume, console=console))
+        loaded = load_recipe(recipe, overrides)
+        attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        if attempt:
+            connect_again(attempt)
+            resume = resume or (Path(loaded.output_dir) / "recipe.yaml").exists()
+        model = run(loaded, resume=resume, console=console)
+        if leads:
+            typer.echo(model)
     except RunInterrupted as error:
         name = signal.Signals(error.signal_number).name
-        complain(f"stopped by {name}; saved {error.checkpoint}, go on with: {again}")
+        if leads:
+            complain(f"stopped by {name}; saved {error.checkpoint}, go on with: {again}")
         raise typer.Exit(128 + error.signal_number) from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()

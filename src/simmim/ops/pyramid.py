@@ -117,13 +117,19 @@ class StatePyramid:
         Returns:
             For each level below the tops the number of a node, and whether there is one.
         """
-        levels = torch.arange(len(self.pairings), device=layout.rank.device)
-        ancestor = layout.rank[:, None] >> levels
+        return self.siblings(layout.document, layout.rank, causal)
+
+    def siblings(
+        self, document: Int[Tensor, " S"], rank: Int[Tensor, " S"], causal: bool
+    ) -> tuple[Int[Tensor, "S P"], Bool[Tensor, "S P"]]:
+        """Return what ``cover`` does for segments of these documents that have these numbers in them."""
+        levels = torch.arange(len(self.pairings), device=rank.device)
+        ancestor = rank[:, None] >> levels
         sibling = ancestor ^ 1
-        exists = sibling < self.counts[:-1].T[layout.document]
+        exists = sibling < self.counts[:-1].T[document]
         if causal:
             exists = exists & (ancestor % 2 == 1)
-        nodes = self.starts[:-1].T[layout.document] + sibling
+        nodes = self.starts[:-1].T[document] + sibling
         return torch.where(exists, nodes, torch.zeros_like(nodes)), exists
 
     def prefix(self, number: Int[Tensor, " B"]) -> tuple[Int[Tensor, "B P"], Bool[Tensor, "B P"]]:

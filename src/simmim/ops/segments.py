@@ -15,7 +15,7 @@ from torch import Tensor
 from simmim.errors import ShapeError
 from simmim.ops.options import segment_origin
 
-__all__ = ["Segments", "check_attention_mask", "first_rows"]
+__all__ = ["Segments", "check_attention_mask", "document_origins", "first_rows"]
 
 Layout = TypeVar("Layout", bound="Segments")
 
@@ -46,7 +46,7 @@ def first_rows(counts: Int[Tensor, " B"], rows: int | None) -> Int[Tensor, " B"]
     return torch.arange(counts.shape[0], device=counts.device) * rows
 
 
-def _origins(lengths: Tensor, segment_length: int, shifted: int, causal: bool) -> Tensor:
+def document_origins(lengths: Tensor, segment_length: int, shifted: int, causal: bool) -> Tensor:
     """Return each document's origin: a bidirectional document of at most one segment is not shifted."""
     if causal:
         return torch.full_like(lengths, shifted)
@@ -139,7 +139,7 @@ class Segments:
             device = device if attention_mask is None else attention_mask.device
             return cls._dense(batch, tokens, segment_length, origin, device)
         lengths = attention_mask.sum(1)
-        origins = _origins(lengths, segment_length, shifted, causal)
+        origins = document_origins(lengths, segment_length, shifted, causal)
         # The running count of tokens numbers them from 0, whatever padding is between them.
         position = attention_mask.cumsum(1) - 1 + origins[:, None]
         most = tokens + (shifted if causal or exported or tokens > segment_length else 0) if static else None
@@ -156,7 +156,7 @@ class Segments:
     ) -> Layout:
         """Lay out documents that follow each other in a single row of tokens ``[1, sum(lengths), ...]``."""
         shifted = segment_origin(segment_length, segment_shift)
-        origins = _origins(lengths, segment_length, shifted, causal)
+        origins = document_origins(lengths, segment_length, shifted, causal)
         # Where position 0 of each token's document would be in the row: before its first token, by its origin.
         start = torch.repeat_interleave(lengths.cumsum(0) - lengths - origins, lengths)
         position = (torch.arange(start.numel(), device=lengths.device) - start)[None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from typing import Any
 
@@ -104,8 +105,16 @@ def _complete(
         raise ConfigError(f"{named}: {reason}") from error
     arguments = Seq2SeqTrainingArguments(**chosen)
     if arguments.world_size > 1:
-        raise ConfigError(f"{section}: expected one process, got {arguments.world_size}; start without a launcher")
+        _check_processes(arguments, section)
     return arguments
+
+
+def _check_processes(arguments: Seq2SeqTrainingArguments, section: str) -> None:
+    """Refuse what several processes cannot do, or would do to other losses than one."""
+    if arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
+        raise ConfigError(f"{section}.fsdp: expected none, got FSDP; every process holds the whole model (DDP)")
+    if not arguments.average_tokens_across_devices:
+        raise ConfigError(f"{section}.average_tokens_across_devices: expected true with several processes, got false")
 
 
 def _dry_run(chosen: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ __all__ = ["checkpoint_to_resume", "checkpoints_in", "newest_whole_checkpoint"]
 
 _NAME = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 # If one of these is missing, transformers resumes without it and without a warning.
-_REQUIRED = (OPTIMIZER_NAME, SCHEDULER_NAME, "rng_state.pth", TRAINER_STATE_NAME, TRAINING_ARGS_NAME)
+_REQUIRED = (OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME, TRAINING_ARGS_NAME)
+_RANDOM = ("rng_state.pth", "rng_state_0.pth")  # of one process, of the first of several
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 _NAMED = 3  # faults listed in an error; the others are counted
@@ -92,8 +93,9 @@ def _fault(path: Path, *, with_best: bool) -> str:
     for name in _REQUIRED:
         if not (path / name).is_file():
             return f"{name} is missing"
-    if not any((path / name).is_file() for name in _WEIGHTS):
-        return f"{_WEIGHTS[0]} is missing"
+    for names in (_RANDOM, _WEIGHTS):
+        if not any((path / name).is_file() for name in names):
+            return f"{names[0]} is missing"
     try:
         state = json.loads(read_regular_text(path / TRAINER_STATE_NAME))
         best = state["best_model_checkpoint"] if with_best else None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PreTrainedModel, Seq2SeqTrainer
+from transformers import EarlyStoppingCallback, PreTrainedModel
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import EvalLoopOutput
 
 from simmim.atomic import remove_folder, replaced_folder
 from simmim.errors import CheckpointError, ConfigError, SimMIMError
@@ -23,6 +22,7 @@ from simmim.tasks.training.batching import EpochBatches
 from simmim.train.checkpoints import checkpoints_in
 from simmim.train.interruption import Interruption, RunInterrupted
 from simmim.train.manifest import check_manifest, fault_of, write_manifest
+from simmim.train.sharing import SharedBatches, SharingTrainer, largest_of, on_device, same_for_all
 from simmim.train.write_failures import what_is_left, write_failures_named
 
 __all__ = ["DivergedError", "RecoverableTrainer"]
@@ -34,14 +34,13 @@ class DivergedError(SimMIMError, ArithmeticError):
     """A loss, a gradient or a weight is no finite number any more."""
 
 
-class RecoverableTrainer(Seq2SeqTrainer):
+class RecoverableTrainer(SharingTrainer):
     """Trains as transformers does, and guards what would be lost.
 
     - Checkpoints appear whole or not at all, and disappear at once.
     - A run that has reached its end does not take a step more when it is resumed.
     - A loss, gradient or weight that is not finite stops the run before it is saved.
     - A request to stop is answered between two steps, with a checkpoint.
-    - The validation loss is the mean over all labels, whatever batches they come in.
     - Logits are not kept where the loss can be had without.
 
     Args:
@@ -66,16 +65,17 @@ class RecoverableTrainer(Seq2SeqTrainer):
         """Return the batches of token ids."""
         args = self.args
         assert self.train_dataset is not None
+        shared = args.world_size > 1
         loader: DataLoader[Any] = DataLoader(
             self._remove_unused_columns(self.train_dataset, description="training"),
-            batch_sampler=self._batches,
+            batch_sampler=SharedBatches(self._batches, args) if shared else self._batches,
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
             persistent_workers=args.dataloader_persistent_workers,
             pin_memory=args.dataloader_pin_memory,
         )
-        return self.accelerator.prepare(loader)
+        return on_device(loader, args) if shared else self.accelerator.prepare(loader)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Add the gradients of a batch; stop if its loss is not finite."""
@@ -99,7 +99,9 @@ class RecoverableTrainer(Seq2SeqTrainer):
             return
         epoch = kwargs["epoch"]
         done = kwargs["steps_trained_in_current_epoch"] if epoch == kwargs["epochs_trained"] else 0
-        self._rows_to_come = iter(self._batches.batches(epoch)[done:])
+        coming = self._batches.batches(epoch)[done:]
+        self._rows_to_come = iter(coming)
+        self._counted = self._counts(coming)
         self._batches.set_epoch(epoch)
         if hasattr(self.data_collator, "set_epoch"):
             self.data_collator.set_epoch(epoch)
@@ -125,31 +127,12 @@ class RecoverableTrainer(Seq2SeqTrainer):
     ) -> None:
         """Log, evaluate and save where that is due; stop here if the process was asked to."""
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, *args, **kwargs)
-        signal_number = self._interruption.signal_number
+        # A signal may reach the processes in different steps, and a checkpoint needs all of them.
+        signal_number = largest_of(self._interruption.signal_number, self.args)
         if signal_number is not None:
             if not self._checkpoint_path().exists():
                 self._save_checkpoint(model, None)
             raise RunInterrupted(signal_number, str(self._checkpoint_path()))
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Measure the mean loss over the labels of all batches."""
-        model = self.model_wrapped
-        model.eval()
-        total, count = 0.0, 0
-        for inputs in dataloader:
-            loss, _, _ = self.prediction_step(model, inputs, prediction_loss_only=True)
-            labels = self._get_num_items_in_batch([inputs], self.args.device)
-            assert loss is not None and labels is not None
-            total, count = total + float(loss) * int(labels), count + int(labels)
-        metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
-        return EvalLoopOutput(np.empty(0), None, metrics, self.num_examples(dataloader))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Say what a checkpoint lacks; weights that are tied to others are not in it and need not be."""
@@ -203,18 +186,39 @@ class RecoverableTrainer(Seq2SeqTrainer):
             if not weight.isfinite().all():
                 raise self._diverged(f"weight {name}", float("nan"), [])
         path = self._checkpoint_path()
-        with write_failures_named(path, self._folder), replaced_folder(path) as draft:
-            self._draft = draft.parent
-            try:
-                super()._save_checkpoint(model, trial)
-            finally:
-                self._draft = None
+        if self.args.world_size > 1:
+            self._save_shared_checkpoint(path, model, trial)
+        else:
+            with write_failures_named(path, self._folder), replaced_folder(path) as draft:
+                self._fill_checkpoint(draft, path, model, trial)
+        if self.args.should_save:
+            self._remove_old_checkpoints(path)
+
+    def _save_shared_checkpoint(self, path: Path, model: nn.Module, trial: Any) -> None:
+        """Let every process write its part of a checkpoint, which the first one begins and ends."""
+        with ExitStack() as stack:
+            draft = None
+            if self.args.should_save:
+                stack.enter_context(write_failures_named(path, self._folder))
+                draft = stack.enter_context(replaced_folder(path))
+            self._fill_checkpoint(Path(same_for_all(str(draft))), path, model, trial)
+        dist.barrier()
+
+    def _fill_checkpoint(self, draft: Path, path: Path, model: nn.Module, trial: Any) -> None:
+        self._draft = draft.parent
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._draft = None
+        if self.state.best_global_step:
+            best = path.with_name(f"checkpoint-{self.state.best_global_step}")
+            self.state.best_model_checkpoint = str(best) if best == path or best.exists() else None
+        if self.args.world_size > 1:
+            dist.barrier()
+        if self.args.should_save:
             if self.state.best_global_step:
-                best = path.with_name(f"checkpoint-{self.state.best_global_step}")
-                self.state.best_model_checkpoint = str(best) if best == path or best.exists() else None
                 self.state.save_to_json(os.path.join(draft, TRAINER_STATE_NAME))  # noqa: PTH118
             write_manifest(draft)
-        self._remove_old_checkpoints(path)
 
     def _remove_old_checkpoints(self, newest: Path) -> None:
         limit = self._save_total_limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import datasets
@@ -59,16 +60,22 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     task = TASKS.find(recipe.task)(recipe)
     arguments = task_arguments(recipe, task, folder.task)
     first_arguments = pretraining_arguments(recipe, folder.pretraining)
+    leads = arguments.process_index == 0  # of several processes the first writes, and speaks
+    console.quiet = console.quiet or not leads
     initial = initial_model(recipe)
-    with folder.open(resume=resume):
-        checkpoint = folder.task.last_checkpoint(with_best=arguments.load_best_model_at_end)
-        splits = task.load()
-        tokenizer = _make_tokenizer(recipe, task, splits["train"], folder)
+    with ExitStack() as stack:
+        with arguments.main_process_first(local=False):
+            if leads:
+                stack.enter_context(folder.open(resume=resume))
+            checkpoint = folder.task.last_checkpoint(with_best=arguments.load_best_model_at_end)
+            splits = task.load()
+            tokenizer = _make_tokenizer(recipe, task, splits["train"], folder)
         set_seed(recipe.seed)
         model = task.new_model(tokenizer)
         assert isinstance(model.config, SimMIMConfig)
         resolved = resolved_recipe(recipe, model.config, arguments, first_arguments)
-        folder.record(data_manifest(recipe.data, splits), resolved, initial, resume=resume)
+        if leads:
+            folder.record(data_manifest(recipe.data, splits), resolved, initial, resume=resume)
         splits = {name: task.tokenize(split, tokenizer) for name, split in splits.items()}
         keep_training_length(model, task.longest(splits["train"]))
         _say(
@@ -92,7 +99,9 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             tokenizer=tokenizer,
             console=console,
         )
-        return folder.save(folder.task, model, tokenizer)
+        if leads:
+            folder.save(folder.task, model, tokenizer)
+        return folder.task.model
 
 
 def _pretrained(
@@ -127,7 +136,9 @@ def _pretrained(
             tokenizer=tokenizer,
             console=console,
         )
-        folder.save(folder.pretraining, model, tokenizer)
+        with arguments.main_process_first(local=False):
+            if arguments.process_index == 0:
+                folder.save(folder.pretraining, model, tokenizer)
     _say(console, f"training on the task from the weights in {folder.pretraining.model}")
     loaded: PreTrainedModel = type(model).from_pretrained(
         folder.pretraining.model,
