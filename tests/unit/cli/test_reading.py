@@ -171,7 +171,7 @@ class TestRead:
         assert not Path("out").exists()
 
     def test_the_default_model_is_not_installed(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pretrained_weights, "_in_package", lambda *_: None)
+        monkeypatch.setattr(pretrained_weights, "file_in_package", lambda *_: None)
         Path("a.txt").write_text(TEXT)
         for arguments in (["read", "a.txt", "-o", "out"], ["ask", "a.txt", "Who?"]):
             result = run(*arguments, model=None)

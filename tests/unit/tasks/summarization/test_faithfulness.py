@@ -63,6 +63,6 @@ def test_any_texts_give_spans_of_the_summary(summary, document):
     assert len(kept) <= len(summary)
 
 
-@given(st.text(max_size=120))
+@given(st.text(st.characters(codec="ascii") | st.sampled_from("租客每月三千元，。"), max_size=120))
 def test_a_text_supports_itself(text):
     assert [one.kind for one in Source(text).unsupported(text) if one.kind in ("number", "name")] == []
