@@ -10,6 +10,6 @@ from lab.scale.kills import train_and_kill
 @pytest.mark.slow
 @pytest.mark.contract
 def test_a_killed_process_costs_nothing_but_time():
-    found = train_and_kill(kills=int(os.environ.get("SIMMIM_TEST_KILLS", "2")), seed=0, steps=12)
+    found = train_and_kill(kills=int(os.environ.get("SIMMIM_TEST_KILLS", "1")), seed=0, steps=12)
     assert found["kills"] >= 1
     assert found["equal"]
