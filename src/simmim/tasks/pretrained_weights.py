@@ -101,7 +101,7 @@ def convert_gguf(path: Path) -> Path:
     folder = _converted(path)
     if (folder / "config.json").exists():
         return folder
-    with conversion_errors(path, folder), replaced_folder(folder) as draft:
+    with quiet(), conversion_errors(path, folder), replaced_folder(folder) as draft:
         model, tokenizer = read_gguf(path)
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
@@ -121,7 +121,7 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     options: dict[str, Any] = {"gguf_file": path.name, **LOCAL}
-    with quiet(), _gguf_read_once():
+    with _gguf_read_once():
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(path.name, dequantize=True), **options
         )

@@ -17,6 +17,7 @@ from simmim.atomic import replaced_folder
 from simmim.errors import CheckpointError
 from simmim.models.pretrained import TRANSLATOR, adapter_path
 from simmim.tasks.pretrained_weights import cache_folder, conversion_errors, file_in_package, read_gguf
+from simmim.tasks.quiet import quiet
 
 __all__ = ["TRANSLATION_PACKAGE", "find_translation_model", "is_at_hand", "is_made", "make_translation_model"]
 
@@ -68,7 +69,7 @@ def _make(folder: Path) -> None:
             for path in found:
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, stream, 2**20)
-        with conversion_errors(joined, folder):
+        with quiet(), conversion_errors(joined, folder):
             make_translation_model(joined, adapter_path(TRANSLATOR), draft)
         joined.unlink()
 
