@@ -191,7 +191,7 @@ def test_any_shapes_equal_one_process(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 3, pytest.param(4, marks=pytest.mark.contract)])
+@pytest.mark.parametrize("ranks", [2, 3, 4])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_option_and_batch_equals_one_process(pool: rank_pool.Ranks, name: str, ranks: int) -> None:
     for kind in KINDS:
