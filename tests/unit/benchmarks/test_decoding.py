@@ -96,6 +96,7 @@ def test_models_take_turns_and_the_first_token_of_a_turn_is_not_timed(monkeypatc
     assert [len(seconds) for seconds in found["seconds"].values()] == [4 * BURST] * 3
 
 
+@pytest.mark.slow
 def test_a_run_writes_record_and_picture(tmp_path, here, capsys):
     common = ["--layers", "1", "--threads", "1", "--out", str(tmp_path)]
     main(["context", "--lengths", "256", "128", "--builds", "2", "--repeats", "1", *common])

@@ -173,6 +173,8 @@ def test_layers_that_are_computed_again_exchange_again(pool: rank_pool.Ranks) ->
     assert max(found) < CLOSE
 
 
+@pytest.mark.slow
+@pytest.mark.contract
 @settings(max_examples=8)
 @given(
     kind=st.sampled_from(KINDS[:2]),
@@ -234,6 +236,8 @@ def sharded_both_ways(mesh: DeviceMesh, wrapped: str) -> float:
     return float(torch.stack(differences).max())
 
 
+@pytest.mark.slow
+@pytest.mark.contract
 @pytest.mark.parametrize("wrapped", ["fsdp", "ddp"])
 def test_segments_and_data_parallel_together_equal_one_process(pool: rank_pool.Ranks, wrapped: str) -> None:
     assert max(pool.run(sharded_both_ways, wrapped)) < CLOSE

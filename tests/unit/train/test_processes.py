@@ -78,6 +78,8 @@ def test_four_processes_train_what_one_trains(
     assert_alike(tmp_path / "one" / "run", tmp_path / "four" / "run")
 
 
+@pytest.mark.slow
+@pytest.mark.contract
 def test_a_run_goes_on_bit_for_bit_on_as_many_processes_and_rightly_on_one(
     pool: rank_pool.Ranks, tmp_path: Path, make_recipe: Callable[[Path], Path]
 ) -> None:
