@@ -83,6 +83,7 @@ def test_worst_ratios_are_those_of_padded_batches():
     assert worst_ratios([row(1.5, 1), row(1, 2)]) == {"flops": 1.5, "seconds": 2}
 
 
+@pytest.mark.slow
 def test_a_run_writes_record_and_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(padding, "paired_times", lambda a, b, repeats: PairedTimes((2.0,) * repeats, (2.5,) * repeats))
     monkeypatch.setattr(padding, "SHOWN", ("pyramid",))

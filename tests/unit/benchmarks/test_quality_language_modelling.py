@@ -75,6 +75,7 @@ def test_an_ffn_too_narrow_to_share_is_refused() -> None:
     assert build_language_model("literal", wide).config.intermediate_size >= 32
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_seas")
 def test_the_benchmark_runs_from_end_to_end_and_keeps_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
