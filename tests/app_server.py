@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 
 from reading_folders import make_reader, make_tokenizer, tiny_llama
+from serving import Answer, ask, running
 from simmim.cli.document_worker import DocumentReader
 from simmim.reading.reader import Reader
 from simmim.serve.app.access import TokenGuard
@@ -25,11 +27,12 @@ from simmim.serve.app.translations import Translations
 from simmim.serve.endpoints import Service
 from simmim.serve.engine import Engine
 from simmim.serve.security import Access, Guard
-from simmim.serve.server import Server, open_sockets
 from simmim.serve.writer import Limits, Writer
 from simmim.tasks.summarization.extracts.extract import Extractor
 
 TOKEN = "t0ken-of-the-tests"
+KEY = {"authorization": f"Bearer {TOKEN}"}
+BINARY = {**KEY, "content-type": "application/octet-stream"}
 
 
 @dataclass
@@ -74,16 +77,23 @@ def make_app(
 def live_app(library: Path, opened: Sequence[Path] = (), **settings: Any) -> Iterator[tuple[str, Made]]:
     """Serve an app on a free port; yields its address and the app."""
     made = make_app(library, opened, **settings)
-    ready = threading.Event()
-    sockets = open_sockets("127.0.0.1", 0)
-    server = Server(made.guarded, made.app.board.engine, lambda _: ready.set())
-    made.app.stopping = lambda: server.should_exit
-    thread = threading.Thread(target=server.run, args=(sockets,))
-    thread.start()
     try:
-        ready.wait()
-        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}", made
+        with running(made.guarded, made.app.board.engine) as (address, server):
+            made.app.stopping = lambda: server.should_exit
+            yield address, made
     finally:
-        server.should_exit = True
-        thread.join()
         made.close()
+
+
+def upload(made: Made, name: str, content: bytes) -> Answer:
+    """Upload a file."""
+    return ask(made.guarded, "/api/documents", content, headers=BINARY, method="POST", query=f"name={quote(name)}")
+
+
+def wait(made: Made) -> None:
+    """Wait until no job is left."""
+    for _ in range(30_000):
+        if not made.app.board.tasks():
+            return
+        time.sleep(0.02)
+    raise AssertionError("a job did not end")

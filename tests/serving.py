@@ -112,15 +112,21 @@ async def asking(
 @contextmanager
 def live(service: Service, access: Access | None = None) -> Iterator[tuple[str, Server]]:
     """Serve on a free port of this machine; yields the address and the server."""
+    with running(Guard(create_app(service), access or Access()), service.engine) as found:
+        yield found
+
+
+@contextmanager
+def running(app: ASGIApp, engine: Engine) -> Iterator[tuple[str, Server]]:
+    """Serve an application on a free port of this machine; yields the address and the server."""
     ready = threading.Event()
     sockets = open_sockets("127.0.0.1", 0)
-    port = sockets[0].getsockname()[1]
-    server = Server(Guard(create_app(service), access or Access()), service.engine, lambda _: ready.set())
+    server = Server(app, engine, lambda _: ready.set())
     thread = threading.Thread(target=server.run, args=(sockets,))
     thread.start()
     try:
         ready.wait()
-        yield f"http://127.0.0.1:{port}", server
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}", server
     finally:
         server.should_exit = True
         thread.join()

@@ -8,7 +8,6 @@ last sixth of the steps, so that a run may be prolonged from a checkpoint before
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import shutil
@@ -30,6 +29,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from simmim.files import file_digest
 from simmim.models.pretrained import TRANSLATOR, adapter_path
 from simmim.tasks.pretrained_weights import read_gguf
 from simmim.tasks.translation.pairs import PairFormat
@@ -103,8 +103,7 @@ def base(
     model.save_pretrained(output)
     trim_tokenizer(tokenizer, kept).save_pretrained(output)
     save_file({"kept_tokens": torch.tensor(kept, dtype=torch.int32)}, output / "kept_tokens.safetensors")
-    with gguf.open("rb") as stream:
-        (output / "sha256").write_text(hashlib.file_digest(stream, "sha256").hexdigest(), encoding="utf-8")
+    (output / "sha256").write_text(file_digest(gguf)[1], encoding="utf-8")
     typer.echo(f"{output}: {len(used):,} tokens occur, {len(kept):,} are kept")
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from simmim.cli.results import json_line
 from simmim.console import SafeConsole
 from simmim.data.unicode import check_text
-from simmim.reading.answering import Answer, Passage, answer, passages_of
+from simmim.reading.answering import Answer, Passage, passages_of
 from simmim.reading.lexical import words
 from simmim.reading.sentences import sentences
 from simmim.tasks.reading import Library
@@ -37,10 +37,7 @@ def print_answer(
         out.out(terminal_safe(piece), end="", highlight=False)
 
     stream = TextStream(library.reader.tokenizer, show) if live else None
-    found = answer(
-        library.reader,
-        library.opened,
-        library.finder,
+    found = library.answer(
         [{"role": "user", "content": question}],
         passages=passages,
         streamer=stream,

@@ -15,16 +15,14 @@ __all__ = ["summarize"]
 
 _EXTRACTING = ("length", "levels")
 _WRITING = (
-    *(
-        "model",
-        "dtype",
-        "max_new_tokens",
-        "min_new_tokens",
-        "num_beams",
-        "length_penalty",
-        "no_repeat_ngram_size",
-        "strict",
-    ),
+    "model",
+    "dtype",
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_beams",
+    "length_penalty",
+    "no_repeat_ngram_size",
+    "strict",
 )
 
 

@@ -132,7 +132,7 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 @contextmanager
 def conversion_errors(path: Path, folder: Path) -> Iterator[None]:
-    """Turn what is raised while a GGUF file is converted into errors that name the file, or the disk's folder.
+    """Name the file, or the disk's folder, in the errors that the conversion of a GGUF file raises.
 
     Raises:
         CheckpointError: the file is none of a causal model.

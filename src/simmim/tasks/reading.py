@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from simmim.errors import CheckpointError, ConfigError
+from simmim.reading.answering import Answer, answer
 from simmim.reading.calibrating import find_heads
 from simmim.reading.embedding import Encoder
 from simmim.reading.finder import Finder
@@ -134,6 +136,10 @@ class Library:
     reader: Reader
     opened: OpenFolder
     finder: Finder
+
+    def answer(self, messages: Sequence[dict[str, Any]], **settings: Any) -> Answer:
+        """Answer the last of some messages; arguments and errors as of `simmim.reading.answering.answer`."""
+        return answer(self.reader, self.opened, self.finder, messages, **settings)
 
 
 def open_library(folder: Path, reader: Reader, manifest: Manifest | None = None) -> Library:

@@ -8,18 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 import translation_models
-from app_server import TOKEN, Made, make_app
+from app_server import KEY, Made, make_app, upload, wait
 from reading_folders import TEXT, make_reader
 from serving import Answer, ask
 from simmim.serve.app.board import Task
 
-KEY = {"authorization": f"Bearer {TOKEN}"}
-BINARY = {**KEY, "content-type": "application/octet-stream"}
 PROSE = "# The bridge\n\n" + "\n\n".join(
     f"Bridge number {n} crosses the river 😀 at mile {3 * n}. It was built of stone in {1700 + n} by the town."
     for n in range(1, 30)
@@ -39,19 +36,6 @@ def get(made: Made, path: str, query: str = "", **options: Any) -> Answer:
 
 def post(made: Made, path: str, body: Any) -> Answer:
     return ask(made.guarded, path, body, headers={**KEY, "content-type": "application/json"}, method="POST")
-
-
-def upload(made: Made, name: str, content: bytes) -> Answer:
-    return ask(made.guarded, "/api/documents", content, headers=BINARY, method="POST", query=f"name={quote(name)}")
-
-
-def wait(made: Made) -> None:
-    """Wait until no job is left."""
-    for _ in range(3000):
-        if not made.app.board.tasks():
-            return
-        time.sleep(0.02)
-    raise AssertionError("a job did not end")
 
 
 def events(answer: Answer) -> list[tuple[str, Any]]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from app_server import TOKEN, Made, make_app
-from serving import Answer, ask
+from app_server import BINARY, KEY, TOKEN, Made, make_app, upload, wait
+from serving import ask
 from simmim.serve.app.access import new_token
 
-KEY = {"authorization": f"Bearer {TOKEN}"}
 COOKIE = {"cookie": f"simmim-8000={TOKEN}"}
 JSON = {**KEY, "content-type": "application/json"}
-BINARY = {**KEY, "content-type": "application/octet-stream"}
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +28,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 @pytest.fixture(scope="module")
 def name(made: Made) -> str:
     answer = upload(made, "a.txt", b"A sentence about bridges stands here. Another one about rivers follows it.")
-    settle(made)
+    wait(made)
     return str(answer.json["id"])
-
-
-def upload(made: Made, name: str, content: bytes) -> Answer:
-    return ask(made.guarded, "/api/documents", content, headers=BINARY, method="POST", query=f"name={quote(name)}")
-
-
-def settle(made: Made) -> None:
-    for _ in range(3000):
-        if not made.app.board.tasks():
-            return
-        time.sleep(0.02)
-    raise AssertionError("a job did not end")
 
 
 @pytest.mark.contract
@@ -143,7 +127,7 @@ def test_hostile_uploads(made: Made, kind: str) -> None:
     before = set(root.parent.iterdir())
     answer = upload(made, given, content)
     assert answer.status == 202, answer.body
-    settle(made)
+    wait(made)
     assert set(root.parent.iterdir()) == before, "nothing is written outside the library"
     document = answer.json["id"]
     [about] = [

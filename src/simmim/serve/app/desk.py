@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from simmim.errors import CheckpointError, DataError
-from simmim.reading.answering import answer
 from simmim.reading.folder import content_of
 from simmim.reading.reader import Reader
 from simmim.serve.app.board import Task
@@ -205,10 +204,7 @@ class Desk:
         task.advance("finding")
         library = self._open(page.entry)
         stream = TextStream(library.reader.tokenizer, write)
-        found = answer(
-            library.reader,
-            library.opened,
-            library.finder,
+        found = library.answer(
             [{"role": "user", "content": question}],
             passages=passages,
             streamer=stream,

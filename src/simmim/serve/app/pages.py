@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
 from collections import OrderedDict
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from simmim.reading.location import page_of
 from simmim.reading.opened import OpenDocument
 from simmim.reading.outline import Outline
 from simmim.serve.app.cells import map_of, segment_starts
@@ -91,9 +91,8 @@ class Page:
     def where(self, begin: int, end: int) -> dict[str, Any]:
         """Return what the page is given about characters `begin` to `end`: their position, line and page."""
         line = int(np.searchsorted(self._lines, begin)) + 1
-        number = bisect_right(self.document.about.pages, begin) or None if self.document.about.pages else None
         first, last = self.offsets.to_units(begin), self.offsets.to_units(end)
-        return {"begin": first, "end": last, "line": line, "page": number}
+        return {"begin": first, "end": last, "line": line, "page": page_of(self.document.about.pages, begin)}
 
     def sentence(self, one: Candidate) -> dict[str, Any]:
         """Return what the page is given about a sentence."""

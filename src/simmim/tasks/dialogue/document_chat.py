@@ -8,7 +8,7 @@ from typing import Any
 
 from simmim.data.unicode import check_text
 from simmim.errors import DataError
-from simmim.reading.answering import Answer, answer
+from simmim.reading.answering import Answer
 from simmim.tasks.dialogue.chat import Reply
 from simmim.tasks.reading import Library
 
@@ -65,8 +65,7 @@ class DocumentChat:
             raise DataError("prompt: expected a text, got an empty one; say something")
         check_text("prompt", text)
         messages = [*self.messages, {"role": "user", "content": text}]
-        library = self._library
-        found = answer(library.reader, library.opened, library.finder, messages, **settings)
+        found = self._library.answer(messages, **settings)
         self.messages = [*messages, {"role": "assistant", "content": found.text}]
         self.last = found
         return Reply(
@@ -74,7 +73,7 @@ class DocumentChat:
             complete=found.complete,
             read_tokens=found.read_tokens,
             new_tokens=found.new_tokens,
-            context_tokens=library.opened.tokens,
+            context_tokens=self._library.opened.tokens,
             cache_bytes=0,
             seconds=found.seconds,
         )

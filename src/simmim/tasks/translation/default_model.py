@@ -6,7 +6,7 @@ are joined and checked, the vocabulary is trimmed to what the adapter was traine
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import json
 import shutil
 import warnings
@@ -15,6 +15,7 @@ from typing import Any
 
 from simmim.atomic import replaced_folder
 from simmim.errors import CheckpointError
+from simmim.files import file_digest
 from simmim.models.pretrained import TRANSLATOR, adapter_path
 from simmim.tasks.pretrained_weights import cache_folder, conversion_errors, file_in_package, read_gguf
 from simmim.tasks.quiet import quiet
@@ -51,8 +52,14 @@ def is_made() -> bool:
 
 def _folder() -> Path:
     """Return the folder of the model that this adapter makes, which need not exist."""
-    digest = hashlib.sha256((adapter_path(TRANSLATOR) / "adapter_model.safetensors").read_bytes()).hexdigest()
+    digest = _digest(adapter_path(TRANSLATOR) / "adapter_model.safetensors")
     return cache_folder() / "models" / f"{TRANSLATOR}-{digest[:12]}"
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    """Return the digest of the adapter, once: a command asks for the folder several times."""
+    return file_digest(path)[1]
 
 
 def _make(folder: Path) -> None:
@@ -94,8 +101,7 @@ def make_translation_model(base: Path, adapter: Path, folder: Path) -> None:
     from simmim.tasks.trimmed_vocabulary import trim_model, trim_tokenizer
 
     about = json.loads((adapter / "translation.json").read_text(encoding="utf-8"))
-    with base.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_digest(base)[1]
     if found != about["sha256"]:
         raise CheckpointError(
             f"model: expected the file with SHA-256 {about['sha256'][:12]}... in {TRANSLATION_PACKAGE}, got "
