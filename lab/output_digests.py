@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lab.pretrained import LANGUAGE_MODEL
 from simmim import SimMIMConfig, SimMIMForCausalLM, SimMIMForConditionalGeneration, SimMIMModel
-from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER, pretrained_path
+from simmim.models.pretrained import SUMMARISER, pretrained_path
 
 INPUTS = 50
 STEPS = 5
@@ -92,12 +93,12 @@ def continued(model: SimMIMForCausalLM, ids: Tensor, mask: Tensor) -> list[tuple
 def shipped_digests() -> dict[str, str]:
     """Return a digest of each shipped model on each input."""
     found = {}
-    language = SimMIMForCausalLM.from_pretrained(pretrained_path(LANGUAGE_MODEL), dtype=torch.float32).eval()
+    language = SimMIMForCausalLM.from_pretrained(LANGUAGE_MODEL, dtype=torch.float32).eval()
     summariser = SimMIMForConditionalGeneration.from_pretrained(pretrained_path(SUMMARISER), dtype=torch.float32).eval()
     for number in range(INPUTS):
         ids, mask = example(number, language.config.vocab_size, 700)
         whole = [("logits", language(input_ids=ids, attention_mask=mask).logits)]
-        found[f"{LANGUAGE_MODEL} {number}"] = digest(whole + continued(language, ids, mask))
+        found[f"{LANGUAGE_MODEL.name} {number}"] = digest(whole + continued(language, ids, mask))
         ids, mask = example(number, summariser.config.vocab_size, 700)
         out = summariser(input_ids=ids, attention_mask=mask, decoder_input_ids=ids[:, :20])
         found[f"{SUMMARISER} {number}"] = digest(

@@ -36,7 +36,7 @@ from rich.table import Table
 
 from benchmarks.measure import run_facts
 from benchmarks.report import save_data
-from simmim.models.pretrained import LANGUAGE_MODEL, pretrained_path
+from lab.pretrained import LANGUAGE_MODEL
 
 __all__ = ["main"]
 
@@ -236,7 +236,7 @@ def table(record: dict[str, Any], clients: int) -> Table:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, write the record and print it."""
     parser = argparse.ArgumentParser(prog="python -m lab.serving_load", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", nargs="?", type=Path, default=pretrained_path(LANGUAGE_MODEL))
+    parser.add_argument("model", nargs="?", type=Path, default=LANGUAGE_MODEL)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--requests", type=int, default=1000, help="for the memory")

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from simmim.errors import CheckpointError
 
-__all__ = ["LANGUAGE_MODEL", "SUMMARISER", "TRANSLATOR", "adapter_path", "pretrained_path"]
+__all__ = ["SUMMARISER", "TRANSLATOR", "adapter_path", "pretrained_path"]
 
 FOLDER = Path(__file__).parent.parent / "pretrained"
 SUMMARISER = "software-summaries"
 """The summariser that comes with SimMIM, by name."""
-LANGUAGE_MODEL = "manuals-and-plays"
-"""The SimMIM language model that comes with the package, by name; the commands do not use it by themselves."""
-
 TRANSLATOR = "translated-documentation"
 """The adapter for translation that comes with SimMIM, by name."""
 
@@ -27,8 +24,7 @@ def pretrained_path(name: str = SUMMARISER) -> Path:
     """Return the folder of a model that comes with SimMIM, for ``from_pretrained``.
 
     Args:
-        name: ``software-summaries`` says in a line what an English description or manual page of software is about;
-            ``manuals-and-plays`` continues English texts of its kind, and replies in conversations.
+        name: ``software-summaries`` says in a line what an English description or manual page of software is about.
 
     Raises:
         CheckpointError: no model of this name comes with SimMIM.

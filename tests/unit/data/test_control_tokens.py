@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from lab.pretrained import LANGUAGE_MODEL
 from simmim.data.chat_template import TURN_TOKENS, add_chat_template
 from simmim.data.control_tokens import control_tokens, encode_plain_text
 from simmim.data.tokenizer import SPECIAL_TOKENS, begin_with_start_token, end_with_end_token, train_tokenizer
 from simmim.errors import DataError
-from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER, pretrained_path
+from simmim.models.pretrained import SUMMARISER, pretrained_path
 from simmim.tasks.dialogue.examples import encode_conversation
 from simmim.tasks.language_modelling.bits_per_byte import byte_ends
 from simmim.tasks.language_modelling.examples import encode_text, tokenize_texts
@@ -58,7 +59,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "chat": _chat,
     "foreign": _foreign,
     SUMMARISER: lambda: AutoTokenizer.from_pretrained(pretrained_path(SUMMARISER)),
-    LANGUAGE_MODEL: lambda: AutoTokenizer.from_pretrained(pretrained_path(LANGUAGE_MODEL)),
+    LANGUAGE_MODEL.name: lambda: AutoTokenizer.from_pretrained(LANGUAGE_MODEL),
 }
 ADD: dict[str, Callable[[Any], int]] = {
     "nothing": lambda one: 0,

@@ -26,6 +26,7 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_pt_utils import get_module_class_from_name
 
+from lab.pretrained import LANGUAGE_MODEL
 from simmim import (
     CheckpointError,
     ShapeError,
@@ -196,7 +197,7 @@ def test_saved_models_load_where_simmim_was_not_imported(saved: Path, tmp_path: 
     pairs = [(head, saved / head.__name__) for head in MODELS]
     pairs += [
         (SimMIMForConditionalGeneration, pretrained_path()),
-        (SimMIMForCausalLM, pretrained_path("manuals-and-plays")),
+        (SimMIMForCausalLM, LANGUAGE_MODEL),
     ]
     for head, folder in pairs:
         command = [sys.executable, "-c", IN_A_NEW_PROCESS, AUTO[head].__name__, str(folder)]

@@ -1,4 +1,4 @@
-"""The models that come with the package load, are small enough to ship, may be passed on, and write."""
+"""The trained models, of the package and of `lab`, load, are small enough to ship, may be passed on, and write."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
+from lab.pretrained import LANGUAGE_MODEL
 from simmim import CheckpointError, pretrained_path
 from simmim.data.chat_template import add_chat_template
 from simmim.data.redistribution import check_redistributable
 from simmim.data.tokenizer import train_tokenizer
-from simmim.models.pretrained import LANGUAGE_MODEL, SUMMARISER
+from simmim.models.pretrained import SUMMARISER
 from simmim.tasks.dialogue.chat import Chat
 from simmim.tasks.language_modelling.bits_per_byte import score_texts
 from simmim.tasks.language_modelling.examples import encode_text
@@ -25,9 +26,8 @@ from simmim.tasks.language_modelling.examples import encode_text
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-@pytest.mark.parametrize("name", [SUMMARISER, LANGUAGE_MODEL])
-def test_shipped_models_are_small_bf16_safetensors_with_their_card_and_recipe(name: str) -> None:
-    folder = pretrained_path(name)
+@pytest.mark.parametrize("folder", [pretrained_path(SUMMARISER), LANGUAGE_MODEL], ids=lambda folder: folder.name)
+def test_shipped_models_are_small_bf16_safetensors_with_their_card_and_recipe(folder: Path) -> None:
     weights = folder / "model.safetensors"
     assert weights.stat().st_size <= 16_000_000
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
@@ -53,8 +53,8 @@ def test_shipped_model_names_what_it_reads_about() -> None:
 
 def test_shipped_language_model_has_learnt_english_and_turns() -> None:
     """A held-out text costs it less than xz, and much less than the same words in another order; a reply ends."""
-    tokenizer = AutoTokenizer.from_pretrained(pretrained_path(LANGUAGE_MODEL))
-    model = AutoModelForCausalLM.from_pretrained(pretrained_path(LANGUAGE_MODEL), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(LANGUAGE_MODEL)
+    model = AutoModelForCausalLM.from_pretrained(LANGUAGE_MODEL, dtype=torch.float32).eval()
     text = (EXAMPLES / "python3-mistralclient.txt").read_text(encoding="utf-8")
     disordered = " ".join(sorted(text.split(), key=lambda word: word[::-1]))
     bits = {place: costs.bits.sum() for place, costs in score_texts(model, tokenizer, [text, disordered])}
@@ -67,15 +67,14 @@ def test_shipped_language_model_has_learnt_english_and_turns() -> None:
 
 
 def test_an_unknown_name_is_refused_with_what_there_is() -> None:
-    with pytest.raises(CheckpointError, match="manuals-and-plays, software-summaries"):
+    with pytest.raises(CheckpointError, match=r"\(software-summaries\), got 'nothing'"):
         pretrained_path("nothing")
 
 
 def test_shipped_language_model_goes_on_with_prompts_in_a_plain_pipeline() -> None:
     """Behind a prompt stands nothing that ends it, and a batch, padded on the left, writes what each writes alone."""
-    folder = pretrained_path(LANGUAGE_MODEL)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(LANGUAGE_MODEL)
+    model = AutoModelForCausalLM.from_pretrained(LANGUAGE_MODEL, dtype=torch.float32).eval()
     prompts = ["The manual page", "To be, or not to be", "The option --help prints"]
     assert [ids[0] for ids in tokenizer(prompts)["input_ids"]] == [tokenizer.bos_token_id] * 3
     writes = pipeline("text-generation", model=model, tokenizer=tokenizer, device="cpu")
@@ -92,7 +91,7 @@ def test_shipped_language_model_goes_on_with_prompts_in_a_plain_pipeline() -> No
 
 
 def test_documents_are_read_as_they_were_when_figures_were_published() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(pretrained_path(LANGUAGE_MODEL))
+    tokenizer = AutoTokenizer.from_pretrained(LANGUAGE_MODEL)
     text = (EXAMPLES / "python3-mistralclient.txt").read_text(encoding="utf-8")
     [ids] = encode_text(tokenizer, [text])
     assert hashlib.sha256(np.array(ids, dtype="<i4").tobytes()).hexdigest()[:16] == "113ed58faca7eaef"
