@@ -18,6 +18,7 @@ from simmim.cli.document_worker import DocumentReader
 from simmim.reading.reader import Reader
 from simmim.serve.app.access import TokenGuard
 from simmim.serve.app.application import App, create
+from simmim.serve.app.attached import Attached
 from simmim.serve.app.board import Board
 from simmim.serve.app.desk import Desk
 from simmim.serve.app.documents import Documents
@@ -66,7 +67,14 @@ def make_app(
     board = Board(engine)
     board.watch(reader.model)
     desk = Desk(reader, Shelf(library, opened), DocumentReader(), Extractor(), Pages())
-    service = Service(Writer(reader.model, reader.tokenizer, Limits(2048, 64)), engine, ["tiny"], "tiny@0")
+    service = Service(
+        Writer(reader.model, reader.tokenizer, Limits(2048, 64)),
+        engine,
+        ["tiny"],
+        "tiny@0",
+        encoder=reader.encoder,
+        attachments=Attached(desk),
+    )
     translations = None if translation_model is None else Translations(str(translation_model), board, "cpu")
     app = App(service, desk, board, translations)
     web, documents = create(app)

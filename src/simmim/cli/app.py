@@ -126,6 +126,7 @@ def _make(shelf: Shelf, model: str | None, translation_model: str | None, device
     from simmim.cli.reading import say_calibrating
     from simmim.reading.reader import ReadingSettings
     from simmim.serve.app.application import App
+    from simmim.serve.app.attached import Attached
     from simmim.serve.app.board import Board
     from simmim.serve.app.desk import Desk
     from simmim.serve.app.pages import Pages
@@ -153,6 +154,8 @@ def _make(shelf: Shelf, model: str | None, translation_model: str | None, device
         engine,
         [reader.fingerprint.partition("@")[0]],
         reader.fingerprint,
+        encoder=encoder,
+        attachments=Attached(desk),
     )
     translations = None
     if translation_model is not None or is_at_hand():

@@ -96,6 +96,8 @@ class Format(ABC):
                 elif isinstance(event, Ended):
                     tokens += event.tokens
                     yield self._chunk([self.part(event.choice, None, event.reason)], with_usage)
+                else:  # how long the prompt is was not known before its passages were found
+                    started = event
         except RequestError as error:
             yield _event(dump(error.body))
             return

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-__all__ = ["Bias", "Content", "Ignored", "Prompts", "Stops", "Unserved"]
+__all__ = ["Bias", "Content", "Ignored", "Prompts", "Stops", "Texts", "Unserved"]
 
 _MAX_STOPS, _MAX_STOP_LENGTH = 4, 1000
 _MAX_BIASES, _MAX_BIAS = 1024, 100
 _MAX_PROMPTS = 16
+_MAX_TEXTS = 2048
 _MAX_ID = 1 << 31
 
 Prompt = str | list[int]
@@ -76,6 +77,18 @@ def _prompts(value: Any) -> list[Prompt]:
     return prompts
 
 
+def _texts(value: Any) -> list[str]:
+    """Return a list of texts; ids of tokens are of another model than the encoder."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected a text or a list of texts; in a client that sends ids of tokens turn that off")
+    if len(texts) > _MAX_TEXTS:
+        raise ValueError(f"expected at most {_MAX_TEXTS} texts")
+    if not all(text.strip() for text in texts):
+        raise ValueError("expected texts that are not blank")
+    return texts
+
+
 def _unserved(value: Any) -> None:
     """Refuse a parameter that this server does not support, unless its value is empty."""
     empty = value is None or value is False or (isinstance(value, (str, list, dict)) and not value)
@@ -87,5 +100,6 @@ Content = Annotated[str, BeforeValidator(_content)]
 Stops = Annotated[tuple[str, ...], BeforeValidator(_stops)]
 Bias = Annotated[dict[int, float], BeforeValidator(_bias)]
 Prompts = Annotated[list[Prompt], BeforeValidator(_prompts)]
+Texts = Annotated[list[str], BeforeValidator(_texts)]
 Unserved = Annotated[None, BeforeValidator(_unserved)]
 Ignored = Annotated[Any, "has no effect on the text"]

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from simmim.serve.errors import RequestError
-from simmim.serve.parameters import Bias, Content, Ignored, Prompts, Stops, Unserved
+from simmim.serve.parameters import Bias, Content, Ignored, Prompts, Stops, Texts, Unserved
 
-__all__ = ["ChatRequest", "CompletionRequest", "GenerationRequest", "Message", "parse"]
+__all__ = ["ChatRequest", "CompletionRequest", "EmbeddingRequest", "GenerationRequest", "Message", "parse"]
 
 MAX_CHOICES = 8
 MAX_MESSAGES = 2048
@@ -131,6 +131,16 @@ class CompletionRequest(GenerationRequest):
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise ValueError("best_of: expected as many as `n`; choosing among more is not served")
         return self
+
+
+class EmbeddingRequest(_Strict):
+    """The body of a POST to /v1/embeddings."""
+
+    model: Short
+    input: Texts
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Unserved = None
+    user: Short | None = None
 
 
 Request = TypeVar("Request", bound=BaseModel)

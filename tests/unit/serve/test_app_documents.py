@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docx
 import pytest
 
 import translation_models
@@ -245,6 +247,8 @@ def test_a_translation_comes_block_by_block_and_is_kept(tmp_path: Path) -> None:
         assert get(made, f"/api/documents/{name}").json["translations"] == ["fr"]
         tmx = get(made, f"/api/documents/{name}/download", "form=tmx&to=fr")
         assert tmx.body.count(b"<tu>") == 20
+        written = docx.Document(io.BytesIO(get(made, f"/api/documents/{name}/download", "form=docx&to=fr").body))
+        assert [paragraph.text for paragraph in written.paragraphs] == [block["text"] for block in blocks]
         part = {"to": "fr", "source": "en", "begin": blocks[3]["begin"], "end": blocks[3]["end"]}
         [piece] = [
             content for kind, content in events(post(made, f"/api/documents/{name}/translate", part)) if kind == "piece"

@@ -125,8 +125,9 @@ def _add_work(web: FastAPI, app: App, documents: Documents) -> None:
         return job_stream(
             *(board, "ask", page.entry.id, asked.question[:200]),
             lambda task, piece: desk.ask(
-                *(page, asked.question, asked.passages, asked.max_new_tokens, task),
-                lambda text: piece({"text": text}),
+                *(page, [{"role": "user", "content": asked.question}], task, lambda text: piece({"text": text})),
+                passages=asked.passages,
+                max_new_tokens=asked.max_new_tokens,
             ),
         )
 

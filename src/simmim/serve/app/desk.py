@@ -184,17 +184,28 @@ class Desk:
         return {"length": length, "words": LENGTHS[length], "of": digest.words, "sentences": found}
 
     def ask(
-        self, page: Page, question: str, passages: int, max_new_tokens: int, task: Task, write: Callable[[str], None]
+        self,
+        page: Page,
+        messages: Sequence[dict[str, str]],
+        task: Task,
+        write: Callable[[str], None],
+        *,
+        passages: int = 3,
+        max_new_tokens: int = 256,
+        do_sample: bool = False,
+        **settings: Any,
     ) -> dict[str, Any]:
         """Answer a question about the documents of a folder, and keep the answer in the history.
 
         Args:
             page: one of the documents.
-            question: what is asked.
-            passages: segments that are read.
-            max_new_tokens: longest answer.
+            messages: the conversation; the last is the question.
             task: the job.
             write: gets the answer piece by piece.
+            passages: segments that are read.
+            max_new_tokens: longest answer.
+            do_sample: draw the tokens.
+            **settings: further arguments of `generate`.
 
         Raises:
             Cancelled: it was stopped.
@@ -205,11 +216,12 @@ class Desk:
         library = self._open(page.entry)
         stream = TextStream(library.reader.tokenizer, write)
         found = library.answer(
-            [{"role": "user", "content": question}],
+            messages,
             passages=passages,
             streamer=stream,
             max_new_tokens=max_new_tokens,
-            do_sample=False,
+            do_sample=do_sample,
+            **settings,
         )
         shown = []
         documents = [document.about.name for document in library.opened.documents]
@@ -218,7 +230,12 @@ class Desk:
             of = self._beside(page, number)
             own = of.where(passage.begin, passage.end) if of is not None else {}
             shown.append({**asdict(passage), **own, "id": of.entry.id if of is not None else None})
-        result = {"question": question, **asdict(found), "passages": shown, "model": self.reader.fingerprint}
+        result = {
+            "question": messages[-1]["content"],
+            **asdict(found),
+            "passages": shown,
+            "model": self.reader.fingerprint,
+        }
         page.entry.remember({"kind": "ask", **result})
         return result
 

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response
 
-from simmim.errors import SimMIMError
+from simmim.errors import ConfigError, SimMIMError
 from simmim.serve.app.board import Board
 from simmim.serve.app.bodies import Language, read_upload
 from simmim.serve.app.desk import Desk
 from simmim.serve.app.digests import line_of
-from simmim.serve.app.exports import as_json, as_markdown, as_tmx
+from simmim.serve.app.exports import as_docx, as_json, as_markdown, as_tmx, translation_as_docx
 from simmim.serve.app.pages import Page
 from simmim.serve.app.shelf import Entry
 from simmim.serve.app.state import about_document
@@ -23,7 +23,12 @@ from simmim.serve.errors import RequestError
 
 __all__ = ["Documents"]
 
-_TYPES = {"md": "text/markdown", "json": "application/json", "tmx": "application/x-tmx+xml"}
+_TYPES = {
+    "md": "text/markdown; charset=utf-8",
+    "json": "application/json; charset=utf-8",
+    "tmx": "application/x-tmx+xml; charset=utf-8",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
 _PATIENCE = 20.0  # seconds
 Position = Annotated[int, Query(ge=0, le=1 << 40)]
 
@@ -157,12 +162,17 @@ class Documents:
             raise RequestError(f"to: there is no translation into {to}; make one", status=404, param="to")
         return found
 
-    def download(self, name: str, form: Literal["md", "json", "tmx"], to: Language = "en") -> Response:
-        """Return a file to save."""
+    def download(self, name: str, form: Literal["md", "json", "tmx", "docx"], to: Language | None = None) -> Response:
+        """Return a file to save: a translation into `to` as TMX or DOCX, otherwise summaries and answers."""
         page = self.page(name)
         if form == "tmx":
-            content = as_tmx(self.translation(name, to))
+            content = as_tmx(self.translation(name, to or "en")).encode("utf-8")
+        elif form == "docx":
+            try:
+                content = as_docx(page) if to is None else translation_as_docx(self.translation(name, to))
+            except ConfigError as error:
+                raise RequestError(str(error), status=501, code="not_installed") from error
         else:
-            content = as_markdown(page) if form == "md" else as_json(page)
+            content = (as_markdown(page) if form == "md" else as_json(page)).encode("utf-8")
         headers = {"Content-Disposition": f'attachment; filename="{page.entry.id}.{form}"'}
-        return Response(content.encode("utf-8"), media_type=f"{_TYPES[form]}; charset=utf-8", headers=headers)
+        return Response(content, media_type=_TYPES[form], headers=headers)

@@ -1,17 +1,19 @@
-"""Writes what was found out about a document as Markdown, JSON or TMX."""
+"""Writes what was found out about a document as Markdown, JSON, DOCX or TMX."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from simmim import __version__
+from simmim.errors import ConfigError
 from simmim.serve.app.pages import Page
 from simmim.tasks.summarization.extracts.extract import LENGTHS
 
-__all__ = ["as_json", "as_markdown", "as_tmx"]
+__all__ = ["as_docx", "as_json", "as_markdown", "as_tmx", "translation_as_docx"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 _INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,6 +37,54 @@ def as_markdown(page: Page) -> str:
                 where = f"{_plain(str(passage.get('document', '')))}, {_where(passage)}"
                 lines += [f"> {where}: {_plain(str(passage.get('text', '')))}", ""]
     return "\n".join(lines)
+
+
+def as_docx(page: Page) -> bytes:
+    """Return the summaries and the history of a document as a DOCX file.
+
+    Raises:
+        ConfigError: python-docx is not installed.
+    """
+    found, file = _collected(page), _new_docx()
+    file.add_heading(_text(page.entry.name), 0)
+    for length, sentences in found["summaries"].items():
+        file.add_heading(f"Summary: {length}", 1)
+        for one in sentences:
+            file.add_paragraph(f"{_text(one['text'])} ({_where(one)})", "List Bullet")
+    for record in found["history"]:
+        if record["kind"] == "ask":
+            file.add_heading(_text(record.get("question", "")), 1)
+            file.add_paragraph(_text(record.get("text", "")))
+            for passage in record.get("passages", []):
+                where = f"{_text(passage.get('document', ''))}, {_where(passage)}"
+                file.add_paragraph(f"{where}: {_text(passage.get('text', ''))}", "Quote")
+    return _docx_bytes(file)
+
+
+def translation_as_docx(translation: dict[str, Any]) -> bytes:
+    """Return a translation as a DOCX file, a paragraph a block.
+
+    Raises:
+        ConfigError: python-docx is not installed.
+    """
+    file = _new_docx()
+    for block in translation["blocks"]:
+        file.add_paragraph(_text(block["text"]))
+    return _docx_bytes(file)
+
+
+def _new_docx() -> Any:
+    try:
+        from docx import Document
+    except ModuleNotFoundError as error:
+        raise ConfigError('docx: expected python-docx to be installed; pip install "simmim[documents]"') from error
+    return Document()
+
+
+def _docx_bytes(file: Any) -> bytes:
+    content = io.BytesIO()
+    file.save(content)
+    return content.getvalue()
 
 
 def as_tmx(translation: dict[str, Any]) -> str:
@@ -71,5 +121,10 @@ def _plain(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", escape(" ".join(text.split())))
 
 
+def _text(text: Any) -> str:
+    """Return a text as XML can hold it."""
+    return _INVALID_XML.sub("\ufffd", str(text))
+
+
 def _xml(text: Any) -> str:
-    return escape(_INVALID_XML.sub("\ufffd", str(text)))
+    return escape(_text(text))

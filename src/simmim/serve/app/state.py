@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,10 @@ def about_document(desk: Desk, entry: Entry, stage: str | None) -> dict[str, Any
     found |= {"seconds": entry.about.get("seconds"), "added": entry.about.get("added"), "text": document is not None}
     if document is not None and entry.manifest is not None:
         found |= {"tokens": document.tokens, "read": document.read, "characters": document.characters}
-        found |= {"index_bytes": _index_bytes(entry.folder, entry.number), "model": _shown(entry.manifest.model)}
+        found |= {
+            "index_bytes": _index_bytes(entry.folder, entry.number, document.read, document.indexed),
+            "model": _shown(entry.manifest.model),
+        }
     return found
 
 
@@ -76,8 +80,16 @@ def _shown(fingerprint: str) -> str:
     return re.sub(r"-[0-9a-f]{12}$", "", fingerprint.partition("@")[0])
 
 
-def _index_bytes(folder: Path, number: int) -> int:
-    """Return the bytes of what was read of a document, without its text."""
+@lru_cache(maxsize=4096)  # every open page asks for the state four times a second
+def _index_bytes(folder: Path, number: int, read: int, indexed: bool) -> int:
+    """Return the bytes of what was read of a document, without its text.
+
+    Args:
+        folder: of the document.
+        number: of the document in it.
+        read: tokens that were read, and
+        indexed: whether that is all: they change when the files do.
+    """
     size = 0
     for path in folder.glob(f"{number:04}.*"):
         if path.suffix not in (".text", ".state"):

@@ -81,7 +81,7 @@ export class WorkView {
     const entry = this.app.entry();
     $("question").disabled = entry?.status !== "ready";
     $("question").placeholder = !entry || entry.status === "ready" ? "" : t("not_yet");
-    for (const [id, form] of [["as-markdown", "md"], ["as-json", "json"]]) {
+    for (const [id, form] of [["as-markdown", "md"], ["as-docx", "docx"], ["as-json", "json"]]) {
       if (entry) $(id).href = address(entry.id, `/download?form=${form}`); else $(id).removeAttribute("href");
     }
     if (!entry || !ready) {
@@ -217,7 +217,8 @@ export class WorkView {
   }
 
   downloads(entry, target) {
-    return make("p", { class: "downloads" }, make("a", { href: address(entry.id, `/download?form=tmx&to=${target}`), download: true }, "TMX"));
+    const links = ["docx", "tmx"].map((form) => make("a", { href: address(entry.id, `/download?form=${form}&to=${target}`), download: true }, form.toUpperCase()));
+    return make("p", { class: "downloads" }, links[0], " ", links[1]);
   }
 
   // Shows a translation that was made before.
