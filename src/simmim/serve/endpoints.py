@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from simmim.reading.embedding import Encoder
 from simmim.serve.bodies import read_body
+from simmim.serve.embeddings import add_embeddings
 from simmim.serve.engine import Engine, Job
 from simmim.serve.errors import RequestError, error_body
 from simmim.serve.feed import Event, Feed, Started
-from simmim.serve.formats import ChatFormat, Format, TextFormat, dump
+from simmim.serve.formats import ChatFormat, Format, TextFormat
+from simmim.serve.responses import EventStream, json_response, while_connected
 from simmim.serve.sampling import Sampling
-from simmim.serve.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, GenerationRequest, parse
+from simmim.serve.schemas import ChatRequest, CompletionRequest, GenerationRequest, parse
 from simmim.serve.writer import Order, Writer
 
-__all__ = ["Attachments", "EventStream", "Service", "Tell", "Work", "create_app", "json_response"]
+__all__ = ["Attachments", "Service", "Tell", "Work", "create_app"]
 
 _GONE = 499  # the usual log entry for a client that closed its connection; no client receives it
 
@@ -83,8 +81,6 @@ class Service:
         Raises:
             RequestError: the model has another name.
         """
-        if name == self.encoder_name and self.encoder is not None:
-            return self._card(name)
         if name not in self.names:
             raise RequestError(
                 f"model: expected {self.names[0]!r}, which is served here, got {ascii(name)[:80]}",
@@ -123,7 +119,8 @@ def create_app(service: Service, openapi_url: str | None = None) -> FastAPI:
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
-        return json_response(service.card(name))
+        cards = {card["id"]: card for card in await run_in_threadpool(service.cards)}
+        return json_response(cards.get(name) or service.card(name))
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -132,7 +129,7 @@ def create_app(service: Service, openapi_url: str | None = None) -> FastAPI:
             work = await run_in_threadpool(service.attachments.work, asked)
             if work is not None:
                 return await _reply(service, request, asked, work, ChatFormat(asked.model, service.fingerprint))
-        _check_writes(service, asked)
+        service.card(asked.model)
         encode = [lambda check: service.writer.prompts.conversation(asked.messages, check)]
         work, form = _writing(service, asked, encode), ChatFormat(service.names[0], service.fingerprint)
         return await _reply(service, request, asked, work, form, _order(asked).choices)
@@ -140,58 +137,15 @@ def create_app(service: Service, openapi_url: str | None = None) -> FastAPI:
     @app.post("/v1/completions")
     async def completions(request: Request) -> Response:
         asked = parse(await read_body(request, service.max_body), CompletionRequest)
-        _check_writes(service, asked)
+        service.card(asked.model)
         encode = [_encoder(service, prompt) for prompt in asked.prompt]
         work, form = _writing(service, asked, encode), TextFormat(service.names[0], service.fingerprint)
         return await _reply(service, request, asked, work, form, len(encode) * _order(asked).choices)
 
-    @app.post("/v1/embeddings")
-    async def embeddings(request: Request) -> Response:
-        asked = parse(await read_body(request, service.max_body), EmbeddingRequest)
-        if service.encoder is None:
-            message = f"model: expected an encoder; get {service.encoder_name} with simmim app, which loads it"
-            raise RequestError(message, status=404, param="model", code="model_not_found")
-        if asked.model != service.encoder_name:
-            message = (
-                f"model: expected {service.encoder_name!r}, which makes vectors here, got {ascii(asked.model)[:80]}"
-            )
-            raise RequestError(message, status=404, param="model", code="model_not_found")
-        return json_response(await _while_connected(request, _embedded(service, asked)))
-
+    if service.encoder is not None:
+        add_embeddings(app, service.encoder, service.encoder_name, service.engine, service.max_body)
     _handle_errors(app)
     return app
-
-
-async def _embedded(service: Service, asked: EmbeddingRequest) -> dict[str, Any]:
-    """Have the engine compute the vectors of some texts."""
-    feed: Feed[tuple[np.ndarray, int]] = Feed()
-    assert service.encoder is not None
-    encode = service.encoder.encode_whole
-    job = service.engine.submit(lambda job: feed.tell(encode(asked.input, lambda _: job.check())), feed.tell)
-    try:
-        [(vectors, tokens)] = [found async for found in feed.events()]
-    finally:
-        service.engine.cancel(job)
-    rows = [
-        {"object": "embedding", "index": index, "embedding": _vector(vector, asked.encoding_format)}
-        for index, vector in enumerate(vectors)
-    ]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "model": asked.model, "data": rows, "usage": usage}
-
-
-def _vector(vector: np.ndarray, form: str) -> str | list[float]:
-    if form == "float":
-        return [round(float(value), 7) for value in vector]
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
-
-
-def _check_writes(service: Service, asked: GenerationRequest) -> None:
-    """Raise RequestError if the model of a request is not the one that writes."""
-    if asked.model == service.encoder_name:
-        message = f"model: expected {service.names[0]!r}, which writes; {asked.model!r} makes vectors"
-        raise RequestError(message, status=404, param="model", code="model_not_found")
-    service.card(asked.model)
 
 
 def _writing(service: Service, asked: GenerationRequest, encode: Sequence[Encode]) -> Work:
@@ -246,8 +200,8 @@ async def _reply(
     try:
         events = feed.events()
         if not asked.stream:
-            return Response(await _while_connected(request, form.whole(events)), media_type="application/json")
-        started = await _while_connected(request, anext(events))  # until then an error still sets the status
+            return Response(await while_connected(request, form.whole(events)), media_type="application/json")
+        started = await while_connected(request, anext(events))  # until then an error still sets the status
         assert isinstance(started, Started)
         with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         chunks = form.stream(started, events, choices, with_usage)
@@ -257,48 +211,6 @@ async def _reply(
     finally:
         if not streams:
             service.engine.cancel(job)
-
-
-class EventStream(StreamingResponse):
-    """A stream that calls a function when it ends, even by an error."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(chunks, media_type="text/event-stream", headers=headers)
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream; it ends early if the client disconnects."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
-
-
-async def _while_connected(request: Request, result: Any) -> Any:
-    """Await a result while the client stays connected.
-
-    Raises:
-        ClientDisconnect: the client has closed the connection.
-    """
-
-    async def disconnected() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    leaving, working = asyncio.ensure_future(disconnected()), asyncio.ensure_future(_awaited(result))
-    try:
-        await asyncio.wait({leaving, working}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
-
-
-async def _awaited(result: Any) -> Any:
-    return await result
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -316,8 +228,7 @@ def _handle_errors(app: FastAPI) -> None:
     async def unknown(request: Request, error: HTTPException) -> Response:
         path = ascii(request.url.path)[1:-1][:80]
         message = (
-            f"{request.method} {path}: {error.detail}; served are /v1/chat/completions, /v1/completions, "
-            "/v1/embeddings, /v1/models"
+            f"{request.method} {path}: {error.detail}; served are /v1/chat/completions, /v1/completions, /v1/models"
         )
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
         return json_response(error_body(message, error.status_code, code=code), error.status_code, error.headers)
@@ -325,8 +236,3 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         return json_response(error_body("the server failed; its log says why", 500, code="internal_error"), 500)
-
-
-def json_response(content: Any, status: int = 200, headers: Any = None) -> Response:
-    """Return a response in JSON."""
-    return Response(dump(content), status, headers, media_type="application/json")

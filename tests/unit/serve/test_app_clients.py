@@ -32,6 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[openai.Op
 def test_a_document_is_a_model_that_answers_with_its_passages(served: tuple[openai.OpenAI, Made, str]) -> None:
     client, made, name = served
     assert [model.id for model in client.models.list()] == ["tiny", ENCODER, name]
+    assert [client.models.retrieve(one).id for one in ("tiny", ENCODER, name)] == ["tiny", ENCODER, name]
     messages = [
         {"role": "system", "content": "You are brief."},
         {"role": "assistant", "content": "Hello!"},
@@ -109,7 +110,7 @@ def test_wrong_requests_for_vectors_are_refused(
 
 
 def test_the_encoder_does_not_write(served: tuple[openai.OpenAI, Made, str]) -> None:
-    with pytest.raises(openai.NotFoundError, match="expected 'tiny', which writes"):
+    with pytest.raises(openai.NotFoundError, match="expected 'tiny', which is served here"):
         served[0].completions.create(model=ENCODER, prompt="a")
 
 

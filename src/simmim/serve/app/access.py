@@ -11,8 +11,8 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simmim.serve.endpoints import json_response
 from simmim.serve.errors import error_body
+from simmim.serve.responses import json_response
 
 __all__ = ["TokenGuard", "new_token"]
 

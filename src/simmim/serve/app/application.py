@@ -22,8 +22,9 @@ from simmim.serve.app.state import about_model, state_of
 from simmim.serve.app.streams import changes, event, job_stream
 from simmim.serve.app.translations import Translations
 from simmim.serve.bodies import read_body
-from simmim.serve.endpoints import EventStream, Service, create_app, json_response
+from simmim.serve.endpoints import Service, create_app
 from simmim.serve.errors import RequestError, error_body
+from simmim.serve.responses import EventStream, json_response
 from simmim.serve.schemas import parse
 
 __all__ = ["App", "create"]

@@ -9,10 +9,10 @@ from typing import Any
 from starlette.responses import Response
 
 from simmim.serve.app.board import Board, Task
-from simmim.serve.endpoints import EventStream
 from simmim.serve.errors import RequestError
 from simmim.serve.feed import Feed
 from simmim.serve.formats import dump
+from simmim.serve.responses import EventStream
 
 __all__ = ["changes", "event", "job_stream"]
 
