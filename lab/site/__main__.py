@@ -1,4 +1,4 @@
-"""``python -m lab.site KATEX``: build the site; KATEX is the unpacked npm package of that name, as make docs gets it."""
+"""``python -m lab.site KATEX``: build the site; KATEX is the unpacked npm package, which `make docs` gets."""
 
 import sys
 from pathlib import Path

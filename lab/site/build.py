@@ -27,7 +27,15 @@ OTHER = {
     "zh": {"lang": "en", "name": "English", "root": ".."},
 }
 DESCRIPTION = {"en": "Transformers for long text", "zh": "处理长文本的 transformer"}
-LOADING = {"script": "src", "img": "src", "source": "src", "iframe": "src", "video": "src", "audio": "src", "object": "data"}
+LOADING = {
+    "script": "src",
+    "img": "src",
+    "source": "src",
+    "iframe": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+}
 IN_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]+)""")
 
 
@@ -73,7 +81,10 @@ class Loads(HTMLParser):
         if tag == "link" and values.get("rel") not in ("canonical", "next", "prev", "alternate"):
             self.found.append(values.get("href", ""))
         elif tag in LOADING:
-            self.found += [values.get(LOADING[tag], ""), *(part.split()[0] for part in values.get("srcset", "").split(",") if part)]
+            self.found += [
+                values.get(LOADING[tag], ""),
+                *(part.split()[0] for part in values.get("srcset", "").split(",") if part),
+            ]
         self.found += IN_STYLE.findall(values.get("style", ""))
 
 
@@ -85,7 +96,9 @@ def loaded_from_elsewhere(site: Path) -> list[str]:
             page = Loads()
             text = file.read_text(encoding="utf-8")
             page.feed(text)
-            urls = page.found + [url for style in re.findall(r"<style.*?</style>", text, re.DOTALL) for url in IN_STYLE.findall(style)]
+            urls = page.found + [
+                url for style in re.findall(r"<style.*?</style>", text, re.DOTALL) for url in IN_STYLE.findall(style)
+            ]
         elif file.suffix == ".css":
             urls = IN_STYLE.findall(file.read_text(encoding="utf-8"))
         else:

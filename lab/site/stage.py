@@ -1,6 +1,6 @@
 """The sources of the site: for each language a folder of pages, in which links lead to other pages of that folder.
 
-The pages lie in the repository as whoever reads it there wants them: in ``docs``, ``docs/zh`` and beside what they describe.
+The pages lie in the repository where its readers look for them: in ``docs``, ``docs/zh`` and beside what they describe.
 """
 
 from __future__ import annotations
