@@ -161,7 +161,8 @@ def read_million(reach: str, length: int, new_tokens: int, threads: int, layers:
     """
     imported = memory_held()
     torch.set_num_threads(threads)
-    model, ids, clock = build(reach, layers), prompt(length), _Clock()
+    model: Any = build(reach, layers)
+    ids, clock = prompt(length), _Clock()
     start = time.perf_counter()
     output = model.generate(
         ids, max_new_tokens=new_tokens, do_sample=False, streamer=clock, return_dict_in_generate=True

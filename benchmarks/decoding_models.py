@@ -46,13 +46,13 @@ def parameters(model: PreTrainedModel) -> int:
 def _of_width(form: str, width: int, layers: int) -> PreTrainedModel:
     """Build a form with inner layers of some width."""
     if form in OURS:
-        own = {"num_hidden_layers": layers, "num_attention_heads": HEADS, "segment_length": SEGMENT}
+        own: dict[str, Any] = {"num_hidden_layers": layers, "num_attention_heads": HEADS, "segment_length": SEGMENT}
         return SimMIMForCausalLM(SimMIMConfig(state_reach=form, intermediate_size=width, **own, **SIZES))
     if form == "mamba":
         config = MambaConfig(num_hidden_layers=max(1, MAMBA_LAYERS * layers // LAYERS), bos_token_id=None, **SIZES)
         config.intermediate_size = width  # which has no setting of its own
         return MambaForCausalLM(config)
-    peer = {"num_hidden_layers": layers, "num_attention_heads": HEADS, "num_key_value_heads": HEADS}
+    peer: dict[str, Any] = {"num_hidden_layers": layers, "num_attention_heads": HEADS, "num_key_value_heads": HEADS}
     peer |= {"tie_word_embeddings": True, "bos_token_id": None, "max_position_embeddings": 1 << 21}
     if form == "llama":
         return LlamaForCausalLM(LlamaConfig(intermediate_size=width, **peer, **SIZES))
@@ -118,7 +118,8 @@ class Decoder:
         self.read(prompt(2 * SEGMENT))
         if self.form == "mamba":
             return  # its state is of one size
-        for layer in self.cache.layers:
+        layers: Any = self.cache.layers
+        for layer in layers:
             slides = self.form.startswith("mistral")
             held = min(tokens, 2 * SEGMENT - 1) if slides else tokens
             shape = (*layer.keys.shape[:2], held, layer.keys.shape[3])

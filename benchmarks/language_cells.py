@@ -98,7 +98,8 @@ def run_cell(
             return None
         prepare_process(training.threads)
         set_seed(cell.seed)
-        model = build_language_model(cell.form, training.size).to(device())
+        model: Any = build_language_model(cell.form, training.size)
+        model.to(device())
         run = _Run(work, training, cell, model, data)
         if not run.train(deadline):
             return None
@@ -132,7 +133,14 @@ class _Run:
         self._size, self._steps = size, max(1, math.ceil(cell.tokens / tokens_per_step))
         warmup = min(math.ceil(training.warmup_tokens / tokens_per_step), self._steps // 2)
         self._schedule = get_cosine_schedule_with_warmup(self._optimizer, warmup, self._steps)
-        self._kept = {"step": 0, "seconds": 0.0, "cpu_seconds": 0.0, "tokens": 0, "losses": [], "data": data}
+        self._kept: dict[str, Any] = {
+            "step": 0,
+            "seconds": 0.0,
+            "cpu_seconds": 0.0,
+            "tokens": 0,
+            "losses": [],
+            "data": data,
+        }
         self._folder = work / "running" / cell.name
         if (self._folder / "state.pt").exists():
             state = torch.load(self._folder / "state.pt", weights_only=True, map_location=device())

@@ -121,17 +121,19 @@ class Led(LEDForConditionalGeneration):
         mask = None if attention_mask is None else attention_mask.bool()
         return Source(self.copy_head.project_memory(memory, mask) if keys is None else keys, source_ids, mask)
 
-    def generate(self, *args: Any, input_ids: Tensor, **kwargs: Any) -> Any:
+    def generate(  # type: ignore[override]
+        self: Any, *args: Any, input_ids: Tensor, **kwargs: Any
+    ) -> Any:
         """Write; see `GenerationMixin`."""
         kwargs |= {"source_ids": input_ids, "global_attention_mask": _first(input_ids)}
-        return super().generate(*args, input_ids=input_ids, **kwargs)
+        return LEDForConditionalGeneration.generate(self, *args, input_ids=input_ids, **kwargs)
 
-    def _expand_inputs_for_generation(self, *args: Any, **kwargs: Any) -> Any:
+    def _expand_inputs_for_generation(self: Any, *args: Any, **kwargs: Any) -> Any:
         """Make the keys of what can be copied, once for all that is written, as SimMIM's cache does."""
         if self.copy_head is not None:
             memory = kwargs["encoder_outputs"].last_hidden_state
             kwargs["copy_keys"] = self._source(memory, kwargs["attention_mask"], kwargs["source_ids"]).keys
-        return super()._expand_inputs_for_generation(*args, **kwargs)
+        return LEDForConditionalGeneration._expand_inputs_for_generation(self, *args, **kwargs)
 
 
 def build(form: str, size: Size, *, copy_head: bool) -> PreTrainedModel:
@@ -169,12 +171,12 @@ def parameters(model: PreTrainedModel) -> dict[str, int]:
 def _of(form: str, size: Size, intermediate_size: int, copy_head: bool) -> PreTrainedModel:
     if form == "led":
         return Led(_led_config(size, intermediate_size, copy_head))
-    attention: dict[str, Any] = {
+    forms: dict[str, dict[str, Any]] = {
         "simmim": {"segment_length": size.segment_length},
         "local": {"segment_length": size.segment_length, "state_read": "none"},
         # a whole document is one segment: there is no neighbour
         "full": {"segment_length": size.max_source_tokens, "state_read": "none", "neighbours": 0},
-    }[form]
+    }
     return SimMIMForConditionalGeneration(
         SimMIMConfig(
             vocab_size=size.vocab_size,
@@ -186,7 +188,7 @@ def _of(form: str, size: Size, intermediate_size: int, copy_head: bool) -> PreTr
             copy_head=copy_head,
             dropout=size.dropout,
             training_length=size.max_source_tokens,
-            **attention,
+            **forms[form],
         )
     )
 
@@ -194,6 +196,7 @@ def _of(form: str, size: Size, intermediate_size: int, copy_head: bool) -> PreTr
 def _led_config(size: Size, intermediate_size: int, copy_head: bool) -> LEDConfig:
     window = 3 * size.segment_length
     window += window % 2  # half of it lies on either side
+    own: dict[str, Any] = {"copy_head": copy_head}  # which LED itself does not know
     return LEDConfig(
         vocab_size=size.vocab_size,
         d_model=size.hidden_size,
@@ -208,12 +211,12 @@ def _led_config(size: Size, intermediate_size: int, copy_head: bool) -> LEDConfi
         max_encoder_position_embeddings=(size.max_source_tokens // window + 2) * window,
         max_decoder_position_embeddings=size.max_target_tokens + 2,
         dropout=size.dropout,
-        init_std=SimMIMConfig(hidden_size=size.hidden_size, num_attention_heads=size.heads).initializer_range,
+        init_std=SimMIMConfig(hidden_size=size.hidden_size, num_attention_heads=size.heads).initializer_range or 0.02,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
         decoder_start_token_id=1,
-        copy_head=copy_head,
+        **own,
     )
 
 

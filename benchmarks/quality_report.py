@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -79,7 +79,7 @@ def score_corpus(work: Path, corpus: str, systems: Mapping[str, Mapping[str, Any
     validation = validation.filter(lambda row: row["corpus"] == corpus)
     references, groups, documents = list(test["summary"]), list(test["group"]), list(test["document"])
     rule = word_rule(references)
-    baselines = {"lead": best_lead(validation), "textrank": best_textrank(validation)}
+    baselines: dict[str, Callable[[str], str]] = {"lead": best_lead(validation), "textrank": best_textrank(validation)}
     texts = {
         name: [[one["texts"][place] for place in places] for one in found["written"]] for name, found in systems.items()
     }
@@ -147,7 +147,7 @@ def _estimates(scores: Scores, groups: Sequence[str]) -> dict[str, dict[str, Any
 
 def _ours(name: str, scores: Scores) -> str | None:
     """Return the SimMIM that a system is compared with: that with the same copy head, for a baseline that with one."""
-    wanted = ("simmim-copy",) if name.endswith("-copy") else ("simmim",)
+    wanted: tuple[str, ...] = ("simmim-copy",) if name.endswith("-copy") else ("simmim",)
     if name in ("lead", "textrank"):
         wanted = ("simmim-copy", "simmim")
     return next((ours for ours in wanted if ours in scores), None)

@@ -80,7 +80,7 @@ def prepare(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _each(limits: Sequence[int] | None, corpora: Collection[str]) -> dict[str, int | None]:
     """Return the most documents of each corpus: none said, one number for all, or one for each."""
-    said: list[int | None] = [*(limits or [None])]
+    said: list[int | None] = [*limits] if limits else [None]
     if len(said) == 1:
         said *= len(corpora)
     if len(said) != len(corpora):

@@ -146,7 +146,8 @@ def score(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
     file = work / "cells" / cell.name / "summaries.json"
     if not file.exists():
         prepare_process(training.threads)
-        model = load(cell.form, file.parent).to(device())
+        model: Any = load(cell.form, file.parent)
+        model.to(device())
         documents = list(load_from_disk(work / "data" / "test")["document"])
         began = time.perf_counter()
         settings = {"num_beams": training.beams, "batch_size": training.batch_size}
@@ -165,7 +166,7 @@ def score(work: Path, training: Training, cell: Cell) -> dict[str, Any]:
     return result
 
 
-def _fit(model: PreTrainedModel, work: Path, training: Training, cell: Cell) -> dict[str, Any]:
+def _fit(model: Any, work: Path, training: Training, cell: Cell) -> dict[str, Any]:
     """Train a model in place and return what it took and what it reached."""
     data = load_from_disk(work / "data" / "train")
     collate = DataCollatorForSeq2Seq(_tokenizer(work))

@@ -16,6 +16,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,7 +127,7 @@ def form_digests(name: str, form: dict[str, object]) -> dict[str, str]:
     for causal in (False, True):
         torch.manual_seed(0)
         cls = SimMIMForCausalLM if causal else SimMIMModel
-        model = cls(small_config(form, causal=causal))
+        model: Any = cls(small_config(form, causal=causal))
         with torch.no_grad():
             for parameter in model.parameters():  # what starts at zero would hide what comes through it
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))

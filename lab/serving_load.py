@@ -109,6 +109,7 @@ def together(port: int, body: dict[str, Any], clients: int, seconds: float) -> d
     def ask() -> None:
         client = Client(port)
         while time.monotonic() < until:
+            status: int | str
             try:
                 status, took, wait = client.post(body)
             except (OSError, http.client.HTTPException) as error:
@@ -162,7 +163,7 @@ def dropped(port: int, body: dict[str, Any], times: int) -> list[float]:
     return found
 
 
-def alive(port: int, body: dict[str, Any], seconds: float) -> dict[str, float]:
+def alive(port: int, body: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Return the response times of /health during requests of the maximum size."""
     large = {**body, "prompt": "word " * 390_000}
     until = time.monotonic() + seconds

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ import simmim
 from simmim import SimMIMConfig, SimMIMForCausalLM, SimMIMModel
 
 PACKAGE = str(Path(simmim.__file__).parent)
-SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "segment_length": 16}
+SIZES: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "segment_length": 16}
 Calls = list[tuple[str, str]]
 
 
@@ -80,7 +81,7 @@ def _trace_one_call(module: torch.nn.Module, calls: Calls, run: Callable[[], obj
         with traced_calls(calls):
             return forward(*args, **kwargs)
 
-    module.forward = traced  # type: ignore[method-assign]
+    module.forward = traced
     run()
 
 

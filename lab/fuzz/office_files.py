@@ -74,6 +74,28 @@ _PLAIN = {
             "Content-Disposition: attachment\n",
         ),
     ),
+    ".ipynb": (
+        '{"cells": [',
+        '{"cell_type": "code", ',
+        '"source": ',
+        '["a", "```"]',
+        '"# b"',
+        "null",
+        "]}",
+        "}, ",
+        "[[[",
+        "\\ud800",
+    ),
+    ".vtt": (
+        "WEBVTT\n\n",
+        "00:01.000 --> ",
+        "00:02.000\n",
+        "<v Ann>",
+        "é\n",
+        "\n",
+        "99999999999:00:00,0 --> x\n",
+        "&#0;",
+    ),
 }
 OFFICE_SUFFIXES = (*_PACKED, *_PLAIN)
 """Endings of the names of what `office_file` makes."""

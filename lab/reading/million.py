@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from lab.reading.tasks.documents import default_cache, haystacks
 from lab.reading.tasks.needles import Maker
@@ -43,7 +44,7 @@ def main() -> int:
     tokens = reader.open_manifest(options.folder).documents[number].tokens
     sizes = {p.name: p.stat().st_size for p in sorted(options.folder.iterdir()) if p.is_file()}
     total = sum(p.stat().st_size for p in options.folder.rglob("*") if p.is_file())
-    row = {"tokens": tokens, "already_read": already, "seconds": round(time.perf_counter() - began)}
+    row: dict[str, Any] = {"tokens": tokens, "already_read": already, "seconds": round(time.perf_counter() - began)}
     row |= {"processor_seconds": round(time.process_time() - spent), "bytes": total, "files": sizes}
     row["peak_memory_mib"] = round(peak_memory() or 0)
     print(json.dumps(row), flush=True)
@@ -70,7 +71,7 @@ def ask(folder: Path, keep: str, facts: list[tuple[str, str]]) -> None:
     began = time.perf_counter()
     library = open_library(folder, reader)
     opened = round(time.perf_counter() - began, 3)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for question, value in facts:
         parts = library.reader, library.opened, library.finder
         got = answer(*parts, [{"role": "user", "content": question}], max_new_tokens=32, do_sample=False)
@@ -82,7 +83,11 @@ def ask(folder: Path, keep: str, facts: list[tuple[str, str]]) -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    row = {"open_seconds": opened, "found": sum(r["found"] for r in rows), "right": sum(r["right"] for r in rows)}
+    row: dict[str, Any] = {
+        "open_seconds": opened,
+        "found": sum(r["found"] for r in rows),
+        "right": sum(r["right"] for r in rows),
+    }
     row["first_token_seconds"] = sorted(r["first_token_seconds"] for r in rows)
     print(json.dumps(row | {"peak_memory_mib": round(peak_memory() or 0)}), flush=True)
 

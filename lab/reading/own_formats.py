@@ -79,7 +79,8 @@ def blocks(text: str) -> list[Block]:
             elif step == "End" and tag == "TableCell":
                 found[-1].rows[-1].append(said)
             elif said:
-                found.append(Block(_KINDS[tag], said, int(value[tag][1:]) if tag == "Heading" else 0))
+                level = int(value[tag][1:]) if tag == "Heading" and isinstance(value, dict) else 0
+                found.append(Block(_KINDS[str(tag)], said, level))
     return found
 
 

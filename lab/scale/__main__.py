@@ -129,8 +129,8 @@ def memory(
     share = max(rank["peak_bytes"] for rank in many) / one[0]["peak_bytes"]
     found = {"tokens": tokens, "ranks": ranks, "settings": settings, "one": one, "many": many, "share": share}
     SafeConsole().print(
-        f"{tokens:,} tokens: {one[0]['peak_bytes'] >> 20:,} MiB on one process, at most "
-        f"{max(rank['peak_bytes'] for rank in many) >> 20:,} MiB on each of {ranks} ({share:.2f})"
+        f"{tokens:,} tokens: {one[0]['peak_bytes'] / 2**20:,.0f} MiB on one process, at most "
+        f"{max(rank['peak_bytes'] for rank in many) / 2**20:,.0f} MiB on each of {ranks} ({share:.2f})"
     )
     _write(output, found)
 

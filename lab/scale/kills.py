@@ -1,4 +1,4 @@
-"""Kills one of four training processes at random moments, while torchrun starts them again."""
+"""Kills one of several training processes at random moments, while torchrun starts them again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ PATIENCE = 3600  # seconds that a run may take on a busy machine
 WORDS = "editor compiler library server client small fast python network image sound text".split()
 
 
-def train_and_kill(kills: int, seed: int, steps: int = 40) -> dict[str, Any]:
+def train_and_kill(kills: int, seed: int, steps: int = 40, processes: int = PROCESSES) -> dict[str, Any]:
     """Train twice, once disturbed, and compare the final weights bit for bit.
 
     Args:
         kills: how often one of the processes is killed.
         seed: of the moments, and of which one is killed.
         steps: of each run.
+        processes: that train together.
 
     Returns:
         How many kills there were, after which steps, in how many seconds a restarted run took its next step, and
@@ -43,15 +44,19 @@ def train_and_kill(kills: int, seed: int, steps: int = 40) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="simmim-") as name:
         folder, drawn = Path(name), random.Random(seed)
-        quiet = _start(_recipe(folder, "quiet", steps), 0)
+        quiet = _start(_recipe(folder, "quiet", steps), 0, processes)
         _end(quiet)
-        process, log, moments = _start(_recipe(folder, "killed", steps), kills), folder / "killed" / "log.jsonl", []
+        process, log, moments = (
+            _start(_recipe(folder, "killed", steps), kills, processes),
+            folder / "killed" / "log.jsonl",
+            [],
+        )
         for number in range(kills):
             first, last = 1 + number * (steps - 2) // kills, (number + 1) * (steps - 2) // kills
             _wait_for(process, log, drawn.randint(first, max(first, last)))
             time.sleep(drawn.uniform(0, 0.5))
             workers = [child for child in psutil.Process(process.pid).children() if _is_worker(child)]
-            if len(workers) < PROCESSES or process.poll() is not None:
+            if len(workers) < processes or process.poll() is not None:
                 break
             at, before = _lines(log), time.monotonic()
             drawn.choice(workers).send_signal(signal.SIGKILL)
@@ -60,7 +65,7 @@ def train_and_kill(kills: int, seed: int, steps: int = 40) -> dict[str, Any]:
         _end(process)
         ours, theirs = (load_file(folder / run / "model" / "model.safetensors") for run in ("quiet", "killed"))
         equal = ours.keys() == theirs.keys() and all(ours[key].equal(theirs[key]) for key in ours)
-        return {"processes": PROCESSES, "steps": steps, "kills": len(moments), "moments": moments, "equal": equal}
+        return {"processes": processes, "steps": steps, "kills": len(moments), "moments": moments, "equal": equal}
 
 
 def _recipe(folder: Path, name: str, steps: int) -> Path:
@@ -87,8 +92,8 @@ def _recipe(folder: Path, name: str, steps: int) -> Path:
     return path
 
 
-def _start(recipe: Path, restarts: int) -> subprocess.Popen[bytes]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}"]
+def _start(recipe: Path, restarts: int, processes: int) -> subprocess.Popen[bytes]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command = [*launcher, f"--max-restarts={restarts}", "-m", "simmim", "train", str(recipe)]
     with recipe.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})

@@ -22,7 +22,7 @@ from simmim.parallel import SegmentParallel, reduce_gradients
 
 __all__ = ["measure"]
 
-SIZES = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 344, "num_attention_heads": 4}
+SIZES: dict[str, Any] = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 344, "num_attention_heads": 4}
 
 
 def measure(tokens: int, ranks: int, steps: int, **settings: Any) -> list[dict[str, float]]:
@@ -56,7 +56,7 @@ def _train(rank: int, ranks: int, store: str, tokens: int, steps: int, settings:
     style = SegmentParallel()
     if ranks > 1:
         dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
-        mesh = DeviceMesh.from_group(dist.group.WORLD, "cpu", mesh_dim_names=("segments",))
+        mesh = DeviceMesh.from_group(dist.distributed_c10d._get_default_group(), "cpu", mesh_dim_names=("segments",))
         parallelize_module(model, mesh, style)
     ids = torch.randint(4, SIZES["vocab_size"], (1, tokens))
     # Once with little, so that what is held once and for all does not count.

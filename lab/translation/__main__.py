@@ -72,7 +72,7 @@ def _pages(
                 if is_translation(*pair, language, dropped)
             ]
             if pairs:
-                yield Page("en", language, source.name, name, *zip(*pairs, strict=True))
+                yield _page(language, source.name, name, pairs)
 
 
 def _messages(languages: list[str], packages: Mapping[str, AptPackage], dropped: Counter[str]) -> Iterator[Page]:
@@ -85,7 +85,12 @@ def _messages(languages: list[str], packages: Mapping[str, AptPackage], dropped:
             if is_translation(source, target, language, dropped):
                 catalogues.setdefault(name, []).append((source, target))
         for name, pairs in catalogues.items():
-            yield Page("en", language, "libreoffice-l10n", name, *zip(*pairs, strict=True), held_out=False)
+            yield _page(language, "libreoffice-l10n", name, pairs, held_out=False)
+
+
+def _page(language: str, origin: str, name: str, pairs: list[tuple[str, str]], held_out: bool = True) -> Page:
+    sources, targets = zip(*pairs, strict=True)
+    return Page("en", language, origin, name, sources, targets, held_out)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def train(
         data_collator=lambda rows: rows[0],
     )
     trainer.train(resume_from_checkpoint=resume)
-    adapted.save_pretrained(output / "end")
+    adapted.save_pretrained(str(output / "end"))
 
 
 def make_batches(
@@ -196,7 +196,10 @@ def make_batches(
     """
     chance = random.Random(seed)
     pages = [json.loads(line) for line in path.open(encoding="utf-8")]
-    streams = {name: _examples(tokenizer, pages, *name.split("-"), chance) for name in shares}
+    streams = {}
+    for name in shares:
+        source, target = name.split("-")
+        streams[name] = _examples(tokenizer, pages, source, target, chance)
     found: list[list[_Example]] = []
     used: Counter[str] = Counter()
     while len(found) < count:

@@ -74,7 +74,8 @@ def in_splits(pages: Iterable[Page], dropped: Counter[str]) -> dict[str, list[Pa
     taken: set[str] = set()
     for split in ("train", "test", "validation"):
         seen: set[tuple[str, ...]] = set()
-        kept, blocks = [], set()
+        kept: list[Page] = []
+        blocks: set[str] = set()
         for page in splits[split]:
             pairs = []
             for source, target in zip(page.source, page.target, strict=True):

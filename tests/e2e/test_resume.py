@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 PATIENCE = 600
 """Seconds after which a process hangs, on the slowest machine."""
-KILLS = int(os.environ.get("SIMMIM_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("SIMMIM_TEST_KILLS", "2"))
 
 RECIPE = {
     "batching": {"max_tokens": 160},

@@ -1,4 +1,4 @@
-"""Takes the text out of documents: plain text, Markdown, HTML, PDF, Office files, e-books and e-mails."""
+"""Takes the text out of documents: text, Markdown, notebooks, HTML, PDF, Office files, e-books, e-mails, subtitles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import PurePath
 
 from simmim.cli.encodings import decode
 from simmim.cli.headings import MARK, heading_mark, without_marks
+from simmim.cli.notebooks import notebook_markdown
 from simmim.cli.packed_documents import docx_text, epub_text, odt_text, slide_texts
+from simmim.cli.transcripts import transcript_text
 from simmim.cli.web_pages import page_text
 from simmim.errors import DataError, SimMIMError
 
@@ -28,6 +30,8 @@ _SUFFIXES = {
     "EPUB": (".epub",),
     "RTF": (".rtf",),
     "an e-mail": (".eml",),
+    "a notebook": (".ipynb",),
+    "subtitles": (".srt", ".vtt"),
 }
 SUFFIXES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 """Ends of the names of the files that are read where a folder is named."""
@@ -43,6 +47,7 @@ _PACKED = {
 }
 _LIBRARIES = {  # by the names of their modules, and of their packages where that is another
     "Markdown": ("pyromark",),
+    "a notebook": ("pyromark",),
     "HTML": ("turbohtml",),
     "PDF": ("pypdf",),
     "DOCX": ("mammoth", "turbohtml"),
@@ -52,7 +57,8 @@ _LIBRARIES = {  # by the names of their modules, and of their packages where tha
     "an e-mail": ("turbohtml",),
 }
 _PACKAGES = {"pptx": "python-pptx"}
-_STRUCTURED = frozenset(("Markdown", "HTML", "DOCX", "ODT", "EPUB"))  # say which lines are headings
+_STRUCTURED = frozenset(("Markdown", "a notebook", "HTML", "DOCX", "ODT", "EPUB"))  # say which lines are headings
+_AS_MARKDOWN = frozenset(("Markdown", "a notebook"))
 _INLINE = frozenset("Emphasis Strong Strikethrough Superscript Subscript Link Image".split())
 
 
@@ -80,7 +86,8 @@ def kind_of(name: str, content: bytes) -> str:
     """Return what a document is read as, by the ending of its name, or by its content where that says nothing.
 
     Returns:
-        `text`, `Markdown`, `HTML`, `PDF`, `DOCX`, `PPTX`, `ODT`, `EPUB`, `RTF` or `an e-mail`.
+        `text`, `Markdown`, `HTML`, `PDF`, `DOCX`, `PPTX`, `ODT`, `EPUB`, `RTF`, `an e-mail`, `a notebook` or
+        `subtitles`.
     """
     known = _KINDS.get(PurePath(name).suffix.lower())
     marked = next((kind for mark, kind in _MARKS.items() if content.startswith(mark)), None)
@@ -149,17 +156,21 @@ def _read(kind: str, name: str, content: bytes, encoding: str | None) -> Extract
         from simmim.cli.mail import mail_text  # the package email would cost each start of a command
 
         text, note = mail_text(name, content, encoding)
+    elif kind == "a notebook":
+        text, note = notebook_markdown(name, content)
+    elif kind == "subtitles":
+        text = transcript_text(name, decode(name, content, encoding))
     elif kind == "HTML":
         text = page_text(name, content, encoding)
     elif kind in _READERS:
         text = _READERS[kind](name, content)
     else:
         text = decode(name, content, encoding)
-    text = _lines("\n\n".join(_markdown(text)) if kind == "Markdown" else text)
+    text = _lines("\n\n".join(_markdown(text)) if kind in _AS_MARKDOWN else text)
     if kind not in _STRUCTURED:
         return Extracted(text, note)
     text, headings = without_marks(text)
-    return Extracted(text, note, headings=headings, wrapped=kind == "Markdown")
+    return Extracted(text, note, headings=headings, wrapped=kind in _AS_MARKDOWN)
 
 
 def _lines(text: str) -> str:
