@@ -22,6 +22,7 @@ CARDS = (
 )
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
+BREAK = re.compile(r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef”])\n *(?=[\u4e00-\u9fff“])")
 LIMITS = {"en": "Limits", "zh": "局限"}
 
 Nav = list[tuple[tuple[str, str], list[tuple[str, str, str]]]]
@@ -86,10 +87,16 @@ def section(text: str, title: str) -> str:
 
 def reference(title: str, modules: list[str]) -> str:
     """Return a page of the reference: every public name of some modules."""
-    parts = [f"# simmim.{title}" if title != "simmim" else "# simmim"]
-    for module in modules:
-        parts.append(f"## `{module}`\n\n::: {module}")
-    return "\n\n".join(parts) + "\n"
+    name = "simmim" if title == "simmim" else f"simmim.{title}"
+    if modules == [name]:
+        return f"# {name}\n\n::: {name}\n    options: {{heading_level: 2}}\n"
+    return f"# {name}\n\n" + "\n\n".join(f"## `{module}`\n\n::: {module}" for module in modules) + "\n"
+
+
+def without_breaks(text: str) -> str:
+    """Return Chinese text with its paragraphs on one line: browsers show a break between two characters as a space."""
+    parts = FENCED.split(text)
+    return "".join(part if i % 2 else BREAK.sub("", part) for i, part in enumerate(parts))
 
 
 def stage(language: str, folder: Path) -> None:
@@ -101,9 +108,9 @@ def stage(language: str, folder: Path) -> None:
         if not page.endswith(".md"):
             shutil.copy(ROOT / source, folder / page)
             continue
-        text = (ROOT / source).read_text(encoding="utf-8")
+        text = without_breaks((ROOT / source).read_text(encoding="utf-8"))
+        text = re.sub(r"^\[(?:中文|English)\]\(.*\)\n", "", text, flags=re.MULTILINE)  # the menu does that here
         if page == "index.md":
-            text = re.sub(r"^\[(?:中文|English)\]\(.*\)\n", "", text, flags=re.MULTILINE)
             limits = section(text, LIMITS[language])
             (folder / "limits.md").write_text(relink(limits, source, "limits.md", lead), encoding="utf-8")
         (folder / page).write_text(relink(text, source, page, lead), encoding="utf-8")
