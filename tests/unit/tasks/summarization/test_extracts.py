@@ -244,3 +244,16 @@ class TestExtractor:
             [one] = digest.summary(1, node)
             assert node.first <= digest.sentences.index(one) <= node.last
             assert re.fullmatch(r"The .* on that day\.", one.text)
+
+
+def test_lines_of_a_table_of_contents_are_no_sentences() -> None:
+    text = (
+        "Contents\n 1. Introduction . . . . . . 5\n 1.1. Transport of Electronic Mail over Hosts . . . 26\n"
+        "2 The basic structure of all servers..........7\n第一章 概述与全部范围…………………3\n第二章 说明······4\n"
+        "The protocol moves mail between hosts that know each other. He waited ... and then he waited more.\n"
+    )
+    found = [one.text for one in candidates(text)]
+    assert found == [
+        "The protocol moves mail between hosts that know each other.",
+        "He waited ... and then he waited more.",
+    ]

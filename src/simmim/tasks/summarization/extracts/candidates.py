@@ -13,6 +13,9 @@ from simmim.tasks.summarization.words import count_words
 __all__ = ["Candidate", "candidates"]
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+_LEADERS = re.compile(  # the dots in a line of a table of contents, few of them before a number alone
+    r"(?:[.·][ \t]?){5,}|(?:…[ \t]?){3,}|(?:[.·][ \t]){3}\s*[\divxlc]+\s*$"
+)
 _END = re.compile(r"[.!?。！？…][\"'”’」』)\]*_]*$")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _CODE = re.compile(r"[{}<>|=\\]|\.{4,}|_{3,}|-{4,}|::|\w\(\)|(?:^|\s)[$#%]\s|https?://")
@@ -123,8 +126,13 @@ def _found(text: str, spans: Sequence[tuple[int, int]], outline: Outline) -> Ite
 
 
 def _prose(text: str, outline: Outline) -> str:
-    """Return a text of equal length in which headings and code are blank lines, and page heads spaces."""
+    """Return a text of equal length in which headings, code and contents are blank lines, and page heads spaces."""
     kept = list(text)
+    begin = 0
+    for line in text.splitlines(keepends=True):
+        if _LEADERS.search(line):
+            _blank(kept, begin, begin + len(line), "\n")
+        begin += len(line)
     for match in _FENCE.finditer(text):
         _blank(kept, match.start(), match.end(), "\n")
     for begin, end in outline.heading_spans:
