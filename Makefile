@@ -13,6 +13,7 @@ QUESTIONS ?= examples/questions.txt
 FILES ?= examples/documents/ticket.md
 RECIPE ?= configs/debian-synopsis.yaml
 BROWSER := $(VENV)/axe-core/.installed
+KATEX := $(VENV)/katex/.installed
 INPUTS ?= 480
 TIME_LIMIT ?= 10
 
@@ -20,7 +21,7 @@ TIME_LIMIT ?= 10
 SDIST := $(VENV)/transformers-sdist/transformers-$(shell sed -n 's/^transformers==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo train bench test test-all test-contract test-transformers test-browser fuzz check lint types imports format clean
+.PHONY: help setup model demo train bench test test-all test-contract test-transformers test-browser docs fuzz check lint types imports format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -87,6 +88,17 @@ $(BROWSER): $(STAMP)
 
 test-browser: $(BROWSER)  ## get chromium, playwright and axe-core, and test the page of simmim app in the browser
 	AXE=$(dir $(BROWSER))package/axe.min.js $(BIN)/pytest -m browser tests/browser
+
+# The tools of the site, and KaTeX, which typesets its equations.
+$(KATEX): $(STAMP)
+	@command -v npm >/dev/null || { echo "error: make docs gets KaTeX with npm, which is missing; install Node.js"; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	mkdir -p $(@D)
+	cd $(@D) && npm pack --silent katex@0.16.22 && tar --extract --gzip --file katex-0.16.22.tgz
+	@touch $@
+
+docs: $(KATEX)  ## build the documentation as a site in English and Chinese, warnings as errors, into build/site
+	$(BIN)/python -m lab.site $(dir $(KATEX))package
 
 fuzz: $(STAMP)  ## try generated bad inputs of every kind; more: make fuzz INPUTS=5000
 	$(BIN)/python -m lab.fuzz --inputs $(INPUTS) --time-limit $(TIME_LIMIT)

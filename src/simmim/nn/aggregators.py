@@ -16,7 +16,7 @@ __all__ = ["AGGREGATORS", "Aggregator", "Attention", "Concat", "WeightedSum"]
 class Aggregator(nn.Module):
     """Merges pairs of nodes, position by position.
 
-    One of your own is a class, registered under the name that ``aggregator`` then takes::
+    One of your own is a class, registered under the name that ``aggregator`` then takes:
 
         @AGGREGATORS.register("maximum")
         class Maximum(Aggregator):
