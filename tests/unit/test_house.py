@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "simmim"
 FILES = sorted(file for file in PACKAGE.rglob("*.py") if "pretrained" not in file.relative_to(PACKAGE).parts[:-1])
-MOST_LINES = 36_050  # of the wheel's Python; lowered whenever it can be, raised with a new feature alone
+MOST_LINES = 36_480  # of the wheel's Python; lowered whenever it can be, raised with a new feature alone
 MOST_BYTES = 34_000_000  # of what is packed, the shipped models included
 LONG = {"reference"}  # over 300 lines, as it was
 

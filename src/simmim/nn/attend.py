@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.cache import SegmentCache
+from simmim.nn.recomputing import recomputed
 from simmim.nn.rotary import Rotary, rotary_of, rotate, slot_rotary
 from simmim.nn.smi_attention import STATE_READS, Attended, Pooled, TokenKeys
 from simmim.nn.states import StateKeys
@@ -85,7 +86,7 @@ class AttendAttention(TokenAttention):
             layout = self.layout(len(hidden_states), hidden_states.shape[1], attention_mask, hidden_states.device)
         if not layout.segments:
             return torch.zeros_like(hidden_states)
-        out, _ = self.attend_segments(layout.to_segments(hidden_states), layout, maps=maps)
+        out, _ = self.attend_segments(recomputed(layout.to_segments, hidden_states), layout, maps=maps)
         return layout.to_tokens(out)
 
     def attend_segments(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from simmim.nn.attention_maps import AttentionMaps
 from simmim.nn.cache import SegmentCache
 from simmim.nn.cross_attention import CrossAttention
+from simmim.nn.recomputing import recomputing
 from simmim.nn.smi_attention import SMIAttention
 from simmim.nn.tokenwise import GatedFFN, RMSNorm, chunked_tokens
 from simmim.ops.layout import SegmentLayout
@@ -42,9 +43,12 @@ class EncoderBlock(nn.Module):
     ) -> Float[Tensor, "B N E"]:
         """Apply the block to the tokens that the layout maps; ``maps`` gets the attention's weights."""
         wanted = {} if maps is None else {"maps": maps}
-        normed = chunked_tokens(hidden_states, self.attention_norm)
-        hidden_states = hidden_states + self.dropout(self.attention(normed, layout=layout, **wanted))
+        with recomputing():
+            normed = chunked_tokens(hidden_states, self.attention_norm)
+            attended = self.attention(normed, layout=layout, **wanted)
         del normed  # a long document's tokens are not kept twice
+        hidden_states = hidden_states + self.dropout(attended)
+        del attended
         return hidden_states + self.dropout(chunked_tokens(hidden_states, self.ffn_norm, self.ffn))
 
 
@@ -102,15 +106,19 @@ class DecoderBlock(nn.Module):
             use_cache: return the cache to go on from.
             maps: gets the weights of both attentions.
         """
-        normed = chunked_tokens(hidden_states, self.attention_norm)
-        if use_cache or past is not None:
-            # Called, not only its ``extend``: what loads a layer's parameters late (accelerate) hooks into the call.
-            attended, past = self.attention(normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps)
-        else:
-            attended = self.attention(normed, layout=layout, maps=maps)
+        with recomputing():
+            normed = chunked_tokens(hidden_states, self.attention_norm)
+            if use_cache or past is not None:
+                # Called, not only its ``extend``: what loads parameters late (accelerate) hooks into the call.
+                attended, past = self.attention(
+                    normed, attention_mask, layout=layout, past=past, use_cache=True, maps=maps
+                )
+            else:
+                attended = self.attention(normed, layout=layout, maps=maps)
         hidden_states = self._add(hidden_states, attended)
         if self.cross_attention is not None:
-            read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
+            with recomputing():
+                read = self.cross_attention(self.cross_attention_norm(hidden_states), memory, memory_mask, maps)
             hidden_states = self._add(hidden_states, read)
         return self._add(hidden_states, chunked_tokens(hidden_states, self.ffn_norm, self.ffn)), past
 

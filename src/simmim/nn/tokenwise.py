@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from simmim.nn.recomputing import concatenated, is_recomputing, recomputed, recomputing
+
 __all__ = ["GatedFFN", "RMSNorm", "chunked", "chunked_tokens"]
 
 FEW = 1 << 14
@@ -26,9 +28,10 @@ class GatedFFN(nn.Module):
         self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
 
     def forward(self, hidden_states: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
-        """Map every token."""
-        gated = nn.functional.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states)
-        out: Tensor = self.down_proj(gated)
+        """Map every token; of the four tensors between the products the backward pass keeps two, gate and up."""
+        with recomputing():
+            gate = recomputed(nn.functional.silu, self.gate_proj(hidden_states))
+            out: Tensor = self.down_proj(recomputed(torch.mul, gate, self.up_proj(hidden_states)))
         return out
 
 
@@ -51,6 +54,8 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
         """Norm every vector."""
+        if is_recomputing():
+            return self._kept_as_its_input(x)
         constants = None
         if not _is_traced(x) and x.numel() <= FEW and x.dtype == torch.float32 and x.device.type == "cpu":
             constants = None if torch.is_grad_enabled() else _CONSTANTS.get((self.eps, x.shape[-1]))
@@ -60,6 +65,17 @@ class RMSNorm(nn.RMSNorm):
         zero, least = constants
         length = torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), least)
         return torch.addcdiv(zero, x * self.weight, length, value=x.shape[-1] ** 0.5)
+
+    def _kept_as_its_input(self, x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
+        """Norm every vector, and let the backward pass keep x and one number a vector."""
+        if x.device.type != "cpu":
+            return recomputed(super().forward, x)
+        # What torch computes on CPUs, operation by operation.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        exact = x if x.dtype == wide else recomputed(lambda x: x.to(wide), x)
+        scale = torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + self.eps)
+        normed = recomputed(torch.mul, exact, scale)
+        return recomputed(lambda normed, weight: (normed * weight).to(x.dtype), normed, self.weight)
 
 
 _CONSTANTS: dict[tuple[float, int], tuple[Float[Tensor, ""], Float[Tensor, ""]]] = {}
@@ -98,7 +114,7 @@ def chunked(function: Callable[..., Tensor], *tensors: Shaped[Tensor, "R ..."], 
             return function(*tensors)
         # A CPU takes large pieces of memory from the system each time, which costs more than the chunks do.
         pieces = zip(*(tensor.split(size) for tensor in tensors), strict=True)
-        return torch.cat([function(*piece) for piece in pieces])
+        return concatenated([function(*piece) for piece in pieces])
     out = None
     for start in range(0, rows, size):
         part = function(*(tensor[start : start + size] for tensor in tensors))
@@ -113,8 +129,9 @@ def chunked_tokens(tokens: Float[Tensor, "*B E"], *modules: Callable[[Tensor], T
     """Apply modules that treat every token alike, such as a norm and then an FFN, chunk by chunk."""
 
     def apply(chunk: Tensor) -> Tensor:
-        for module in modules:
-            chunk = module(chunk)
+        with recomputing():
+            for module in modules:
+                chunk = module(chunk)
         return chunk
 
     if not torch.compiler.is_exporting() and tokens.shape[-2] == 1:  # while decoding, where every call counts

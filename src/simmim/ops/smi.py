@@ -22,6 +22,7 @@ from simmim.ops.attention import (
     score_bias,
 )
 from simmim.ops.layout import Neighbour, Reach, SegmentLayout
+from simmim.ops.windowed import Reading, Window, is_supported, windowed_attention
 
 __all__ = ["Null", "OnWeights", "log_count_bias", "log_count_scale", "segment_attention"]
 
@@ -79,6 +80,10 @@ def segment_attention(
         # causal segment come after all of its tokens.)
         return fused_attention(q, k[rows], v[rows], None, is_causal=causal)
     steps = list(range(-1, -neighbours - 1, -1)) + ([] if causal else list(range(1, neighbours + 1)))
+    if on_weights is None and null is None and is_supported(q):
+        window = _window(layout, rows, causal, steps, whole=q.shape[0] == layout.segments)
+        reading = None if reach is None else Reading(reach.row, reach.mask, state_bias)
+        return windowed_attention(q, k, v, window, states if reach else None, reading, rows.start or 0)
     # The sources, and the pieces of them that each segment reads: its own tokens first, then the others'.
     keys, values, pieces, others = [k], [v], [Piece(0, None)], layout.neighbours(steps)
     for row, _ in others:
@@ -103,6 +108,24 @@ def segment_attention(
         return gathered_attention(q, keys, values, pieces, mask, rows, bias)
     k, v = gather(keys, pieces, rows), gather(values, pieces, rows)
     return _shown_attention(q, k, v, score_bias(mask, q.dtype, q.shape[1], bias), on_weights)
+
+
+def _window(layout: SegmentLayout, rows: slice, causal: bool, steps: list[int], *, whole: bool) -> Window:
+    """Return which tokens these segments read; layers that share a layout share that of all segments."""
+    if not whole:
+        return _make_window(layout, rows, causal, steps)
+    window: Window = layout.memo(("window", causal, len(steps)), _make_window, layout, slice(None), causal, steps)
+    return window
+
+
+def _make_window(layout: SegmentLayout, rows: slice, causal: bool, steps: list[int]) -> Window:
+    mask = _key_mask(layout, rows, causal, layout.neighbours(steps), None, False)
+    # From the order own, before, after to that of the text.
+    blocks = mask.unflatten(-1, (1 + len(steps), layout.segment_length))
+    order = sorted(range(1 + len(steps)), key=[0, *steps].__getitem__)
+    mask = blocks[..., order, :].flatten(-2)
+    before = sum(step < 0 for step in steps)
+    return Window(before, len(steps) - before, mask)
 
 
 def _key_mask(

@@ -25,7 +25,7 @@ _NUMBER_WORDS = {
 }
 _CHINESE_DIGITS = {digit: str(number) for number, digit in enumerate("零一二三四五六七八九十")} | {"〇": "0", "两": "2"}
 # words that begin with a capital letter, or have one inside, which follow each other; a sentence's first word is apart
-_NAME = re.compile(r"(?<!\w)[^\W\d_][\w'’-]*(?:\.[A-Z])*(?:\s+[A-Z][\w'’-]*)*")
+_NAME = re.compile(r"(?<!\w)[^\W\d_][\w'’-]*(?:\.[A-Z](?!\w))*(?:\s+[A-Z][\w'’-]*)*")
 _QUOTED = re.compile(r"\"([^\"]{3,})\"|“([^”]{3,})”|「([^」]{3,})」|«([^»]{3,})»")
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nor|neither|without|cannot|nothing)\b|n['’]t\b|[不没未无非勿]", re.IGNORECASE
