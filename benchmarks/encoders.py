@@ -43,7 +43,7 @@ __all__ = ["FORMS", "build", "compare", "main", "parameters"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 RESULTS = Path(__file__).parent / "results"
 VOCABULARY, LAYERS, WINDOW = 8192, 6, 128
-ENOUGH = 60.0
+ENOUGH = 20.0
 """Processor seconds of a form at a length after which no further repeat is begun."""
 Build = Callable[[int, int, int], PreTrainedModel]
 """Makes a model of a width E, of a width of the FFN, for documents of so many tokens."""
