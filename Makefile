@@ -57,8 +57,9 @@ train: $(STAMP)  ## train a model; another recipe: make train RECIPE=configs/min
 	$(BIN)/python -m lab.corpora build $(RECIPE)
 	$(BIN)/simmim train $(RECIPE)
 
-bench: $(STAMP)  ## measure speed and memory beside full attention
+bench: $(STAMP)  ## measure speed and memory beside full attention and the encoders of transformers (half an hour)
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.encoders
 
 test: $(MODEL)  ## run the tests that need no network (under a few minutes on two cores)
 	$(PYTEST)
