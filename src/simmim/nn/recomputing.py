@@ -58,7 +58,7 @@ def recomputing() -> AbstractContextManager[None]:
     Nothing changes while a graph is compiled or exported, under ``torch.func``, or where others decide what is kept
     (gradient checkpointing, offloading).
     """
-    if _STATE.tensors is not None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _STATE.tensors is not None:
         return _NOTHING
     # ``torch.func`` refuses hooks. Both questions are asked of torch's own bookkeeping, which has no public form.
     hooks: Any = torch._C._autograd
@@ -82,7 +82,7 @@ def _recomputing() -> Iterator[None]:
 
 def is_recomputing() -> bool:
     """Tell whether this is in a block of ``recomputing`` that has an effect."""
-    return _STATE.tensors is not None
+    return not torch.compiler.is_compiling() and _STATE.tensors is not None
 
 
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -93,6 +93,8 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         *inputs: are kept in any case, or recomputed themselves.
     """
     made = function(*inputs)
+    if torch.compiler.is_compiling():
+        return made
     address = None if _STATE.tensors is None or not made.requires_grad else _address(made)
     if _STATE.tensors is not None and address is not None:
         _STATE.tensors[address] = made, _Recomputed(function, tuple(_pack(tensor.detach()) for tensor in inputs))
@@ -101,7 +103,7 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 def concatenated(parts: Sequence[Tensor]) -> Tensor:
     """Return the parts below each other; made again if each of them is."""
-    if parts and all(_find(part) for part in parts):
+    if is_recomputing() and parts and all(_find(part) for part in parts):
         return recomputed(lambda *parts: torch.cat(parts), *parts)
     return torch.cat(tuple(parts))
 
