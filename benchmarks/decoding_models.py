@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.cache_utils import Cache, DynamicCache
 
-from benchmarks.measure import memory_held
+from benchmarks.measure import matching_width, memory_held
 from simmim import SimMIMConfig, SimMIMForCausalLM, lay_out_for_decoding
 from simmim.models import SimMIMCache
 from simmim.models.transformers_hooks import PREFILL_CHUNK
@@ -71,8 +71,8 @@ def build(form: str, layers: int = LAYERS) -> PreTrainedModel:
     """
     with torch.device("meta"):
         wanted = parameters(_of_width("all", FFN, layers))
-        narrow, wide = (parameters(_of_width(form, width, layers)) for width in (64, 128))
-    width = FFN if form == "all" else 64 + round((wanted - narrow) * 64 / (wide - narrow))
+        width = matching_width(wanted, lambda width: parameters(_of_width(form, width, layers)))
+    width = FFN if form == "all" else width
     torch.manual_seed(0)
     model = _of_width(form, width, layers).eval()
     return lay_out_for_decoding(model) if form in LAID_OUT else model

@@ -34,14 +34,13 @@ from transformers import (
     PreTrainedModel,
 )
 
-from benchmarks.measure import hardware, keep_freed_memory, peak_memory, run_facts
+from benchmarks.measure import hardware, keep_freed_memory, matching_width, peak_memory, run_facts
 from benchmarks.report import in_short, logarithmic, save
+from benchmarks.speed import DTYPES, RESULTS, forward, positive, training_step
 from simmim import SimMIMConfig, SimMIMModel
 
 __all__ = ["FORMS", "build", "compare", "main", "parameters"]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-RESULTS = Path(__file__).parent / "results"
 VOCABULARY, LAYERS, WINDOW = 8192, 6, 128
 ENOUGH = 20.0
 """Processor seconds of a form at a length after which no further repeat is begun."""
@@ -143,8 +142,7 @@ def build(form: str, hidden: int, length: int, dtype: str = "float32") -> PreTra
     if form not in ("simmim", "full"):
         with torch.device("meta"):
             wanted = parameters(_simmim(hidden, width, length))
-            narrow, wide = (parameters(make(hidden, inner, length)) for inner in (64, 128))
-        width = 64 + round((wanted - narrow) * 64 / (wide - narrow))
+            width = matching_width(wanted, lambda inner: parameters(make(hidden, inner, length)))
     torch.manual_seed(0)
     model = make(hidden, width, length)
     torch.nn.Module.to(model, DTYPES[dtype])
@@ -154,18 +152,6 @@ def build(form: str, hidden: int, length: int, dtype: str = "float32") -> PreTra
 def document(length: int) -> Tensor:
     """Return ``[1, N]`` random token ids."""
     return torch.randint(3, VOCABULARY, (1, length), generator=torch.Generator().manual_seed(1))
-
-
-def training_step(model: PreTrainedModel, ids: Tensor) -> None:
-    """Run forward and backward, and drop the gradients, as a training step does around its optimizer."""
-    model(ids).last_hidden_state.sum().backward()
-    model.zero_grad()
-
-
-@torch.inference_mode()
-def forward(model: PreTrainedModel, ids: Tensor) -> None:
-    """Encode without gradients."""
-    model(ids)
 
 
 def step_for_memory(form: str, hidden: int, length: int, dtype: str, threads: int) -> Callable[[], None]:
@@ -231,14 +217,14 @@ def plot(record: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3)
-    kinds = (("forward", "forward pass (CPU s)", 1.0), ("step", "training step (CPU s)", 1.0))
-    for axes, (what, label, unit) in zip(
-        panels, (*kinds, ("peak_memory", "training step, memory (MiB)", 2.0**20)), strict=True
-    ):
+    kinds = (
+        ("forward", "forward pass (CPU s)", 1),
+        ("step", "training step (CPU s)", 1),
+        ("peak_memory", "training step, memory (MiB)", 2**20),
+    )
+    for axes, (what, label, unit) in zip(panels, kinds, strict=True):
         for number, form in enumerate(record["rows"][0]["forms"]):
-            points = [
-                (row["length"], row["forms"][form][what] / unit) for row in rows if row["forms"].get(form, {}).get(what)
-            ]
+            points = [(row["length"], row["forms"][form][what] / unit) for row in rows if row["forms"][form][what]]
             style = {"linewidth": 2.4, "color": "#0b6e99"} if form == "simmim" else {"linewidth": 1.1}
             axes.plot(*zip(*points, strict=True), marker="os^DvPX*<"[number], label=FORMS[form][0], **style)
         lengths = [row["length"] for row in rows]
@@ -254,12 +240,14 @@ def plot(record: dict[str, Any]) -> Figure:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encoders", description=__doc__)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 4096, 16384], help="tokens of the document")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[256], help="E, a multiple of 64")
+    parser.add_argument(
+        "--lengths", type=positive, nargs="+", default=[512, 4096, 16384], help="tokens of the document"
+    )
+    parser.add_argument("--hidden", type=positive, nargs="+", default=[256], help="E, a multiple of 64")
     parser.add_argument("--forms", choices=FORMS, nargs="+", default=list(FORMS))
-    parser.add_argument("--repeats", type=int, default=5, help="timed runs, fewer where they take long")
+    parser.add_argument("--repeats", type=positive, default=5, help="timed runs, fewer where they take long")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and activations")
-    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--threads", type=positive, default=2, help="of torch")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     return parser.parse_args(argv)
 

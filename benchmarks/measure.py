@@ -31,6 +31,7 @@ __all__ = [
     "in_fresh_process",
     "keep_freed_memory",
     "machine_facts",
+    "matching_width",
     "memory_held",
     "paired_times",
     "peak_memory",
@@ -196,6 +197,17 @@ def fit_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None
     if len(sizes) < 2:
         return None
     return statistics.linear_regression([math.log(size) for size in sizes], [math.log(cost) for cost in costs]).slope
+
+
+def matching_width(wanted: int, count: Callable[[int], int]) -> int:
+    """Return the width with which a model has so many parameters.
+
+    Args:
+        wanted: parameters.
+        count: returns those of a model of a width; they grow in proportion to it.
+    """
+    narrow, wide = count(64), count(128)
+    return 64 + round((wanted - narrow) * 64 / (wide - narrow))
 
 
 def run_facts(benchmark: str, command: str, machine: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from benchmarks.measure import (
     PairedTimes,
@@ -28,7 +29,18 @@ from benchmarks.measure import (
 from benchmarks.report import save, table
 from simmim import SimMIMConfig, SimMIMModel
 
-__all__ = ["build", "compare", "document", "main", "measure_memory", "training_step"]
+__all__ = [
+    "DTYPES",
+    "RESULTS",
+    "build",
+    "compare",
+    "document",
+    "forward",
+    "main",
+    "measure_memory",
+    "positive",
+    "training_step",
+]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 RESULTS = Path(__file__).parent / "results"
@@ -55,14 +67,14 @@ def document(length: int) -> Tensor:
     return torch.randint(SimMIMConfig().vocab_size, (1, length), generator=torch.Generator().manual_seed(1))
 
 
-def training_step(model: SimMIMModel, input_ids: Tensor) -> None:
+def training_step(model: PreTrainedModel, input_ids: Tensor) -> None:
     """Run forward and backward, and drop the gradients, as a training step does around its optimizer."""
     model(input_ids).last_hidden_state.sum().backward()
     model.zero_grad()
 
 
 @torch.inference_mode()
-def forward(model: SimMIMModel, input_ids: Tensor) -> None:
+def forward(model: PreTrainedModel, input_ids: Tensor) -> None:
     """Encode without gradients."""
     model(input_ids)
 
@@ -131,17 +143,16 @@ def describe(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parser.add_argument(
-        "--lengths", type=_positive, nargs="+", default=[512, 2048, 8192], help="tokens of the document"
-    )
-    parser.add_argument("--repeats", type=_positive, default=7, help="timed pairs at each length")
+    parser.add_argument("--lengths", type=positive, nargs="+", default=[512, 2048, 8192], help="tokens of the document")
+    parser.add_argument("--repeats", type=positive, default=7, help="timed pairs at each length")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of weights and activations")
-    parser.add_argument("--threads", type=_positive, default=2, help="of torch")
+    parser.add_argument("--threads", type=positive, default=2, help="of torch")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     return parser.parse_args(argv)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Read an option that is a whole number of 1 or more."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")

@@ -58,7 +58,7 @@ def recomputing() -> AbstractContextManager[None]:
     Nothing changes while a graph is compiled or exported, under ``torch.func``, or where others decide what is kept
     (gradient checkpointing, offloading).
     """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled() or _STATE.tensors is not None:
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or _STATE.tensors is not None:
         return _NOTHING
     # ``torch.func`` refuses hooks. Both questions are asked of torch's own bookkeeping, which has no public form.
     hooks: Any = torch._C._autograd
@@ -80,9 +80,14 @@ def _recomputing() -> Iterator[None]:
         _STATE.tensors = None
 
 
+def _known() -> dict[int, tuple[Tensor, _Recomputed]] | None:
+    """Return the tensors that need not be kept; None where there is no block, or a graph that would hold them."""
+    return None if torch.compiler.is_compiling() else _STATE.tensors
+
+
 def is_recomputing() -> bool:
     """Tell whether this is in a block of ``recomputing`` that has an effect."""
-    return not torch.compiler.is_compiling() and _STATE.tensors is not None
+    return _known() is not None
 
 
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -92,32 +97,28 @@ def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         function: is cheap and deterministic; it is called again with the same tensors.
         *inputs: are kept in any case, or recomputed themselves.
     """
-    made = function(*inputs)
-    if torch.compiler.is_compiling():
-        return made
-    address = None if _STATE.tensors is None or not made.requires_grad else _address(made)
-    if _STATE.tensors is not None and address is not None:
-        _STATE.tensors[address] = made, _Recomputed(function, tuple(_pack(tensor.detach()) for tensor in inputs))
+    made, known = function(*inputs), _known()
+    if known is not None and made.requires_grad and (address := _address(made)):
+        known[address] = made, _Recomputed(function, tuple(_pack(tensor.detach()) for tensor in inputs))
     return made
 
 
 def concatenated(parts: Sequence[Tensor]) -> Tensor:
     """Return the parts below each other; made again if each of them is."""
-    if is_recomputing() and parts and all(_find(part) for part in parts):
+    if is_recomputing() and all(_find(part) for part in parts):
         return recomputed(lambda *parts: torch.cat(parts), *parts)
     return torch.cat(tuple(parts))
 
 
-def _address(tensor: Tensor) -> int | None:
-    """Return where a tensor's numbers are; None if it has none of its own (a fake one), or gaps between them."""
-    plain = isinstance(tensor, Tensor) and type(tensor) in (Tensor, nn.Parameter)
-    return tensor.data_ptr() if plain and tensor.numel() and tensor.is_contiguous() else None
+def _address(tensor: Tensor) -> int:
+    """Return where a tensor's numbers are; 0 if it has none, none of its own (a fake one), or gaps between them."""
+    return tensor.data_ptr() if type(tensor) in (Tensor, nn.Parameter) and tensor.is_contiguous() else 0
 
 
 def _find(tensor: Tensor) -> _Recomputed | None:
     """Return how a tensor is made, if it is one that was ``recomputed`` or a view of all of it."""
-    address = _address(tensor) if _STATE.tensors else None
-    made, entry = (_STATE.tensors or {}).get(address or 0, (None, None))
+    known = _known()
+    made, entry = known.get(_address(tensor), (None, None)) if known else (None, None)
     same = made is not None and made.numel() == tensor.numel() and made.dtype == tensor.dtype
     return entry if same else None
 

@@ -83,7 +83,7 @@ def segment_attention(
     if on_weights is None and null is None and is_supported(q):
         window = _window(layout, rows, causal, steps, whole=q.shape[0] == layout.segments)
         reading = None if reach is None else Reading(reach.row, reach.mask, state_bias)
-        return windowed_attention(q, k, v, window, states if reach else None, reading, rows.start or 0)
+        return windowed_attention(q, k, v, window, None if reach is None else states, reading, rows.start or 0)
     # The sources, and the pieces of them that each segment reads: its own tokens first, then the others'.
     keys, values, pieces, others = [k], [v], [Piece(0, None)], layout.neighbours(steps)
     for row, _ in others:

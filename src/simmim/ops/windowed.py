@@ -15,6 +15,7 @@ keys of a window, U rows of states of C each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from simmim.ops.attention import StateBias, score_bias
 
 __all__ = ["Reading", "Window", "is_supported", "windowed_attention"]
 
@@ -101,12 +104,19 @@ def windowed_attention(
 
 
 class _Chunk(NamedTuple):
-    """Some segments that read states together: ``rows``, counted from the first of the queries."""
+    """Segments that attend to states in one call of the kernel.
+
+    Attributes:
+        rows: their queries.
+        source: the row of states that they share, and how many of its states; or the rows of each of them.
+        bias: what is added to the scores.
+        readable: whether a segment may read any.
+    """
 
     rows: slice
-    source: tuple[int, int] | Int[Tensor, "R C"]  # a row and how many of its states, or the rows of each segment
+    source: tuple[int, int] | Int[Tensor, "R C"]
     bias: Float[Tensor, "_ 1 _ C"]
-    readable: Bool[Tensor, " R"]  # whether a segment reads a state
+    readable: Bool[Tensor, " R"]
 
     def select(self, states: Float[Tensor, "U _ H D"]) -> Float[Tensor, "_ H C D"]:
         """Return the keys or values that they read: one set for all of them, or one each."""
@@ -130,33 +140,33 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(reading: Reading, q: Tensor, first: int) -> Iterator[_Chunk]:
-    """Cut the segments into chunks that read states together; those that may read none are in no chunk, or masked."""
-    length, rows = q.shape[1], q.shape[0]
-    if reading.row.dim() == 2:
-        columns = reading.row.shape[1]
-        groups, most = [(-1, 0, rows)], LIMIT // max(1, 2 * columns * q.shape[2] * q.shape[3])
-    else:
-        columns = reading.mask.shape[1]
-        values, counts = torch.unique_consecutive(reading.row[first : first + rows], return_counts=True)
-        ends = counts.cumsum(0).tolist()
-        groups = list(zip(values.tolist(), [0, *ends], ends, strict=False))
-        most = LIMIT // max(1, length * columns)
-    for row, begin, end in groups:
-        for start in range(begin, end, max(1, most)):
-            stop = min(start + max(1, most), end)
-            mask = reading.mask[first + start : first + stop]
+    """Cut the segments into chunks; those that may read no state are in none, or masked."""
+    rows, length, heads, width = q.shape
+    columns, shared = reading.mask.shape[1], reading.row.dim() == 1
+    row, groups = reading.row[first : first + rows], [(0, rows)]
+    if shared:
+        ends = torch.unique_consecutive(row, return_counts=True)[1].cumsum(0).tolist()
+        groups = list(pairwise([0, *ends]))
+    for begin, end in groups:
+        for part in _slices(begin, end, columns * (length if shared else 2 * heads * width)):
+            mask = reading.mask[first + part.start : first + part.stop]
             read = mask.any(0).nonzero()
             if not len(read):
                 continue
-            used = int(read[-1]) + 1 if reading.row.dim() == 1 else columns
-            bias = torch.zeros(mask.shape[0], used, dtype=q.dtype)
-            if reading.bias is not None:
-                bias += reading.bias[start:stop, None].to(q.dtype)
-            bias = bias.masked_fill_(~mask[:, :used], float("-inf"))[:, None].expand(-1, length, -1)
-            if reading.row.dim() == 1:
-                yield _Chunk(slice(start, stop), (row, used), bias.reshape(1, 1, -1, used), mask.any(1))
+            used = int(read[-1]) + 1 if shared else columns
+            added = None if reading.bias is None else StateBias(slice(None), reading.bias[part])
+            bias = score_bias(mask[:, None, :used], q.dtype, length, added)
+            if shared:  # the tokens of all of them are in one row
+                yield _Chunk(part, (int(row[begin]), used), bias.reshape(1, 1, -1, used), mask.any(1))
             else:
-                yield _Chunk(slice(start, stop), reading.row[first + start : first + stop], bias[:, None], mask.any(1))
+                yield _Chunk(part, row[part], bias, mask.any(1))
+
+
+def _slices(begin: int, end: int, width: int) -> Iterator[slice]:
+    """Cut segments into chunks, for each of which ``width`` numbers are made; unlike ``chunks``, with gradients too."""
+    most = max(1, LIMIT // max(1, width))
+    for start in range(begin, end, most):
+        yield slice(start, min(start + most, end))
 
 
 def _forward(
@@ -170,7 +180,8 @@ def _forward(
 ) -> tuple[Float[Tensor, "R L H D"], Float[Tensor, "R L H"]]:
     """Return what is attended to, and the log-sum-exp of all scores of each token."""
     parts, norms = [], []
-    for rows, bias in _window_chunks(q, window, window.mask[0].numel()):
+    for rows in _slices(0, q.shape[0], window.mask[0].numel()):
+        bias = score_bias(window.mask[rows], q.dtype, q.shape[1])
         part, sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             q[rows].transpose(1, 2), _windows(k, window, rows, first), _windows(v, window, rows, first), attn_mask=bias
         )
@@ -183,29 +194,13 @@ def _forward(
         )
         near, near_sums = out[chunk.rows], norm[chunk.rows]
         # The kernel calls the log of an empty sum 0.
-        readable = chunk.readable[:, None, None]
-        far_sums = sums.transpose(1, 2).reshape(near_sums.shape).masked_fill(~readable, float("-inf"))
+        far_sums = sums.transpose(1, 2).reshape(near_sums.shape)
+        far_sums = far_sums.masked_fill(~chunk.readable[:, None, None], float("-inf"))
         total = torch.logaddexp(near_sums, far_sums)
         share = (far_sums - total).exp_()[..., None]
         torch.lerp(near, far.transpose(1, 2).reshape(near.shape), share, out=near)
         norm[chunk.rows] = total
     return out, norm
-
-
-def _window_chunks(q: Tensor, window: Window, width: int) -> Iterator[tuple[slice, Float[Tensor, "R 1 L W"]]]:
-    """Cut the segments into chunks; return what is added to the scores of each.
-
-    Args:
-        q: queries.
-        window: of their segments.
-        width: numbers that are made for one segment.
-    """
-    rows, length = q.shape[:2]
-    most = max(1, LIMIT // width)
-    for start in range(0, rows, most):
-        mask = window.mask[start : start + most]
-        bias = torch.zeros(mask.shape, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
-        yield slice(start, min(start + most, rows)), bias[:, None].expand(-1, -1, length, -1)
 
 
 def _windows(tokens: Float[Tensor, "S L H D"], window: Window, rows: slice, first: int) -> Float[Tensor, "R H W D"]:
@@ -254,7 +249,7 @@ class _WindowedAttention(torch.autograd.Function):
         out, norm, q, k, v, *far = ctx.saved_tensors
         window, first, k, v = ctx.window, ctx.first, k.contiguous(), v.contiguous()
         grad_q, grad_k, grad_v, *grad_far = (torch.zeros_like(tensor) for tensor in (q, k, v, *far))
-        for rows, bias in _window_chunks(q, window, 2 * window.mask.shape[-1] * q.shape[2] * q.shape[3]):
+        for rows in _slices(0, q.shape[0], 2 * window.mask.shape[-1] * q.shape[2:].numel()):
             one, two, three = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
                 grad_out[rows].transpose(1, 2),
                 q[rows].transpose(1, 2),
@@ -263,7 +258,7 @@ class _WindowedAttention(torch.autograd.Function):
                 out[rows].transpose(1, 2),
                 norm[rows].transpose(1, 2),
                 *(0.0, False),
-                attn_mask=bias,
+                attn_mask=score_bias(window.mask[rows], q.dtype, q.shape[1]),
             )
             grad_q[rows] = one.transpose(1, 2)
             _add_windows(two, grad_k, window, rows, first)
